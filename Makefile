@@ -1,0 +1,43 @@
+# make demo   create .venv, install, run the whole recipe at tiny size
+# make test   create .venv if needed, run the tests
+# make check  ruff, types, import contracts
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+# torch first: where no CPU build is at hand set TORCH_INDEX="--index-url <the PyTorch CPU index>" (see README).
+TORCH_INDEX ?=
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check format install clean
+
+demo: $(VENV)/.installed
+	$(BIN)/cookhouse run recipe=tiny
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.installed
+
+# paddlex pins a non-headless OpenCV, rapidocr pulls the headless one, and both write the folder cv2. The headless one is
+# laid down last and import proves it: no GUI in its build, the version of constraints.txt.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(TORCH_INDEX) -c constraints.txt "torch>=2.9,<2.14"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --no-deps --force-reinstall -c constraints.txt opencv-python-headless
+	$(BIN)/python -c "import cv2, importlib.metadata as m; assert cv2.__version__ == m.version('opencv-python-headless')[:len(cv2.__version__)], cv2.__version__; assert any(l.split() == ['GUI:', 'NONE'] for l in cv2.getBuildInformation().splitlines()), 'cv2 is not headless'; print('cv2', cv2.__version__, 'headless')"
+	touch $@
+
+clean:
+	rm -rf $(VENV) artifacts build *.egg-info
