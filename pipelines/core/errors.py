@@ -1,0 +1,59 @@
+"""Errors a person can act on: what failed, the value and where it came from, why, what to do.
+
+The class decides who may retry: ``infra`` failures are retried with backoff, ``user`` failures are not, ``config``
+failures are found before anything starts. Exit codes follow ``docs/workflow.md``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+FailureClass = Literal["config", "user", "infra", "interrupted"]
+
+
+class CookhouseError(Exception):
+    """One clear message: ``what`` failed, ``where`` the value came from, ``why``, and what to ``do``."""
+
+    failure: ClassVar[FailureClass] = "user"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", do: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.why, self.do = what, where, why, do
+
+    def __str__(self) -> str:
+        rows = [self.what]
+        rows += [f"  {label}: {text}" for label, text in (("where", self.where), ("why", self.why), ("do", self.do)) if text]
+        return "\n".join(rows)
+
+    def __reduce__(self) -> tuple:
+        return (_rebuild, (type(self), self.what, self.where, self.why, self.do))
+
+
+def _rebuild(kind: type[CookhouseError], what: str, where: str, why: str, do: str) -> CookhouseError:
+    return kind(what, where=where, why=why, do=do)
+
+
+class ConfigError(CookhouseError):
+    """A value of the configuration is wrong; found before anything starts."""
+
+    failure = "config"
+    exit_code = 2
+
+
+class DataError(CookhouseError):
+    """The inputs cannot be processed (too many bad files, nothing to do, a corrupt shard)."""
+
+
+class InfraError(CookhouseError):
+    """A process, node, disk or network failed; the same work may succeed when tried again."""
+
+    failure = "infra"
+    exit_code = 4
+
+
+class LockError(CookhouseError):
+    """Another live process holds the lease of this step."""
+
+    failure = "infra"
+    exit_code = 5

@@ -1,0 +1,54 @@
+"""Append-only JSONL events: the one record of progress and metrics. The MLflow mirror and the reports read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class EventWriter:
+    """Writes one JSON object a line and flushes each, so a killed process loses at most the line being written.
+
+    ``kind`` is ``metric`` (``step`` and ``values``), ``progress`` (``done``, ``total``, ``unit``), ``note`` or ``state``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        line = json.dumps({"t": round(time.time(), 3), "kind": kind, **fields}, ensure_ascii=False, default=float)
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers at an optimizer or RL step, names like ``train/loss``."""
+        self.emit("metric", step=int(step), values={name: float(value) for name, value in values.items()})
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.emit("progress", done=done, total=total, unit=unit)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Every whole line; a torn last line (the writer was killed) is left out."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    try:
+                        yield json.loads(line)
+                    except json.JSONDecodeError:
+                        continue
+    except FileNotFoundError:
+        return

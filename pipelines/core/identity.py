@@ -1,0 +1,112 @@
+"""Every field of a stage's configuration says whether it decides the result.
+
+``Identity[T]`` enters the key; ``Runtime[T]`` (workers, paths, retries, devices) never does; ``Source[T]`` is a path or
+glob outside the store whose *listing digest* enters instead of the text. A field with none of the three is an error
+when the class is defined, so nobody can forget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.core.errors import ConfigError
+
+T = TypeVar("T")
+INSTALLED = Path(__file__).resolve().parents[2]
+
+
+class Marker:
+    """What a field is to the key: ``identity``, ``runtime`` or ``source``."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+
+IDENTITY, RUNTIME, SOURCE = Marker("identity"), Marker("runtime"), Marker("source")
+Identity = Annotated[T, IDENTITY]
+Runtime = Annotated[T, RUNTIME]
+Source = Annotated[T, SOURCE]
+
+
+class Record(BaseModel):
+    """A frozen typed record of configuration: unknown keys are errors, sequences are tuples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True, protected_namespaces=())
+
+
+class StageConfig(Record):
+    """Base of every stage's configuration. Nested records may carry markers of their own; unmarked fields of a nested
+    plain ``Record`` follow the field that holds them."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.model_fields:
+            if field_kind(cls, name) is None:
+                raise TypeError(f"{cls.__name__}.{name}: mark the field Identity[...], Runtime[...] or Source[...]")
+
+
+class ExternalFile(Record):
+    """A file made elsewhere: its sha256 is its identity, the path only says where this machine keeps it."""
+
+    path: Runtime[str]
+    sha256: Identity[str]
+
+    def locate(self) -> Path:
+        """The file: as given, else relative to where the packages are installed (files that ship with them). Raises
+        ConfigError when it is missing or holds other bytes than ``sha256`` says."""
+        found = next((place for place in (Path(self.path), INSTALLED / self.path) if place.is_file()), None)
+        if found is None:
+            raise ConfigError(f"file not found: {self.path}", do="correct the path, or fetch the file this recipe names")
+        actual = hashlib.sha256(found.read_bytes()).hexdigest()
+        if actual != self.sha256:
+            raise ConfigError(
+                f"{found} is not the file the recipe names",
+                why=f"its sha256 is {actual}, the recipe says {self.sha256}",
+                do="correct the path, or the sha256 if you mean this file",
+            )
+        return found
+
+
+def field_kind(cls: type[BaseModel], name: str) -> str | None:
+    """``identity``, ``runtime``, ``source`` or None for an unmarked field."""
+    for item in cls.model_fields[name].metadata:
+        if isinstance(item, Marker):
+            return item.kind
+    return None
+
+
+def identity_of(config: BaseModel) -> dict[str, Any]:
+    """The part of a configuration that enters the key: runtime and source fields left out, at every depth."""
+    kept = {}
+    for name in type(config).model_fields:
+        if field_kind(type(config), name) in ("runtime", "source"):
+            continue
+        kept[name] = _identity_value(getattr(config, name))
+    return kept
+
+
+def _identity_value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return identity_of(value)
+    if isinstance(value, tuple | list):
+        return [_identity_value(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _identity_value(item) for key, item in value.items()}
+    return value
+
+
+def sources_of(config: BaseModel) -> dict[str, str]:
+    """Field name -> path or glob of every source field that is set."""
+    return {
+        name: value
+        for name in type(config).model_fields
+        if field_kind(type(config), name) == "source" and (value := getattr(config, name)) is not None
+    }
