@@ -1,0 +1,45 @@
+"""Attempts in the calling process, one after the other: for tests and for stepping through a stage with a debugger."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from pipelines.workflow.backends import Handle, JobState
+from pipelines.workflow.execute import Spec, execute
+
+
+class InProcess:
+    name = "inprocess"
+
+    def submit(self, spec: Spec, submission: str) -> Handle:
+        handle = Handle(submission, Path(spec.attempt))
+        handle.log.parent.mkdir(parents=True, exist_ok=True)
+        here = os.getcwd()
+        try:
+            with (
+                handle.log.open("a", encoding="utf-8") as log,
+                contextlib.redirect_stdout(log),
+                contextlib.redirect_stderr(log),
+            ):
+                execute(spec)
+        finally:
+            os.chdir(here)
+        return handle
+
+    def status(self, handle: Handle) -> JobState:
+        return JobState.ENDED
+
+    def logs(self, handle: Handle) -> str:
+        return handle.log.read_text(encoding="utf-8") if handle.log.exists() else ""
+
+    def cancel(self, handle: Handle) -> None:
+        """Nothing to do: the interrupt that leads here has already ended the stage."""
+
+    def describe(self) -> dict[str, Any]:
+        return {"backend": self.name, "pid": os.getpid()}
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,249 @@
+"""A Ray on this machine, described by one state file, started and ended by process id and never by ``ray stop``.
+
+``{root}/.cookhouse/cluster.json`` names the keeper process (pid and start time), its addresses and the commands that
+use it. The next command reattaches while the keeper lives; the last user ends it unless it was started to stay.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import InfraError
+from pipelines.workflow import process
+from pipelines.workflow.files import read_json, write_json
+from pipelines.workflow.probe import PACKAGE_ROOT
+
+JOB_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Set in the keeper and so in every process of its cluster. ``uv run`` must not rebuild environments for workers."""
+
+STARTS = 3
+"""Ray gives its own parts 30 s to come up and ends when a busy machine needs longer; then it is started again."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    num_cpus: int
+    object_store_mb: int
+    start_timeout_s: float
+    stop_wait_s: float
+
+
+class LocalRay:
+    """The local Ray of one store root. Nothing is started before :meth:`start`."""
+
+    def __init__(self, root: Path, options: RayOptions) -> None:
+        self.folder = root / ".cookhouse"
+        self.options = options
+        name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]
+        base = tempfile.gettempdir()
+        # Ray puts unix sockets 60 characters below this folder and the system allows 107 in all
+        self.temp_dir = Path(base if len(base) <= 30 else "/tmp") / f"ck-{os.getuid()}-{name}"
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "cluster.json"
+
+    @property
+    def token_file(self) -> Path:
+        return self.folder / "ray_token"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "ray.log"
+
+    def state(self) -> dict[str, Any] | None:
+        """The state file if its keeper lives, else None."""
+        value = read_json(self.state_file)
+        return value if value and process.is_alive(value["keeper"]) else None
+
+    def client_environment(self) -> dict[str, str]:
+        """What a process needs to be let in: the token, by path."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+
+    def start(self, *, keep: bool) -> bool:
+        """Attach to the living Ray or start one, without waiting for it. True when it was started here."""
+        with self._lock():
+            me = process.identity()
+            state = self.state()
+            if state is not None:
+                users = [user for user in state["users"] if process.is_alive(user)]
+                write_json(self.state_file, {**state, "users": [*users, me], "keep": state["keep"] or keep})
+                return False
+            keep = keep or bool((read_json(self.state_file) or {}).get("keep"))
+            self._discard()
+            keeper = self._spawn()
+            write_json(
+                self.state_file,
+                {
+                    "keeper": keeper,
+                    "started": round(time.time(), 3),
+                    "users": [me],
+                    "keep": keep,
+                    "temp_dir": str(self.temp_dir),
+                },
+            )
+            return True
+
+    def wait(self) -> dict[str, Any]:
+        """The state with ``address`` and ``dashboard`` once Ray is up. Raises InfraError when it does not come up."""
+        deadline = time.monotonic() + self.options.start_timeout_s
+        starts = 1
+        while time.monotonic() < deadline:
+            ready = read_json(self.folder / "ready.json")
+            state = self.state()
+            if state is None and starts < STARTS:
+                starts += 1
+                self.start(keep=False)
+                continue
+            if state is None:
+                raise InfraError(
+                    "the local Ray ended while it was starting",
+                    where=str(self.log_file),
+                    why=self._last_words(),
+                    do="see the log; cookhouse doctor checks memory and disk",
+                )
+            if ready is not None:
+                if "address" not in state:
+                    with self._lock():
+                        state = {**(self.state() or state), **ready}
+                        write_json(self.state_file, state)
+                return state
+            time.sleep(0.05)
+        raise InfraError(
+            f"the local Ray did not come up in {self.options.start_timeout_s:.0f} s",
+            where=str(self.log_file),
+            why=self._last_words(),
+            do="cookhouse down, then try again, or give cluster.start_timeout_s=300",
+        )
+
+    def release(self) -> None:
+        """This command is done with it: end Ray unless it is kept or another living command uses it."""
+        with self._lock():
+            state = self.state()
+            if state is None:
+                return
+            me = process.identity()
+            users = [user for user in state["users"] if user != me and process.is_alive(user)]
+            write_json(self.state_file, {**state, "users": users})
+            if not users and not state["keep"]:
+                self._end(state)
+
+    def stop(self) -> bool:
+        """End Ray whoever uses it. False when none was running."""
+        with self._lock():
+            state = self.state()
+            if state is None:
+                self._discard()
+                return False
+            self._end(state)
+            return True
+
+    def _spawn(self) -> dict[str, Any]:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.token_file.exists():
+            handle = os.open(self.token_file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+        self.temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        options = {
+            "num_cpus": self.options.num_cpus,
+            "object_store_bytes": self.options.object_store_mb * 1_000_000,
+            "dashboard_port": _free_port(),
+            "agent_port": _free_port(),
+            "temp_dir": str(self.temp_dir),
+            "ready_file": str(self.folder / "ready.json"),
+        }
+        write_json(self.folder / "keeper.json", options)
+        with self.log_file.open("w") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.workflow.backends.keeper", str(self.folder / "keeper.json")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=self.folder,  # not the caller's: a types.py there would shadow the standard library's
+                env=self._environment(os.environ),
+            )
+        return process.identity(keeper.pid)
+
+    def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        paths = [str(PACKAGE_ROOT), *given.get("PYTHONPATH", "").split(os.pathsep)]
+        kept = {name: value for name, value in given.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
+        return (
+            kept
+            | JOB_ENVIRONMENT
+            | self.client_environment()
+            | {
+                "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
+                "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_wait_s)),
+            }
+        )
+
+    def _end(self, state: Mapping[str, Any]) -> None:
+        """SIGTERM to the keeper, SIGKILL to its own session when it does not listen."""
+        pid = int(state["keeper"]["pid"])
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while process.is_alive(state["keeper"]):
+            _reap(pid)
+            if time.monotonic() > deadline:
+                os.killpg(pid, signal.SIGKILL)
+                deadline += 20
+            time.sleep(0.05)
+        self._discard()
+        shutil.rmtree(state["temp_dir"], ignore_errors=True)
+
+    def _discard(self) -> None:
+        for name in ("ready.json", "cluster.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _last_words(self) -> str:
+        try:
+            lines = [line for line in self.log_file.read_text(errors="replace").splitlines() if line.strip()]
+        except OSError:
+            return ""
+        return lines[-1][:300] if lines else "it printed nothing"
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _reap(pid: int) -> None:
+    """Collect the keeper if it is our child, so that it does not stay as a zombie."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

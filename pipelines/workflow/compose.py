@@ -1,0 +1,271 @@
+"""Hydra's Compose API and override grammar, and nothing else of Hydra: plain YAML in, plain Python out.
+
+Every value keeps its *origin* (``conf/recipe/tiny.yaml:12`` or ``command line``), and Hydra's errors are put into
+words a person can act on. No OmegaConf object leaves this file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipelines.core.errors import ConfigError
+from pipelines.workflow.recipe import did_you_mean
+
+PACKAGED = Path(__file__).resolve().parents[2] / "conf"
+COMMAND_LINE = "command line"
+INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A resolved configuration as plain dicts and lists. ``raw`` is the same before interpolation; ``choices`` are the
+    group options it was made from; ``folders`` the search path."""
+
+    values: dict[str, Any]
+    raw: dict[str, Any]
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    folders: tuple[Path, ...]
+
+    def origin(self, path: Sequence[str | int]) -> str:
+        """Where the value at a path was written: ``command line`` with the override, ``file:line``, or ''. A value that
+        is an interpolation leads to where the variable was written."""
+        parts = [str(part) for part in path]
+        for text in reversed(self.overrides):
+            name = text.lstrip("+~").partition("=")[0].split(".")
+            if name == parts[: len(name)]:
+                return f"{COMMAND_LINE} ({text})"
+        reference = INTERPOLATION.fullmatch(str(_lookup(self.raw, parts)))
+        if reference and reference[1].split(".") != parts:
+            return self.origin(reference[1].split("."))
+        return _written_at(parts, self.choices, self.folders)
+
+
+class _LocalFirst(SearchPathPlugin):
+    """Puts ``./conf`` of the working directory before the packaged folder."""
+
+    folder: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend(provider="working directory", path=f"file://{self.folder}")
+
+
+def search_folders(cwd: Path | None = None) -> tuple[Path, ...]:
+    """``./conf`` when there is one, then the packaged folder."""
+    local = (cwd or Path.cwd()) / "conf"
+    if local.is_dir() and local.resolve() != PACKAGED:
+        return (local, PACKAGED)
+    return (PACKAGED,)
+
+
+def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
+    """The options of a group (``recipe`` -> ``tiny``, ``backbones``), sorted."""
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
+    """Compose ``config.yaml`` with the overrides. Raises ConfigError for everything that is wrong with them."""
+    folders = search_folders(cwd)
+    parsed = _parse(overrides)
+    for item in parsed:
+        _check_choice(item, folders)
+    _LocalFirst.folder = folders[0] if len(folders) > 1 else None
+    Plugins.instance().register(_LocalFirst)
+    texts = [_additive(item) for item in parsed]
+    try:
+        with initialize_config_dir(config_dir=str(PACKAGED), version_base="1.3", job_name="cookhouse"):
+            config = hydra_compose("config", overrides=texts, return_hydra_config=True)
+        choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
+        plain = {str(name): config._get_node(name) for name in config if name != "hydra"}
+        raw = {name: _plain(node, resolve=False) for name, node in plain.items()}
+        values = {name: _plain(node, resolve=True) for name, node in plain.items()}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(
+            "a YAML file cannot be read", where=f"{mark.name}:{mark.line + 1}" if mark else "", why=str(error.problem)
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _translate(error, parsed, folders) from error
+    return Composed(values, raw, choices, tuple(overrides), folders)
+
+
+def _plain(node: Any, *, resolve: bool) -> Any:
+    if OmegaConf.is_config(node):
+        return OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
+    if resolve and node._is_interpolation():
+        return node._dereference_node()._value()
+    return node._value()
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parsed = []
+    for text in overrides:
+        if not text.startswith("~") and "=" not in text:
+            raise ConfigError(
+                f"'{text}' is no override",
+                where=COMMAND_LINE,
+                why="a trailing argument is name=value",
+                do="for example recipe=tiny steps.documents.views_per_page=2",
+            )
+        try:
+            (item,) = OverridesParser.create().parse_overrides([text])
+        except HydraException as error:
+            raise ConfigError(
+                f"'{text}' cannot be read",
+                where=COMMAND_LINE,
+                why=str(error).splitlines()[0],
+                do="quote values with special characters: 'name=\"a b,c\"'",
+            ) from error
+        if item.is_sweep_override():
+            raise ConfigError(
+                f"'{text}' gives several values",
+                where=COMMAND_LINE,
+                why="one run takes one value",
+                do="for a list write name=[a,b]; for a text with commas quote it",
+            )
+        parsed.append(item)
+    return parsed
+
+
+def _additive(item: Override) -> str:
+    """``steps.documents.dpi=200`` may set a field the recipe does not write down; the typed configuration of the stage
+    decides whether the field exists."""
+    text = str(item.input_line)
+    return f"++{text}" if item.type is OverrideType.CHANGE and item.key_or_group.startswith("steps.") else text
+
+
+def _check_choice(item: Override, folders: Sequence[Path]) -> None:
+    group = item.key_or_group
+    options = choices_of(group, folders)
+    value = item.value()
+    if (options or group == "recipe") and isinstance(value, str) and value not in options:
+        raise ConfigError(
+            f"there is no {group} '{value}'",
+            where=f"{COMMAND_LINE} ({item.input_line})",
+            why=f"the choices are {', '.join(options) or 'none'}",
+            do=did_you_mean(value, options),
+        )
+
+
+def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[Path]) -> ConfigError:
+    """Hydra's and OmegaConf's errors in the house's words; the innermost cause says most."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    first = str(error).splitlines()[0]
+    groups = [item for item in parsed if choices_of(item.key_or_group, folders)]
+    match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", first)
+    if match:
+        name = match[1]
+        text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
+        known = _known_names(groups, folders)
+        close = did_you_mean(name, known)
+        near = [
+            item for item in known if item.startswith(name.partition(".")[0] + ".") and not item.startswith("steps.")
+        ]
+        return ConfigError(
+            f"there is no value '{name}' to override",
+            where=f"{COMMAND_LINE} ({text})",
+            do=close or (f"the names are {', '.join(near[:12])}" if near else "see cookhouse config show"),
+        )
+    match = re.search(r"(?:Interpolation key|interpolation key) '([^']+)' not found", str(cause))
+    if match:
+        full_key = re.search(r"full_key: (\S+)", str(cause))
+        return ConfigError(
+            f"the variable ${{{match[1]}}} does not exist",
+            where=full_key[1] if full_key else "",
+            do=did_you_mean(match[1], _known_names(groups, folders)),
+        )
+    full_key = re.search(r"full_key: (\S+)", str(cause))
+    return ConfigError(
+        first, where=full_key[1] if full_key else "", why=str(cause).splitlines()[0] if cause is not error else ""
+    )
+
+
+def _known_names(groups: Sequence[Override], folders: Sequence[Path]) -> list[str]:
+    """Every dotted name that can be overridden, for suggestions; composing again without the wrong override."""
+    try:
+        composed = compose([str(item.input_line) for item in groups], folders[0].parent)
+    except ConfigError:
+        return []
+    names: list[str] = []
+
+    def walk(value: Any, prefix: str) -> None:
+        if prefix:
+            names.append(prefix)
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{prefix}.{key}" if prefix else str(key))
+
+    walk(composed.raw, "")
+    return names
+
+
+def _lookup(value: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def _written_at(path: Sequence[str], choices: Mapping[str, str], folders: Sequence[Path]) -> str:
+    """``file:line`` of the deepest part of a path that one of the composed files writes down, later files first."""
+    best: tuple[int, str] = (0, "")
+    for group, name in [*choices.items(), ("", "config")]:
+        file = next(
+            (folder / group / f"{name}.yaml" for folder in folders if (folder / group / f"{name}.yaml").is_file()), None
+        )
+        if file is None:
+            continue
+        text = file.read_text(encoding="utf-8")
+        package = [] if not group or text.startswith("# @package _global_") else group.split("/")
+        if list(path[: len(package)]) != package:
+            continue
+        depth, line = _locate(yaml.compose(text), path[len(package) :])
+        if depth and depth + len(package) > best[0]:
+            best = (depth + len(package), f"{_relative(file)}:{line}")
+    return best[1]
+
+
+def _locate(node: Any, path: Sequence[str]) -> tuple[int, int]:
+    """(how many parts of the path were found, line of the last of them)."""
+    depth, line = 0, 0
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == part), None)
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            pair = (node.value[int(part)], node.value[int(part)])
+        else:
+            pair = None
+        if pair is None:
+            break
+        depth, line, node = depth + 1, pair[0].start_mark.line + 1, pair[1]
+    return depth, line
+
+
+def _relative(file: Path) -> str:
+    for base in (Path.cwd(), PACKAGED.parent):
+        if file.is_relative_to(base):
+            return str(file.relative_to(base))
+    return str(file)

@@ -1,0 +1,270 @@
+"""Run one attempt where the work happens and commit it there.
+
+The process that did the work also publishes it, so a driver that was killed meanwhile finds a finished step when it
+comes back. The exclusive create of the store decides if two processes ever do the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import platform
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.canonical import canonical_json
+from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass
+from pipelines.core.identity import StageConfig, identity_of
+from pipelines.workflow.attempt import Attempt
+from pipelines.workflow.files import read_json, translate_full_disk, write_json
+from pipelines.workflow.keys import Document, source_hash
+from pipelines.workflow.stage import Inputs, SourceFile, StageDef, load_stage
+from pipelines.workflow.store import Commit, Record, Store, read_record
+
+
+def run_attempt(
+    definition: StageDef,
+    config: StageConfig,
+    inputs: Inputs,
+    attempt: Attempt,
+    *,
+    step: str,
+    key: str,
+    document: Document,
+    generation: int = 1,
+) -> Record:
+    """Call the stage and commit what it left. Raises what the stage raises; a full disk becomes a DataError and stats
+    that are no JSON a DataError."""
+    started = time.monotonic()
+    try:
+        stats = definition.function(config, inputs, attempt) or {}
+        try:
+            json.dumps(stats, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the stats of stage {definition.name} are not plain JSON", why=str(error)) from error
+        return Store(attempt.root.parent.parent).commit(
+            attempt,
+            Commit(
+                step=step,
+                stage=definition.name,
+                key=key,
+                document=document,
+                config=config.model_dump(mode="json"),
+                inputs={
+                    port: [
+                        {
+                            "step": item.step,
+                            "key": item.key,
+                            "content_digest": item.content_digest,
+                            "folder": str(item.root),
+                        }
+                        for item in items
+                    ]
+                    for port, items in inputs.artifacts.items()
+                },
+                source_hash=source_hash(definition),
+                deterministic=definition.deterministic,
+                provenance=provenance(),
+            ),
+            stats,
+            generation=generation,
+            seconds=time.monotonic() - started,
+        )
+    except OSError as error:
+        raise translate_full_disk(error, error.filename or attempt.dir) from error
+    finally:
+        attempt.events.close()
+
+
+def provenance() -> dict[str, Any]:
+    """Who made a result, where and with what; attendant, never part of a key."""
+    return {"host": socket.gethostname(), "user": _user(), "pid": os.getpid(), "python": platform.python_version()}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return str(os.getuid())
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything another process needs to run one attempt, as JSON (``spec.json`` in the attempt's folder)."""
+
+    stage: str
+    step: str
+    key: str
+    document: Document
+    config: Mapping[str, Any]
+    inputs: Mapping[str, list[dict[str, str]]]
+    sources: Mapping[str, list[list[Any]]]
+    attempt: str
+    root: str
+    elders: list[str]
+    generation: int
+    limit: int | None
+    tracking: Mapping[str, str]
+    cwd: str
+    uses_ray: bool
+
+    @classmethod
+    def read(cls, path: Path) -> Spec:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self) -> Path:
+        path = Path(self.attempt) / "spec.json"
+        write_json(path, self.__dict__)
+        return path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended, as its own process saw it (``outcome.json``). No outcome and a dead process means
+    killed."""
+
+    status: str
+    failure: FailureClass | None = None
+    what: str = ""
+    where: str = ""
+    why: str = ""
+    do: str = ""
+    log: str = ""
+
+    @classmethod
+    def read(cls, attempt: Path) -> Outcome | None:
+        data = read_json(attempt / "outcome.json")
+        return cls(**data) if data else None
+
+
+RESERVE = 1 << 16
+"""Bytes kept free during a step, so that a full disk can still be reported."""
+
+
+def execute(spec: Spec) -> Outcome:
+    """Run the attempt a spec describes and write down how it ended. Never raises for a failing stage; KeyboardInterrupt
+    and SystemExit pass through after the outcome says ``killed``."""
+    folder = Path(spec.attempt)
+    log = folder / "logs" / "traceback.txt"
+    reserve = folder / "logs" / "reserve"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        reserve.write_bytes(bytes(RESERVE))
+        _run(spec)
+        outcome = Outcome("ok")
+    except CookhouseError as error:
+        _keep_traceback(log)
+        outcome = Outcome("failed", error.failure, error.what, error.where, error.why, error.do, str(log))
+    except (KeyboardInterrupt, SystemExit):
+        write_json(folder / "outcome.json", Outcome("killed", "interrupted").__dict__)
+        raise
+    except ModuleNotFoundError as error:
+        _keep_traceback(log)
+        needs = load_needs(spec.stage)
+        outcome = Outcome(
+            "failed",
+            "config",
+            f"stage needs the package '{error.name}', which is not installed",
+            f"step {spec.step}",
+            str(error),
+            f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again",
+            str(log),
+        )
+    except BaseException as error:
+        _keep_traceback(log)
+        outcome = Outcome(
+            "failed",
+            "user",
+            f"{type(error).__name__}: {_first_line(error)}",
+            f"step {spec.step}",
+            _last_frame(error),
+            "the traceback is in the log",
+            str(log),
+        )
+    finally:
+        reserve.unlink(missing_ok=True)
+    with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
+        write_json(folder / "outcome.json", outcome.__dict__)
+    return outcome
+
+
+def _run(spec: Spec) -> None:
+    os.chdir(spec.cwd)
+    definition = load_stage(spec.stage)
+    config = definition.config.model_validate(spec.config)
+    if canonical_json(identity_of(config)) != canonical_json(spec.document["config"]):
+        raise ConfigError(
+            f"stage {definition.name} reads another configuration here than where the run was planned",
+            where=f"step {spec.step}",
+            why="the packages of the two processes differ",
+            do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
+        )
+    artifacts = {
+        port: tuple(_open_input(Path(item["folder"]), item["step"], item["key"]) for item in items)
+        for port, items in spec.inputs.items()
+    }
+    sources = {
+        name: tuple(SourceFile(Path(path), relative, size, sha256) for path, relative, size, sha256 in rows)
+        for name, rows in spec.sources.items()
+    }
+    attempt = Attempt(
+        Path(spec.attempt),
+        Path(spec.root),
+        spec.limit,
+        dict(spec.tracking),
+        tuple(Path(elder) for elder in spec.elders),
+    )
+    run_attempt(
+        definition,
+        config,
+        Inputs(artifacts, sources),
+        attempt,
+        step=spec.step,
+        key=spec.key,
+        document=dict(spec.document),
+        generation=spec.generation,
+    )
+
+
+def _open_input(folder: Path, step: str, key: str) -> Any:
+    record = read_record(folder)
+    if record is None or record.key != key:
+        raise DataError(
+            f"the input '{step}' is gone",
+            where=str(folder),
+            why="no committed artifact with its key lies there",
+            do="run the same command again: it makes the input anew",
+        )
+    return record.open(step)
+
+
+def load_needs(dotted: str) -> str:
+    """The pip extra a stage names, or '' when its module itself cannot be imported."""
+    try:
+        return load_stage(dotted).needs
+    except Exception:
+        return ""
+
+
+def _keep_traceback(log: Path) -> None:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:  # a full disk must not hide the error that is being reported
+        pass
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["(no message)"])[0][:300]
+
+
+def _last_frame(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"raised at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""

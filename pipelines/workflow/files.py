@@ -1,0 +1,97 @@
+"""The few ways the workflow writes files: whole or not at all, and once or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import DataError
+
+
+def sync_folder(folder: Path) -> None:
+    """fsync of a directory, so that a new name in it survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _encode(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one move: temporary name, fsync, ``os.replace``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(_encode(value))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise translate_full_disk(error, path) from error
+    sync_folder(path.parent)
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Create a JSON file that must not exist; False when another process was first. Readers never see half a file:
+    it is written under a temporary name and *linked* to its own, which fails if the name is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_encode(value))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise translate_full_disk(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def read_json(path: Path) -> Any | None:
+    """The value, or None when the file is missing or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def translate_full_disk(error: OSError, path: Path | str) -> Exception:
+    """A DataError that says how much is left, for 'no space' and 'quota'; any other OSError comes back as it is. It
+    is not an InfraError because trying again at once fills the disk again."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    folder = Path(path)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**20
+    return DataError(
+        "the disk is full",
+        where=str(path),
+        why=f"{os.strerror(error.errno)}; {free:.0f} MiB are free there",
+        do="free some space or choose another place with storage.root=/big/disk, then run the same command again: "
+        "finished units are kept",
+    )

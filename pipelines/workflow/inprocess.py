@@ -1,0 +1,64 @@
+"""Run one stage function in this process and commit its result: what the stages' own tests need, without CLI or Ray.
+
+corpus = run_stage_inprocess(make_corpus, Corpus(seed=1), {}, tmp_path)
+shards = run_stage_inprocess(build_document_shards, DocumentShards(), {"sources": corpus}, tmp_path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.identity import StageConfig
+from pipelines.workflow.artifact import Artifact
+from pipelines.workflow.execute import run_attempt
+from pipelines.workflow.keys import key_document, key_of
+from pipelines.workflow.probe import probe_step
+from pipelines.workflow.stage import Inputs, stage_of
+from pipelines.workflow.store import Store
+
+
+def run_stage_inprocess(
+    function: Callable[..., dict[str, Any]],
+    config: StageConfig,
+    inputs: Mapping[str, Artifact | Sequence[Artifact]],
+    directory: Path,
+    *,
+    step: str | None = None,
+    limit: int | None = None,
+) -> Artifact:
+    """Probe, run and commit one step under ``directory`` (a store root) and return its artifact; a second call with the
+    same configuration and inputs returns the first result. An exception of the stage comes through unchanged, and the
+    next call adopts the units it left."""
+    definition = stage_of(function)
+    artifacts = {port: (value,) if isinstance(value, Artifact) else tuple(value) for port, value in inputs.items()}
+    unknown = set(artifacts) - set(definition.ports)
+    missing = set(definition.inputs) - set(artifacts)
+    if unknown or missing:
+        raise TypeError(
+            f"{definition.name} takes {definition.ports}; unknown: {unknown or '-'}, missing: {missing or '-'}"
+        )
+    store = Store(directory)
+    label = step or definition.name
+    probed = probe_step(definition, config, store.cache, limit=limit)
+    document = key_document(
+        definition,
+        probed.config,
+        inputs={
+            port: tuple((item.step, item.key or str(item.root)) for item in items) for port, items in artifacts.items()
+        },
+        sources=probed.digests,
+        tools=probed.tools,
+        limit=limit,
+    )
+    key = key_of(document)
+    committed = store.find(definition.name, key)
+    if committed is None:
+        folder = store.folder(definition.name, label, key)
+        attempt = store.begin(folder, limit=limit)
+        committed = run_attempt(
+            definition, probed.config, Inputs(artifacts, probed.files), attempt, step=label, key=key, document=document
+        )
+    store.cache.save()
+    return committed.open(label)

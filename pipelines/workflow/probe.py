@@ -1,0 +1,205 @@
+"""The explicit look at the world before the pure planner: source folders, external files, tool versions.
+
+A source enters a key as the digest of its listing (relative name, size, sha256). Content hashes are cached by path,
+size and modification time, so planning over a large folder reads its bytes once.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.canonical import digest
+from pipelines.core.errors import ConfigError
+from pipelines.core.identity import ExternalFile, Record, StageConfig, sources_of
+from pipelines.workflow.files import read_json, sha256_file, write_json
+from pipelines.workflow.stage import SourceFile, StageDef
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+"""Files that ship with the packages (``assets/``) are found from here when the working directory lacks them."""
+
+Origin = Callable[[str], str]
+"""Field name -> where its value was written (``conf/recipe/tiny.yaml:12`` or ``command line``)."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the probe found for one step. ``config`` is the given one with absolute paths in source fields and external
+    files; ``files`` and ``digests`` are per source field; ``tools`` are versions and digests."""
+
+    config: Any
+    files: dict[str, tuple[SourceFile, ...]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+class HashCache:
+    """sha256 of files by (path, size, mtime), kept in ``{root}/.cache/probe.json``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, list[Any]] = read_json(path) or {}
+        self._dirty = False
+
+    def sha256(self, path: Path) -> str:
+        """The hash of a file's bytes; read only when size or modification time changed. Raises OSError."""
+        status = path.stat()
+        known = self._known.get(str(path))
+        if known and known[:2] == [status.st_size, status.st_mtime_ns]:
+            return str(known[2])
+        value = sha256_file(path)
+        self._known[str(path)] = [status.st_size, status.st_mtime_ns, value]
+        self._dirty = True
+        return value
+
+    def save(self) -> None:
+        if self._dirty:
+            write_json(self.path, self._known)
+            self._dirty = False
+
+
+def probe_step(
+    definition: StageDef,
+    config: StageConfig,
+    cache: HashCache,
+    *,
+    limit: int | None = None,
+    origin: Origin = lambda _: "",
+) -> Probed:
+    """Look at everything outside the store that one step depends on.
+
+    Raises ConfigError for a source that does not exist, is empty or cannot be read, and for an external file that is
+    missing or has another sha256.
+    """
+    files, digests, replaced = {}, {}, {}
+    for name, value in sources_of(config).items():
+        listing = tuple(list_source(value, cache, limit=limit, where=_place(definition, name, origin)))
+        files[name] = listing
+        digests[name] = digest([[item.name, item.size, item.sha256] for item in listing])
+        replaced[name] = absolute(value)
+    config = _with_external_files(config.model_copy(update=replaced), cache, origin)
+    tools = {engine: engine_version(engine) for engine in definition.engines}
+    if definition.tool_digest is not None:
+        tools |= dict(definition.tool_digest(config))
+    return Probed(config, files, digests, tools)
+
+
+def absolute(value: str) -> str:
+    """A path or glob as the worker can use it from any directory."""
+    return os.path.abspath(os.path.expanduser(value))
+
+
+def list_source(value: str, cache: HashCache, *, limit: int | None = None, where: str = "") -> Iterator[SourceFile]:
+    """The files of a folder (recursive), a glob or a single file, in the order of their relative names; the first
+    ``limit`` of them. Hidden files are left out; a file that cannot be read is listed with an empty sha256, so that the
+    stage accounts for it.
+
+    Raises ConfigError when nothing is there, nothing is in it, or nothing in it can be read.
+    """
+    path = absolute(value)
+    found = sorted(_walk(path))
+    if not found:
+        if not os.path.lexists(path) and not glob.has_magic(path):
+            raise ConfigError(
+                f"the source '{value}' does not exist",
+                where=where,
+                why=f"there is nothing at {path}",
+                do="give a folder, a file or a quoted glob: source.documents=/data/pdfs",
+            )
+        raise ConfigError(
+            f"the source '{value}' holds no file",
+            where=where,
+            why=f"{path} matches nothing" if glob.has_magic(path) else f"{path} is empty (hidden files do not count)",
+            do="put files there or give another folder",
+        )
+    listing = []
+    reason = ""
+    for name, file in found[:limit]:
+        try:
+            listing.append(SourceFile(Path(file), name, os.path.getsize(file), cache.sha256(Path(file))))
+        except OSError as error:
+            reason = f"{file}: {error.strerror}"
+            listing.append(SourceFile(Path(file), name, 0, ""))
+    if not any(item.sha256 for item in listing):
+        raise ConfigError(
+            f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
+        )
+    yield from listing
+
+
+def _walk(path: str) -> Iterator[tuple[str, str]]:
+    """(relative posix name, absolute path) of every file under a folder, glob or file."""
+    if os.path.isfile(path):
+        yield os.path.basename(path), path
+    elif os.path.isdir(path):
+        for folder, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if not name.startswith("."):
+                    file = os.path.join(folder, name)
+                    yield os.path.relpath(file, path).replace(os.sep, "/"), file
+    elif glob.has_magic(path):
+        base = path[: path.index(next(c for c in path if c in "*?["))].rpartition("/")[0] or "/"
+        for match in glob.iglob(path, recursive=True):
+            if os.path.isfile(match):
+                yield os.path.relpath(match, base).replace(os.sep, "/"), match
+
+
+def _place(definition: StageDef, name: str, origin: Origin) -> str:
+    written = origin(name)
+    return f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
+
+
+def _with_external_files(value: Any, cache: HashCache, origin: Origin, path: str = "") -> Any:
+    """A configuration with every :class:`ExternalFile` checked and its path made absolute."""
+    if isinstance(value, ExternalFile):
+        return value.model_copy(update={"path": _external(value, cache, origin(path) or path)})
+    if isinstance(value, Record):
+        changed = {}
+        for name in type(value).model_fields:
+            old = getattr(value, name)
+            new = _with_external_files(old, cache, origin, f"{path}.{name}" if path else name)
+            if new is not old:
+                changed[name] = new
+        return value.model_copy(update=changed) if changed else value
+    if isinstance(value, tuple):
+        items = tuple(_with_external_files(item, cache, origin, path) for item in value)
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def _external(file: ExternalFile, cache: HashCache, where: str) -> str:
+    candidates = [Path(absolute(file.path)), PACKAGE_ROOT / file.path]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"the file '{file.path}' does not exist",
+            where=where,
+            why="looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates)),
+            do="fetch the file or correct its path",
+        )
+    value = cache.sha256(found)
+    if value != file.sha256:
+        raise ConfigError(
+            f"'{file.path}' is not the file the recipe names",
+            where=where,
+            why=f"its sha256 is {value[:12]}..., the recipe expects {file.sha256[:12]}...",
+            do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
+        )
+    return str(found)
+
+
+@functools.cache
+def engine_version(package: str) -> str:
+    """The installed version of a package, ``absent`` when it is not installed (the step can be planned all the
+    same)."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,210 @@
+"""A recipe is named steps; edges are their inputs. Everything a person can mistype is found here, before anything
+starts.
+
+steps:
+  corpus:    {stage: sample_corpus}
+  documents: {stage: documents, inputs: {sources: corpus}, views_per_page: 2}
+  pretrain:  {stage: pretrain, inputs: {shards: [documents, videos]}, steps: 200}
+  clean:     {stage: "my_stages:clean", inputs: {shards: documents}}         # a stage of your own
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.core.errors import ConfigError
+from pipelines.core.identity import StageConfig
+from pipelines.workflow.stage import StageDef, load_stage
+
+Origin = Callable[[Sequence[str | int]], str]
+"""Path of a value (``("steps", "documents", "views_per_page")``) -> ``conf/recipe/tiny.yaml:12`` or ``command
+line``."""
+
+STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One use of a stage: its name, typed configuration and inputs (port -> step names in order)."""
+
+    name: str
+    definition: StageDef
+    config: StageConfig
+    inputs: Mapping[str, tuple[str, ...]]
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for names in self.inputs.values() for name in names))
+
+
+def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Origin) -> tuple[Step, ...]:
+    """Typed steps in an order in which every step comes after its inputs (else in the order of the recipe).
+
+    Raises ConfigError for an unknown stage, port, step or field, a wrong value, a missing input or a cycle.
+    """
+    for name, value in raw.items():
+        if not isinstance(value, Mapping) or "stage" not in value:
+            others = [other for other in raw if isinstance(raw[other], Mapping) and "stage" in raw[other]]
+            raise ConfigError(
+                f"there is no step '{name}' in this recipe",
+                where=origin(("steps", name, *(list(value)[:1] if isinstance(value, Mapping) else ()))),
+                why="a step needs at least 'stage: <name of a stage>'",
+                do=did_you_mean(name, others) or f"the steps are {', '.join(others)}",
+            )
+        if not STEP_NAME.fullmatch(name):
+            raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
+    steps = {name: _parse_step(name, value, list(raw), registry, origin) for name, value in raw.items()}
+    try:
+        depth = _depths(steps)
+    except CycleError as error:
+        raise ConfigError(
+            "the steps form a circle", why=" -> ".join(error.args[1]), do="remove one of these inputs"
+        ) from None
+    return tuple(sorted(steps.values(), key=lambda step: depth[step.name]))
+
+
+def _depths(steps: Mapping[str, Step]) -> dict[str, int]:
+    """Position of each step in a topological order that keeps the recipe's own order wherever it can."""
+    place = {name: index for index, name in enumerate(steps)}
+    sorter = TopologicalSorter({name: step.parents for name, step in steps.items()})
+    sorter.prepare()
+    order: dict[str, int] = {}
+    ready: list[str] = []
+    while sorter.is_active():
+        ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+        name = ready.pop(0)
+        order[name] = len(order)
+        sorter.done(name)
+    return order
+
+
+def _parse_step(
+    name: str, raw: Mapping[str, Any], names: list[str], registry: Mapping[str, str], origin: Origin
+) -> Step:
+    stage = raw["stage"]
+    dotted = registry.get(stage, stage if ":" in str(stage) else None)
+    if dotted is None:
+        raise ConfigError(
+            f"there is no stage '{stage}'",
+            where=origin(("steps", name, "stage")),
+            do=did_you_mean(str(stage), registry)
+            or f"the stages are {', '.join(registry)}; a stage of your own is written module:function",
+        )
+    try:
+        definition = load_stage(dotted)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"stage '{stage}' cannot be loaded",
+            where=origin(("steps", name, "stage")),
+            why=f"{dotted}: {error}",
+            do="a stage of your own must be importable (PYTHONPATH) and carry @stage",
+        ) from error
+    inputs = _parse_inputs(name, definition, raw.get("inputs") or {}, names, origin)
+    fields = {key: value for key, value in raw.items() if key not in ("stage", "inputs")}
+    try:
+        config = definition.config.model_validate(fields)
+    except ValidationError as error:
+        raise _translate(error, name, definition, origin) from None
+    return Step(name, definition, config, inputs)
+
+
+def _parse_inputs(
+    name: str, definition: StageDef, raw: Any, names: list[str], origin: Origin
+) -> dict[str, tuple[str, ...]]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(
+            f"the inputs of step '{name}' are no mapping",
+            where=origin(("steps", name, "inputs")),
+            do=f"write inputs: {{{definition.ports[0] if definition.ports else 'port'}: step}}",
+        )
+    inputs = {}
+    for port, value in raw.items():
+        where = origin(("steps", name, "inputs", port))
+        if port not in definition.ports:
+            raise ConfigError(
+                f"stage '{definition.name}' has no input '{port}'",
+                where=where,
+                do=did_you_mean(port, definition.ports) or f"its inputs are {', '.join(definition.ports) or 'none'}",
+            )
+        parents = tuple(value) if isinstance(value, list | tuple) else (value,) if value is not None else ()
+        for parent in parents:
+            if parent not in names:
+                raise ConfigError(
+                    f"input '{port}' of step '{name}' names a step that does not exist: '{parent}'",
+                    where=where,
+                    do=did_you_mean(str(parent), names) or f"the steps are {', '.join(names)}",
+                )
+        inputs[port] = parents
+    for port in definition.inputs:
+        if not inputs.get(port):
+            raise ConfigError(
+                f"step '{name}' lacks its input '{port}'",
+                where=origin(("steps", name)),
+                do=f"write inputs: {{{port}: <name of a step>}}",
+            )
+    return inputs
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for a near miss, else ''."""
+    close = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else ""
+
+
+def _translate(error: ValidationError, name: str, definition: StageDef, origin: Origin) -> ConfigError:
+    """One message for everything pydantic found in one step."""
+    found = [_explain(item, name, definition, origin) for item in error.errors()]
+    if len(found) == 1:
+        what, where, why, do = found[0]
+        return ConfigError(what, where=where, why=why, do=do)
+    rows = [
+        " ".join(part for part in (what, f"({where})" if where else "", why, do) if part)
+        for what, where, why, do in found
+    ]
+    return ConfigError(f"step '{name}' has {len(rows)} wrong values", why="\n       ".join(rows))
+
+
+def _explain(item: Any, name: str, definition: StageDef, origin: Origin) -> tuple[str, str, str, str]:
+    location = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part))]
+    path = ".".join(str(part) for part in location)
+    where = origin(("steps", name, *location))
+    known = fields_at(definition.config, location[:-1])
+    if item["type"] == "extra_forbidden":
+        do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
+        return f"step '{name}' (stage {definition.name}) has no field '{path}'", where, "", do
+    if item["type"] == "missing":
+        return (
+            f"step '{name}' (stage {definition.name}) needs a value for '{path}'",
+            where,
+            "",
+            f"give steps.{name}.{path}=...",
+        )
+    return f"steps.{name}.{path} = {item['input']!r} does not fit", where, item["msg"], ""
+
+
+def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the record that a path inside a configuration leads to."""
+    models: list[type[BaseModel]] = [model]
+    for part in location:
+        found = [
+            item
+            for m in models
+            if isinstance(part, str) and part in m.model_fields
+            for item in _models_in(m.model_fields[part].annotation)
+        ]
+        models = found or models
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for item in typing.get_args(annotation) for model in _models_in(item)]

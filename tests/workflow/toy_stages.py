@@ -1,0 +1,120 @@
+"""Three tiny stages for the tests of the workflow: numbers, their squares, the sum. They misbehave when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import DataError, InfraError
+from pipelines.core.identity import Identity, Record, Runtime, Source, StageConfig
+from pipelines.workflow.stage import Attempt, Inputs, stage
+
+
+class Shape(Record):
+    low: float = 0.4
+    high: float = 0.6
+
+
+class Numbers(StageConfig):
+    """``pause_s`` is slept before every unit; ``crash`` names a file that holds what to do once: ``unit:action``."""
+
+    source: Source[str | None] = None
+    count: Identity[int] = 4
+    shape: Identity[Shape] = Shape()
+    pause_s: Runtime[float] = 0.0
+    crash: Runtime[str] = ""
+
+
+class Squares(StageConfig):
+    power: Identity[int] = 2
+    pause_s: Runtime[float] = 0.0
+    crash: Runtime[str] = ""
+
+
+class Total(StageConfig):
+    bias: Identity[int] = 0
+
+
+def misbehave(crash: str, point: str) -> None:
+    """Do once what the file ``crash`` says for this point: ``kill``, ``exit``, ``infra``, ``data``, ``interrupt``,
+    ``full``."""
+    file = Path(crash)
+    if not crash or not file.is_file():
+        return
+    wanted, _, action = file.read_text().partition(":")
+    if wanted != point:
+        return
+    file.unlink()
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "infra":
+        raise InfraError("a node went away")
+    elif action == "data":
+        raise DataError("three of four inputs are bad", do="look at them")
+    elif action == "interrupt":
+        raise KeyboardInterrupt
+    elif action == "full":
+        raise OSError(28, "No space left on device", "/somewhere/big")
+    elif action == "bug":
+        raise ZeroDivisionError("division by zero")
+
+
+def write_units(count: int, out: Attempt, pause_s: float, crash: str, value: Any) -> int:
+    """One file a unit; returns how many were made now and not adopted."""
+    done = out.units()
+    made = 0
+    misbehave(crash, "start")
+    for index in range(count):
+        if f"u{index}" in done:
+            continue
+        time.sleep(pause_s)
+        path = out.dir / "parts" / f"{index}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(str(value(index)))
+        misbehave(crash, f"before-{index}")
+        out.commit_unit(f"u{index}", {"files": [f"parts/{index}.txt"], "value": value(index)})
+        misbehave(crash, f"after-{index}")
+        made += 1
+        out.events.progress(index + 1, count, "numbers")
+        sys.stdout.write(f"unit {index}\n")
+    misbehave(crash, "end")
+    return made
+
+
+@stage("toy_numbers", code_version=1, engines=("numpy",), deterministic="bytes", uses_ray=False)
+def numbers(config: Numbers, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    count = min(config.count, out.limit or config.count)
+    if "source" in inputs.sources:
+        count = len(inputs.sources["source"])
+    made = write_units(count, out, config.pause_s, config.crash, lambda index: index)
+    return {"samples": count, "made": made, "main_metric": ["count", count]}
+
+
+@stage("toy_squares", code_version=1, inputs=("numbers",), deterministic="bytes", uses_ray=False, limit=False)
+def squares(config: Squares, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    values = [int(path.read_text()) for path in inputs.one("numbers").glob("parts/*.txt")]
+    made = write_units(len(values), out, config.pause_s, config.crash, lambda index: values[index] ** config.power)
+    return {"samples": len(values), "made": made}
+
+
+@stage(
+    "toy_total",
+    code_version=1,
+    inputs=("terms",),
+    optional_inputs=("more",),
+    deterministic="bytes",
+    uses_ray=False,
+    limit=False,
+)
+def total(config: Total, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    artifacts = (*inputs["terms"], *inputs["more"])
+    value = config.bias + sum(int(path.read_text()) for item in artifacts for path in item.glob("parts/*.txt"))
+    (out.dir / "total.txt").write_text(str(value))
+    return {"samples": 1, "main_metric": ["total", value]}
+
+
+REGISTRY = {name: f"toy_stages:{name[4:]}" for name in ("toy_numbers", "toy_squares", "toy_total")}
