@@ -1,0 +1,141 @@
+"""Read samples: at random by byte offset for training, in sequence through a ``webdataset`` pipeline for stages.
+
+Only part names on the allow-list come out, and decoding is explicit; webdataset's default decoder (which unpickles) is
+never in the way.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import DataError
+from pipelines.shards.index import SampleRef
+from pipelines.shards.writer import PART, load_webdataset
+
+_BLOCK = 512
+
+
+@lru_cache(maxsize=64)
+def _descriptor(path: str, process: int) -> _File:
+    return _File(path)
+
+
+class _File:
+    """An open read-only descriptor, closed when it leaves the cache."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self.number = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"shard cannot be opened: {error.strerror}", where=path) from error
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """``length`` bytes at ``offset``; DataError if the file is shorter. Thread-safe (``os.pread``), safe after a
+    fork."""
+    file = _descriptor(path, os.getpid())  # held while reading: another thread may push it out of the cache
+    data = os.pread(file.number, length, offset)
+    if len(data) != length:
+        raise DataError(
+            f"shard is shorter than its index says: wanted {length} bytes at {offset}, got {len(data)}",
+            where=path,
+            do="run `cookhouse shards verify`",
+        )
+    return data
+
+
+def read_sample(ref: SampleRef) -> dict[str, bytes]:
+    """Part name -> bytes of one sample, by one ``pread``.
+
+    Raises DataError if the bytes at the address are not this sample (swapped, edited or cut shard)."""
+    return parse_sample(read_range(ref.shard, ref.offset, ref.length), ref.key, ref.shard)
+
+
+def parse_sample(data: bytes, key: str, where: str) -> dict[str, bytes]:
+    """Split the tar bytes of exactly one sample into its allow-listed parts."""
+    parts: dict[str, bytes] = {}
+    position = 0
+    while position < len(data):
+        try:
+            header = tarfile.TarInfo.frombuf(data[position : position + _BLOCK], "utf-8", "strict")
+        except tarfile.HeaderError as error:
+            raise DataError(
+                f"sample {key!r}: no tar header at byte {position} of its range ({error})",
+                where=where,
+                do="run `cookhouse shards verify`",
+            ) from error
+        found, _, part = header.name.partition(".")
+        if found != key:
+            raise DataError(
+                f"sample {found!r} lies where the index promises {key!r}",
+                where=where,
+                do="run `cookhouse shards verify`",
+            )
+        start = position + _BLOCK
+        if header.isreg() and PART.match(part):
+            parts[part] = data[start : start + header.size]
+        position = start + -(-header.size // _BLOCK) * _BLOCK
+    return parts
+
+
+def read_json(ref: SampleRef) -> dict[str, Any]:
+    """Only the JSON part of a sample."""
+    return json.loads(read_sample(ref)["json"])
+
+
+def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
+    """JSON -> dict, jpg and png -> RGB ``PIL.Image``, txt -> str."""
+    from PIL import Image
+
+    decoded: dict[str, Any] = {}
+    for name, data in parts.items():
+        if name.endswith("json"):
+            decoded[name] = json.loads(data)
+        elif name.endswith("txt"):
+            decoded[name] = data.decode()
+        else:
+            decoded[name] = Image.open(io.BytesIO(data)).convert("RGB")
+    return decoded
+
+
+def stream(shard: str | os.PathLike[str], decode: bool = True) -> Any:
+    """A ``webdataset.DataPipeline`` over one shard in file order: dicts with ``__key__``, ``__url__`` and the parts,
+    decoded by ``decode_parts`` or as bytes. A damaged tar raises; it is never skipped with a warning."""
+    wds = load_webdataset()
+    path = os.fspath(shard)
+
+    def source() -> Iterator[dict[str, Any]]:
+        with Path(path).open("rb") as file:
+            yield {"url": path, "stream": file}
+
+    def only_allowed(sample: dict[str, Any]) -> dict[str, Any]:
+        parts = {name: data for name, data in sample.items() if PART.match(name)}
+        return {"__key__": sample["__key__"], "__url__": path, **(decode_parts(parts) if decode else parts)}
+
+    return wds.DataPipeline(
+        _Source(source),
+        lambda files: wds.tariterators.tar_file_expander(files, handler=wds.reraise_exception),
+        lambda members: wds.tariterators.group_by_keys(members, handler=wds.reraise_exception),
+        wds.map(only_allowed, handler=wds.reraise_exception),
+    )
+
+
+class _Source:
+    """webdataset calls the first stage of a pipeline; keep the generator function from being consumed once for all."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self) -> Iterator[dict[str, Any]]:
+        return self.function()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.core.errors import DataError
+from pipelines.shards.index import Folder, ShardIndex
+from pipelines.shards.read import decode_parts, read_json, read_range, read_sample, stream
+
+
+def test_the_index_knows_written_samples_only_and_leaves_out_the_unlabelled(folder: Folder) -> None:
+    index = ShardIndex.from_artifacts([folder])
+    assert [ref.key for ref in index.refs] == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2", "b-3"]
+    assert [ref.key for ref in index.select(split="train")] == ["a-0", "b-0", "b-1", "b-3"]
+    assert [ref.key for ref in index.select(tag="unlabelled")] == ["b-2"]
+    assert len(index.select(unlabelled=True)) == 7
+    assert index.select(kind="video") == []
+    assert {name: len(refs) for name, refs in index.by_dataset(split="train").items()} == {"set": 4}
+
+
+def test_index_refuses_two_inputs_of_one_name_and_folders_without_manifests(folder: Folder, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="two shard inputs"):
+        ShardIndex.from_artifacts([folder, folder])
+    with pytest.raises(DataError, match="no shard manifests"):
+        ShardIndex.from_artifacts([Folder(tmp_path)])
+
+
+def test_every_sample_is_read_by_its_address(folder: Folder) -> None:
+    for ref in reversed(ShardIndex.from_artifacts([folder]).refs):
+        parts = read_sample(ref)
+        assert set(parts) == {"jpg", "json"}
+        assert read_json(ref)["messages"][-1]["content"] == ref.key
+
+
+def test_a_wrong_address_is_never_read_as_a_sample(folder: Folder) -> None:
+    first, second = ShardIndex.from_artifacts([folder]).refs[:2]
+    with pytest.raises(DataError, match="lies where the index promises"):
+        read_sample(replace(first, offset=second.offset, length=second.length))
+    with pytest.raises(DataError, match="no tar header"):
+        read_sample(replace(first, offset=first.offset + 512))
+    with pytest.raises(DataError, match="shorter than its index says"):
+        read_range(first.shard, os.path.getsize(first.shard) - 10, 100)
+    with pytest.raises(DataError, match="cannot be opened"):
+        read_sample(replace(first, shard="/nowhere.tar"))
+
+
+def test_the_stream_gives_the_same_samples_in_file_order(folder: Folder) -> None:
+    refs = [ref for ref in ShardIndex.from_artifacts([folder]).refs if ref.key.startswith("b")]
+    pipeline = stream(refs[0].shard, decode=False)
+    for _ in range(2):  # a pipeline can be walked again
+        samples = list(pipeline)
+        assert [sample["__key__"] for sample in samples] == [ref.key for ref in refs]
+        assert samples[1]["jpg"] == read_sample(refs[1])["jpg"]
+
+
+def test_a_cut_shard_raises_in_the_stream(folder: Folder) -> None:
+    ref = ShardIndex.from_artifacts([folder]).refs[0]
+    data = Path(ref.shard).read_bytes()
+    Path(ref.shard).write_bytes(data[: ref.length + 512 + 100])
+    with pytest.raises(Exception, match="unexpected end of data"):
+        list(stream(ref.shard, decode=False))
+
+
+def test_foreign_members_never_come_out(tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    with tarfile.open(tmp_path / "foreign.tar", "w") as tar:
+        for name in ("a.json", "a.pkl", "a.pth"):
+            info = tarfile.TarInfo(name)
+            info.size = 2
+            tar.addfile(info, io.BytesIO(b"{}"))
+    assert [set(sample) for sample in stream(tmp_path / "foreign.tar")] == [{"__key__", "__url__", "json"}]
+
+
+def test_parts_are_decoded_explicitly() -> None:
+    from PIL import Image
+
+    from pipelines.shards.sample import encode_jpeg
+
+    decoded = decode_parts(
+        {"f0000.jpg": encode_jpeg(Image.new("L", (30, 20))), "json": b'{"a": 1}', "txt": "é".encode()}
+    )
+    assert (decoded["f0000.jpg"].mode, decoded["f0000.jpg"].size) == ("RGB", (30, 20))
+    assert (decoded["json"], decoded["txt"]) == ({"a": 1}, "é")
