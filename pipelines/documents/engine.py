@@ -1,0 +1,86 @@
+"""What a PDF engine must do, and nothing of how. Engines live in ``engine_<name>.py`` and run only in the sandbox."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENGINES = {"pymupdf": "pipelines.documents.engine_pymupdf:open_document"}
+
+
+@dataclass(frozen=True)
+class Render:
+    """How pages become pixels: ``dpi``, capped so that a page has at most ``max_pixels`` and no side over ``max_side``
+    pixels; ``natural`` renders at 72 dpi (cards: 224 x 112 points are 224 x 112 pixels)."""
+
+    dpi: int
+    max_pixels: int
+    max_side: int = 4096
+    natural: bool = False
+
+    def scale(self, width: float, height: float) -> float:
+        """Pixels per point for a page of ``width`` x ``height`` points.
+
+        >>> Render(dpi=144, max_pixels=1_000_000).scale(500, 500), Render(144, 250_000).scale(500, 500)
+        (2.0, 1.0)
+        """
+        wanted = 1.0 if self.natural else self.dpi / 72
+        side = max(width, height, 1e-6)
+        return min(wanted, math.sqrt(self.max_pixels / max(width * height, 1e-6)), self.max_side / side)
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """One page as an engine sees it.
+
+    ``image`` is the clean raster [H, W, 3] uint8; ``boxes`` [N, 4] float32 (x0, y0, x1, y1) in its pixels belong to
+    ``texts`` (words of the text layer in the order of the file). ``image_area`` is the share of the page under
+    pictures (0-1), ``invisible`` the share of characters drawn in the invisible mode (an OCR layer), ``points`` the
+    page size."""
+
+    index: int
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    texts: tuple[str, ...]
+    image_area: float
+    invisible: float
+    points: tuple[float, float]
+    scale: float
+
+
+@dataclass(frozen=True)
+class PageFailure:
+    """A page that gave nothing: category and message for its quarantine row."""
+
+    index: int
+    category: str
+    message: str
+
+
+class Document(Protocol):
+    """An open file. Methods raise any exception for a broken page."""
+
+    @property
+    def pages(self) -> int: ...
+
+    def page(self, index: int, render: Render) -> PageContent: ...
+
+    def close(self) -> None: ...
+
+
+class OpenDocument(Protocol):
+    """Raises SandboxError with category ``encrypted``, ``parse`` or ``source_unavailable``."""
+
+    def __call__(self, path: Path) -> Document: ...
+
+
+def load_engine(name: str) -> OpenDocument:
+    """The opener of an engine. Raises KeyError for an unknown name."""
+    module, _, function = ENGINES[name].partition(":")
+    return getattr(importlib.import_module(module), function)

@@ -1,0 +1,103 @@
+"""PyMuPDF (AGPL or commercial): the default engine. The only module of this package that imports it.
+
+One document at a time, one thread, in the sandbox. Ligatures are expanded and unknown glyphs come as U+FFFD, so that
+labels are plain text and broken fonts can be seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.core.sandbox import SandboxError
+from pipelines.documents.engine import PageContent, Render
+
+# An add-on that PyMuPDF imports by itself and that loads onnxruntime; words and pictures need none of it.
+sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]
+
+import pymupdf  # noqa: E402
+
+FLAGS = pymupdf.TEXT_MEDIABOX_CLIP | pymupdf.TEXT_PRESERVE_WHITESPACE
+MAX_WORDS = 20_000
+INVISIBLE = 3  # PDF text render mode
+
+pymupdf.TOOLS.mupdf_display_errors(False)
+pymupdf.TOOLS.mupdf_display_warnings(False)
+
+
+class MuPdfDocument:
+    def __init__(self, path: Path) -> None:
+        self._document = pymupdf.open(path)
+
+    @property
+    def pages(self) -> int:
+        return self._document.page_count
+
+    def page(self, index: int, render: Render) -> PageContent:
+        page = self._document[index]
+        width, height = page.rect.width, page.rect.height
+        scale = render.scale(width, height)
+        pixmap = page.get_pixmap(
+            matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False, annots=True
+        )
+        rows = np.frombuffer(pixmap.samples_mv, np.uint8).reshape(pixmap.h, pixmap.stride)
+        image = rows[:, : 3 * pixmap.w].reshape(pixmap.h, pixmap.w, 3).copy()
+        found = page.get_text("words", flags=FLAGS)[:MAX_WORDS]
+        boxes = np.array([word[:4] for word in found], dtype=np.float32).reshape(-1, 4)
+        boxes = _displayed(page, boxes) * np.float32(scale)
+        texts = tuple(word[4] for word in found)
+        area, invisible = 0.0, 0.0
+        if not found or page.get_images():
+            area = self._image_area(page)
+            if found and area > 0.1:
+                invisible = self._invisible(page)
+        return PageContent(index, image, boxes, texts, area, invisible, (width, height), scale)
+
+    def close(self) -> None:
+        self._document.close()
+        pymupdf.TOOLS.store_shrink(100)
+
+    def _image_area(self, page: pymupdf.Page) -> float:
+        """Share of the page under pictures, on a 32 x 32 grid so that stacked strips do not count twice."""
+        grid = np.zeros((32, 32), dtype=bool)
+        width, height = max(page.rect.width, 1e-6), max(page.rect.height, 1e-6)
+        found = np.array([info["bbox"] for info in page.get_image_info()], dtype=np.float32).reshape(-1, 4)
+        for x0, y0, x1, y1 in _displayed(page, found):
+            columns = np.clip(np.rint(np.array([x0, x1]) / width * 32), 0, 32).astype(int)
+            rows = np.clip(np.rint(np.array([y0, y1]) / height * 32), 0, 32).astype(int)
+            grid[rows[0] : rows[1], columns[0] : columns[1]] = True
+        return round(float(grid.mean()), 4)
+
+    def _invisible(self, page: pymupdf.Page) -> float:
+        spans = page.get_texttrace()
+        total = sum(len(span["chars"]) for span in spans)
+        hidden = sum(len(span["chars"]) for span in spans if span["type"] == INVISIBLE or span["opacity"] == 0)
+        return round(hidden / total, 4) if total else 0.0
+
+
+def _displayed(page: pymupdf.Page, boxes: np.ndarray) -> np.ndarray:
+    """Boxes [N, 4] of the unrotated page as they lie on the page shown (``/Rotate``)."""
+    if not page.rotation or not len(boxes):
+        return boxes
+    matrix = np.array(tuple(page.rotation_matrix), dtype=np.float32).reshape(3, 2)  # type: ignore[arg-type]
+    first, second = (boxes[:, corner] @ matrix[:2] + matrix[2] for corner in ([0, 1], [2, 3]))
+    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
+
+
+def open_document(path: Path) -> MuPdfDocument:
+    """Open a PDF by content. Raises SandboxError: ``parse`` for what is no PDF, ``encrypted`` for a password."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise SandboxError("source_unavailable", f"{type(error).__name__}: {error.strerror}") from error
+    if not head:
+        raise SandboxError("parse", "the file is empty (0 bytes)")
+    if b"%PDF-" not in head:
+        raise SandboxError("parse", f"not a PDF: no %PDF- in the first 4096 bytes, it begins with {head[:8]!r}")
+    document = MuPdfDocument(path)
+    if document._document.needs_pass:
+        raise SandboxError("encrypted", "the file needs a password")
+    return document

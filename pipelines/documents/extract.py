@@ -1,0 +1,57 @@
+"""What runs in the sandbox: open one file, count its pages, or render a range of them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.core.sandbox import SandboxError
+from pipelines.documents.engine import Document, PageContent, PageFailure, Render, load_engine
+
+COUNT = "pipelines.documents.extract:count_pages"
+READ = "pipelines.documents.extract:read_pages"
+
+
+def _open(engine: str, path: str) -> Document:
+    """Open, with messages that name no folder of this machine: they end in the manifest."""
+    try:
+        return load_engine(engine)(Path(path))
+    except SandboxError:
+        raise
+    except Exception as error:
+        raise SandboxError("parse", f"{type(error).__name__}: {_told(error, path)}") from error
+
+
+def _told(error: Exception, path: str) -> str:
+    return " ".join(str(error).replace(path, Path(path).name).split())[:300]
+
+
+def count_pages(engine: str, path: str) -> int:
+    """Pages of a file. Raises SandboxError: ``encrypted``, ``parse``, ``empty`` (no pages)."""
+    document = _open(engine, path)
+    try:
+        pages = document.pages
+    finally:
+        document.close()
+    if pages < 1:
+        raise SandboxError("empty", "the file has no pages")
+    return pages
+
+
+def read_pages(engine: str, path: str, first: int, last: int, render: Render) -> Iterator[PageContent | PageFailure]:
+    """Pages ``first`` to ``last`` - 1 in order; a page that raises becomes a PageFailure and the next one is read.
+    Lack of memory ends the call (category ``oom``), because the process is not to be trusted after it."""
+    document = _open(engine, path)
+    try:
+        for index in range(first, last):
+            try:
+                yield document.page(index, render)
+            except MemoryError:
+                raise
+            except Exception as error:
+                text = _told(error, path)
+                if "malloc" in text or "memory" in text.lower():
+                    raise SandboxError("oom", text) from error
+                yield PageFailure(index, "render", f"{type(error).__name__}: {text}")
+    finally:
+        document.close()

@@ -1,0 +1,271 @@
+"""Words -> lines -> paragraphs in reading order. Pure geometry on boxes in pixels; no engine's line numbers are used,
+because engines disagree about them.
+
+Lines keep the order of the file for scripts read left to right; a line that is mostly Arabic or Hebrew is put into
+logical order (words from right to left, embedded left-to-right words back in their own order). Chinese and Japanese
+words are joined without blanks.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+Box = tuple[float, float, float, float]
+
+SPLIT_GAP = 1.2  # in word heights: a wider gap starts a new segment (column, table cell)
+JOIN_GAP = 1.0
+LINE_GAP = 0.45  # in line heights: a larger distance starts a new paragraph
+TABLE_CELLS = 3  # this many narrow segments on one baseline are a table row
+
+
+@dataclass(frozen=True)
+class Word:
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Line:
+    """Words on one baseline in logical order. ``height`` is the median height of its words' boxes in pixels."""
+
+    words: tuple[Word, ...]
+    box: Box
+    height: float
+
+    @cached_property
+    def text(self) -> str:
+        return join_words([word.text for word in self.words])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph: lines top to bottom."""
+
+    lines: tuple[Line, ...]
+    box: Box
+
+    @cached_property
+    def text(self) -> str:
+        return join_words([line.text for line in self.lines])
+
+
+def union(boxes: Sequence[Box]) -> Box:
+    """The smallest box around all."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return (min(x0), min(y0), max(x1), max(y1))
+
+
+def is_cjk(character: str) -> bool:
+    """Scripts written without blanks between words: Han, kana and their punctuation."""
+    code = ord(character)
+    return (
+        0x2E80 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0xFF00 <= code <= 0xFFEF or 0x20000 <= code <= 0x3FFFF
+    )
+
+
+def is_right_to_left(text: str) -> bool:
+    """Mostly Arabic or Hebrew letters."""
+    if text.isascii():
+        return False
+    kinds = [unicodedata.bidirectional(character) for character in text]
+    right, left = sum(kind in ("R", "AL") for kind in kinds), kinds.count("L")
+    return right > left
+
+
+def join_words(texts: Sequence[str]) -> str:
+    """Join with blanks, except between two CJK characters.
+
+    >>> join_words(["two", "words"]), join_words(["\\u4e2d\\u6587", "\\u6587\\u672c"])
+    ('two words', '\\u4e2d\\u6587\\u6587\\u672c')
+    """
+    if all(text.isascii() for text in texts):
+        return " ".join(texts)
+    result = ""
+    for text in texts:
+        if result and text and not (is_cjk(result[-1]) and is_cjk(text[0])):
+            result += " "
+        result += text
+    return result
+
+
+def make_lines(words: Sequence[Word], page_width: float, whole_rows: bool = False) -> list[Line]:
+    """Lines of a page, roughly top to bottom. ``whole_rows`` (cards) joins everything on one baseline, whatever the
+    gaps."""
+    segments = _merge_rows(_segments(words), whole_rows)
+    if not whole_rows:
+        segments = _table_rows(segments, page_width)
+    return [_line(segment) for segment in segments]
+
+
+def _middle(box: Box) -> float:
+    return (box[1] + box[3]) / 2
+
+
+def _same_baseline(a: Box, b: Box) -> bool:
+    return abs(_middle(a) - _middle(b)) < 0.5 * min(a[3] - a[1], b[3] - b[1])
+
+
+def _gap(a: Box, b: Box) -> float:
+    """Horizontal distance between two boxes, negative when they overlap."""
+    return max(b[0] - a[2], a[0] - b[2])
+
+
+def _segments(words: Sequence[Word]) -> list[list[Word]]:
+    """Runs of words that follow each other in the file on one baseline without a wide gap."""
+    segments: list[list[Word]] = []
+    for word in words:
+        if segments:
+            last = segments[-1][-1].box
+            height = min(last[3] - last[1], word.box[3] - word.box[1])
+            if _same_baseline(last, word.box) and -0.5 * height < _gap(last, word.box) < SPLIT_GAP * height:
+                segments[-1].append(word)
+                continue
+        segments.append([word])
+    return segments
+
+
+def _merge_rows(segments: list[list[Word]], whole_rows: bool) -> list[list[Word]]:
+    """Join neighbours on one baseline that came apart in the file."""
+    boxes = [union([word.box for word in segment]) for segment in segments]
+    rows: list[list[int]] = []
+    for index in sorted(range(len(segments)), key=lambda i: (_middle(boxes[i]), i)):
+        near = (row for row in rows[-3:] if _same_baseline(boxes[row[0]], boxes[index]))
+        row = next(near, None)
+        if row is None:
+            rows.append([index])
+        else:
+            row.append(index)
+    merged: list[list[Word]] = []
+    for row in rows:
+        row.sort(key=lambda i: boxes[i][0])
+        reach = boxes[row[0]]
+        merged.append(list(segments[row[0]]))
+        for index in row[1:]:
+            box = boxes[index]
+            height = min(box[3] - box[1], reach[3] - reach[1])
+            if whole_rows or -0.5 * height < _gap(reach, box) < JOIN_GAP * height:
+                merged[-1] += segments[index]
+                reach = union([reach, box])
+            else:
+                merged.append(list(segments[index]))
+                reach = box
+    return merged
+
+
+def _table_rows(segments: list[list[Word]], page_width: float) -> list[list[Word]]:
+    """Join the cells of a table row: three or more narrow segments on one baseline."""
+    boxes = [union([word.box for word in segment]) for segment in segments]
+    rows: list[list[int]] = []
+    for index in range(len(segments)):
+        if rows and _same_baseline(boxes[rows[-1][0]], boxes[index]):
+            rows[-1].append(index)
+        else:
+            rows.append([index])
+    result = []
+    for row in rows:
+        widths = [boxes[i][2] - boxes[i][0] for i in row]
+        if len(row) >= TABLE_CELLS and sum(widths) / len(row) < 0.2 * page_width:
+            result.append([word for i in sorted(row, key=lambda i: boxes[i][0]) for word in segments[i]])
+        else:
+            result += [segments[i] for i in row]
+    return result
+
+
+def _line(words: Sequence[Word]) -> Line:
+    boxes = [word.box for word in words]
+    height = sorted(box[3] - box[1] for box in boxes)[len(boxes) // 2]
+    if is_right_to_left("".join(word.text for word in words)):
+        ordered = _right_to_left(words)
+    else:
+        ordered = sorted(words, key=lambda word: word.box[0])
+    return Line(tuple(ordered), union(boxes), height)
+
+
+def _right_to_left(words: Sequence[Word]) -> list[Word]:
+    """Logical order: from right to left, with runs of left-to-right words turned back."""
+    result: list[Word] = []
+    run: list[Word] = []
+    for word in sorted(words, key=lambda word: -word.box[2]):
+        kinds = {unicodedata.bidirectional(character) for character in word.text}
+        if "L" in kinds and not kinds & {"R", "AL"}:
+            run.append(word)
+            continue
+        result += reversed(run)
+        run = []
+        result.append(word)
+    return result + run[::-1]
+
+
+def make_blocks(lines: Sequence[Line]) -> list[Block]:
+    """Paragraphs in reading order: lines under each other with small gaps, similar heights and a common column."""
+    order = sorted(range(len(lines)), key=lambda i: (lines[i].box[1], lines[i].box[0]))
+    follower: dict[int, int] = {}
+    taken: set[int] = set()
+    for position, index in enumerate(order):
+        line = lines[index]
+        for below in order[position + 1 :]:
+            other = lines[below]
+            if other.box[1] > line.box[3] + LINE_GAP * line.height:
+                break
+            if below not in taken and _continues(line, other):
+                follower[index] = below
+                taken.add(below)
+                break
+    blocks = []
+    for index in order:
+        if index in taken:
+            continue
+        chain = [index]
+        while chain[-1] in follower:
+            chain.append(follower[chain[-1]])
+        members = tuple(lines[i] for i in chain)
+        blocks.append(Block(members, union([line.box for line in members])))
+    return reading_order(blocks)
+
+
+def _continues(upper: Line, lower: Line) -> bool:
+    a, b = upper.box, lower.box
+    if _middle(b) <= a[3] - 0.3 * upper.height or not 0.74 < upper.height / max(lower.height, 1e-6) < 1.35:
+        return False
+    shared = min(a[2], b[2]) - max(a[0], b[0])
+    return shared > 0.5 * min(a[2] - a[0], b[2] - b[0]) and b[1] - a[3] < LINE_GAP * upper.height
+
+
+def reading_order(blocks: Sequence[Block]) -> list[Block]:
+    """Recursive cuts through white space: columns where a vertical strip is free, else the widest free horizontal
+    strip. Columns run right to left when most of the text does."""
+    rtl = is_right_to_left("".join(block.text for block in blocks))
+    return _cut(list(blocks), rtl)
+
+
+def _cut(blocks: list[Block], rtl: bool) -> list[Block]:
+    if len(blocks) < 2:
+        return blocks
+    heights = sorted(line.height for block in blocks for line in block.lines)
+    height = heights[len(heights) // 2]
+    at = _widest_gap([(block.box[0], block.box[2]) for block in blocks], 0.6 * height)
+    if at is not None:
+        left = [block for block in blocks if block.box[2] <= at]
+        right = [block for block in blocks if block.box[2] > at]
+        first, second = (right, left) if rtl else (left, right)
+        return _cut(first, rtl) + _cut(second, rtl)
+    at = _widest_gap([(block.box[1], block.box[3]) for block in blocks], 0.0)
+    if at is not None:
+        upper = [block for block in blocks if block.box[3] <= at]
+        lower = [block for block in blocks if block.box[3] > at]
+        return _cut(upper, rtl) + _cut(lower, rtl)
+    return sorted(blocks, key=lambda block: (block.box[1], -block.box[2] if rtl else block.box[0]))
+
+
+def _widest_gap(spans: list[tuple[float, float]], least: float) -> float | None:
+    """Middle of the widest strip no span covers, None when none is wider than ``least``."""
+    best, at, end = least, None, -math.inf
+    for start, stop in sorted(spans):
+        if end > -math.inf and start - end > best:
+            best, at = start - end, (start + end) / 2
+        end = max(end, stop)
+    return at

@@ -1,0 +1,58 @@
+"""Numbered boxes: which regions are asked for, drawn on the page after the corruption and outside the regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLOUR = (214, 39, 40)
+DIGITS = {
+    "0": "01110 10001 10011 10101 11001 10001 01110",
+    "1": "00100 01100 00100 00100 00100 00100 01110",
+    "2": "01110 10001 00001 00110 01000 10000 11111",
+    "3": "11110 00001 00001 01110 00001 00001 11110",
+    "4": "00010 00110 01010 10010 11111 00010 00010",
+    "5": "11111 10000 11110 00001 00001 10001 01110",
+    "6": "01110 10000 10000 11110 10001 10001 01110",
+    "7": "11111 00001 00010 00100 01000 01000 01000",
+    "8": "01110 10001 10001 01110 10001 10001 01110",
+    "9": "01110 10001 10001 01111 00001 00001 01110",
+}
+GAP = 2  # pixels between a region and its frame
+
+
+def tag(number: int, scale: int) -> NDArray[np.uint8]:
+    """White digits (5 x 7 cells of ``scale`` pixels) on the colour of the frame, [h, w, 3]."""
+    rows = [np.array([[bit == "1" for bit in row] for row in DIGITS[digit].split()]) for digit in str(number)]
+    glyphs = np.concatenate([np.pad(glyph, ((1, 1), (1, 0))) for glyph in rows], axis=1)
+    glyphs = np.pad(glyphs, ((0, 0), (0, 1)))
+    cells = np.repeat(np.repeat(glyphs, scale, axis=0), scale, axis=1)
+    return np.where(cells[:, :, None], np.uint8(255), np.array(COLOUR, dtype=np.uint8))
+
+
+def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """A copy with a frame ``GAP`` pixels outside each box (x0, y0, x1, y1) and its number (from 1) at the upper left:
+    left of the frame, else above it, else inside its corner. Other boxes' pixels may be crossed only where boxes
+    touch."""
+    page = image.copy()
+    height, width = page.shape[:2]
+    thick = max(1, round(max(height, width) / 700))
+    scale = max(1, round(max(height, width) / 600))
+    for x0, y0, x1, y1 in boxes:
+        left, top = max(0, x0 - GAP - thick), max(0, y0 - GAP - thick)
+        right, bottom = min(width, x1 + GAP + thick), min(height, y1 + GAP + thick)
+        page[top : min(top + thick, y0), left:right] = COLOUR
+        page[max(bottom - thick, y1) : bottom, left:right] = COLOUR
+        page[top:bottom, left : min(left + thick, x0)] = COLOUR
+        page[top:bottom, max(right - thick, x1) : right] = COLOUR
+    for number, (x0, y0, _, _) in enumerate(boxes, 1):
+        label = tag(number, scale)
+        x, y = x0 - GAP - thick - label.shape[1], y0 - GAP - thick
+        if x < 0:
+            x, y = x0 - GAP - thick, y0 - GAP - thick - label.shape[0]
+        x, y = max(0, min(x, width - label.shape[1])), max(0, min(y, height - label.shape[0]))
+        label = label[: height - y, : width - x]
+        page[y : y + label.shape[0], x : x + label.shape[1]] = label
+    return page

@@ -1,0 +1,190 @@
+"""Which text of a page may be asked for, and which is.
+
+On pages, paragraphs are split and merged to a range of tokens and a few are drawn; on cards every line is a region.
+Boxes are shrunk to the ink, so that neighbours are left alone and strengths can follow the true glyph height.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_rows, stacked
+from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
+from pipelines.documents.routing import is_broken
+
+PAD = 2  # pixels around the ink
+Pixels = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class TextRegion:
+    """Text that is visible inside ``bbox`` (pixels, half open). ``glyph_height`` in pixels, ``tokens`` an estimate."""
+
+    bbox: Pixels
+    text: str
+    glyph_height: float
+    tokens: float
+
+
+def tokens(text: str) -> float:
+    """Rough token count: a CJK character is one, 4.5 other characters are one."""
+    wide = 0 if text.isascii() else sum(map(is_cjk, text))
+    return wide + (len(text) - wide) / 4.5
+
+
+def clean_text(text: str) -> str:
+    """NFC, soft hyphens and zero-width marks removed, blanks collapsed."""
+    if text.isascii():
+        return " ".join(text.split())
+    kept = "".join(character for character in text if character not in "\u00ad\u200b\ufeff")
+    return " ".join(unicodedata.normalize("NFC", kept).split())
+
+
+def visible_words(image: NDArray[np.uint8], boxes: NDArray[np.float32], texts: Sequence[str]) -> list[Word]:
+    """Words that pass the ink check, in the order given; a word that another one covers is left out, and so is one with
+    characters nobody can read off the page (U+FFFD, private use)."""
+    good = contrast(image, boxes) >= MIN_CONTRAST
+    good &= ~stacked(boxes)
+    words = []
+    for index in np.flatnonzero(good):
+        text = clean_text(texts[index])
+        if text and ((text.isascii() and text.isprintable()) or not any(map(is_broken, text))):
+            x0, y0, x1, y1 = boxes[index].tolist()
+            words.append(Word(text, (x0, y0, x1, y1)))
+    return words
+
+
+def find_regions(
+    image: NDArray[np.uint8], words: Sequence[Word], token_range: tuple[int, int], by_line: bool
+) -> list[TextRegion]:
+    """All regions of a page in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
+    ``token_range`` tokens; if a page has only shorter texts, those."""
+    lines = make_lines(words, image.shape[1], whole_rows=by_line)
+    lines = [line for line in lines if not _vertical(line)]
+    if by_line:
+        blocks = [Block((line,), line.box) for line in sorted(lines, key=lambda line: line.box[1])]
+        return _regions(image, blocks)
+    blocks = _fit(make_blocks(lines), token_range)
+    long_enough = [block for block in blocks if tokens(block.text) >= token_range[0]]
+    return _regions(image, long_enough or blocks)
+
+
+def _vertical(line: Line) -> bool:
+    """Text running up the margin: higher than wide, several letters."""
+    x0, y0, x1, y1 = line.box
+    return len(line.text) > 3 and y1 - y0 > 2.5 * (x1 - x0)
+
+
+def _fit(blocks: Sequence[Block], token_range: tuple[int, int]) -> list[Block]:
+    """Split blocks above the range by lines, join short neighbours in one column when nothing lies between them."""
+    least, most = token_range
+    pieces: list[Block] = []
+    for block in blocks:
+        count = int(-(-tokens(block.text) // most))
+        per = -(-len(block.lines) // max(1, count))
+        for start in range(0, len(block.lines), per):
+            members = block.lines[start : start + per]
+            pieces.append(Block(members, union([line.box for line in members])))
+    result: list[Block] = []
+    for piece in pieces:
+        if result and tokens(result[-1].text) < least and tokens(result[-1].text) + tokens(piece.text) <= most + least:
+            box = union([result[-1].box, piece.box])
+            if _neighbours(result[-1], piece) and not _hits(box, pieces, (result[-1], piece)):
+                result[-1] = Block(result[-1].lines + piece.lines, box)
+                continue
+        result.append(piece)
+    return result
+
+
+def _neighbours(upper: Block, lower: Block) -> bool:
+    a, b = upper.box, lower.box
+    shared = min(a[2], b[2]) - max(a[0], b[0])
+    height = max(upper.lines[-1].height, lower.lines[0].height)
+    return shared > 0.3 * min(a[2] - a[0], b[2] - b[0]) and -0.5 * height < b[1] - a[3] < 1.5 * height
+
+
+def _overlap(a: Box | Pixels, b: Box | Pixels) -> bool:
+    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+
+
+def _hits(box: Box, blocks: Sequence[Block], own: tuple[Block, Block]) -> bool:
+    lines = {id(line) for block in own for line in block.lines}
+    return any(_overlap(box, block.box) for block in blocks if not any(id(line) in lines for line in block.lines))
+
+
+def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[TextRegion]:
+    result = []
+    boxes = _tight([block.lines for block in blocks], image)
+    for block, lines in zip(blocks, boxes, strict=True):
+        if not lines:
+            continue
+        heights = sorted(box[3] - box[1] - 2 * PAD for box in lines)
+        height, width = image.shape[:2]
+        x0, y0, x1, y1 = (int(value) for value in union(lines))
+        bbox = (max(0, x0), max(0, y0), min(width, x1), min(height, y1))
+        result.append(TextRegion(bbox, block.text, max(4.0, float(heights[len(heights) // 2])), tokens(block.text)))
+    return result
+
+
+def _tight(groups: Sequence[Sequence[Line]], image: NDArray[np.uint8]) -> list[list[Pixels]]:
+    """Line boxes shrunk to their ink rows. Fonts with tall metrics give boxes that reach into the next line: two boxes
+    under each other are first parted at the row with the least ink between their middles."""
+    height, width = image.shape[:2]
+    edges = {
+        id(line): [
+            max(0, int(line.box[0]) - 1),
+            max(0, int(line.box[1])),
+            min(width, int(line.box[2]) + 2),
+            min(height, int(line.box[3]) + 1),
+        ]
+        for group in groups
+        for line in group
+    }
+    ordered = sorted((line for group in groups for line in group), key=lambda line: line.box[1] + line.box[3])
+    for position, upper in enumerate(ordered):
+        a = edges[id(upper)]
+        for lower in ordered[position + 1 : position + 12]:
+            b = edges[id(lower)]
+            if b[1] < a[3] and min(a[2], b[2]) > max(a[0], b[0]):
+                first, last = (a[1] + a[3]) // 2, (b[1] + b[3] + 1) // 2
+                if last > first:
+                    between = (min(a[0], b[0]), first, max(a[2], b[2]), last)
+                    a[3] = b[1] = first + int(np.argmin(ink_rows(image, between)))
+    return [[box for line in group if (box := _shrink(image, edges[id(line)]))] for group in groups]
+
+
+def _shrink(image: NDArray[np.uint8], edges: list[int]) -> Pixels | None:
+    x0, y0, x1, y1 = edges
+    if x1 - x0 < 2 or y1 - y0 < 2:
+        return None
+    rows = np.flatnonzero(ink_rows(image, (x0, y0, x1, y1)))
+    if not len(rows):
+        return None
+    return (x0 - PAD, max(y0, y0 + int(rows[0]) - PAD), x1 + PAD, min(y1, y0 + int(rows[-1]) + 1 + PAD))
+
+
+def choose(
+    regions: Sequence[TextRegion], page_tokens: float, count: tuple[int, int], share: float, rng: np.random.Generator
+) -> list[TextRegion]:
+    """Draw ``count`` = (least, most) regions that do not overlap and together hold at most ``share`` of the page's
+    text; the first one is always kept. Returned in reading order."""
+    if not regions:
+        return []
+    wanted = int(rng.integers(count[0], count[1] + 1))
+    order = [int(i) for i in rng.permutation(len(regions))]
+    order.sort(key=lambda i: regions[i].tokens > share * page_tokens)  # stable: texts within the share first
+    chosen: list[int] = []
+    used = 0.0
+    for index in order:
+        region = regions[index]
+        if len(chosen) == wanted or (chosen and used + region.tokens > share * page_tokens):
+            continue
+        if not any(_overlap(region.bbox, regions[other].bbox) for other in chosen):
+            chosen.append(index)
+            used += region.tokens
+    return [regions[i] for i in sorted(chosen)]

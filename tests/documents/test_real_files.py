@@ -1,0 +1,39 @@
+"""The real files of the shared data folder: damaged, locked, endless, empty ones among them. Each ends in a row."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cookhouse.stages.documents import DocumentShards, build_document_shards
+from pipelines.shards.manifest import read_manifest
+from pipelines.workflow.inprocess import run_stage_inprocess
+
+SHARED = Path(os.environ.get("COOKHOUSE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+EXPECTED = {
+    "derived__encrypted-aes256.pdf": "encrypted",
+    "derived__garbage.pdf": "parse",
+    "derived__html-error-page.pdf": "parse",
+    "derived__zero-byte.pdf": "parse",
+    "derived__zero-pages.pdf": "empty",
+    "derived__wrong-count.pdf": "parse",
+    "derived__huge-page.pdf": "empty_text",
+    "derived__image-bomb.pdf": "empty_text",
+}
+
+
+@pytest.mark.slow
+def test_every_real_file_ends_in_a_row(tmp_path: Path) -> None:
+    folder = SHARED / "data" / "documents"
+    if not folder.is_dir():
+        pytest.skip("documents of the shared data is not here")
+    config = DocumentShards(source=str(folder), ocr=False, dpi=72, max_pixels=400_000)
+    artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path)
+    rows = [row for path in artifact.glob("manifest/*.parquet") for row in read_manifest(path)]
+    assert {row.source for row in rows} == {path.name for path in folder.iterdir() if path.suffix == ".pdf"}
+    assert len({row.key for row in rows}) == len(rows)
+    for name, category in EXPECTED.items():
+        assert {row.category for row in rows if row.source == name} == {category}, name
+    assert sum(row.status == "ok" for row in rows) > 450
