@@ -1,0 +1,99 @@
+"""Text-only samples: one a line of ``{"text": ...}``. The user turn is a fixed instruction, the text is the target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.seeds import split_of
+from pipelines.shards.manifest import Row, Status
+from pipelines.shards.plan import SourceItem, Unit
+from pipelines.shards.sample import sample_json, text_content, text_size, turn
+from pipelines.shards.unit import Item, write_unit
+
+STAGE = "text"
+SUFFIXES = (".jsonl",)
+
+
+@dataclass(frozen=True)
+class TextJob:
+    """A unit and all that decides its bytes. ``max_bytes`` is the longest text kept (UTF-8); ``declared`` says that the
+    files' own splits hold, else each line has the split of its own text."""
+
+    unit: Unit
+    prompt: str
+    max_bytes: int
+    split_seed: int
+    declared: bool
+    directory: str
+
+
+def build_text_unit(job: TextJob) -> dict[str, Any]:
+    """Write one unit; the receipt of ``write_unit``. A bad line costs itself only."""
+    return write_unit(job.directory, job.unit.name, _items(job))
+
+
+def _items(job: TextJob) -> Iterator[Item]:
+    seen: set[bytes] = set()
+    for source in job.unit.items:
+        if source.copy_of:
+            yield _row(source, 0, source.split, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
+            continue
+        try:
+            with Path(source.path).open("rb") as file:
+                for number, line in enumerate(file):
+                    yield _line(job, source, number, line, seen)
+        except OSError as error:
+            yield _row(source, 0, source.split, "quarantined", "source_unavailable", source.told(str(error))), None
+
+
+def _line(job: TextJob, source: SourceItem, number: int, line: bytes, seen: set[bytes]) -> Item:
+    try:
+        text = json.loads(line)["text"] if line.strip() else ""
+        if not isinstance(text, str):
+            raise TypeError("text is not a string")
+    except (ValueError, TypeError, KeyError) as error:
+        return _row(source, number, source.split, "quarantined", "parse", f"{type(error).__name__}: {error}"), None
+    text = text.strip()
+    mark = hashlib.sha256(text.encode()).digest()
+    split = source.split if job.declared else split_of(mark.hex(), job.split_seed)
+    if not text:
+        return _row(source, number, split, "filtered", "empty_text", "the line holds no text"), None
+    if len(text.encode()) > job.max_bytes:
+        return _row(source, number, split, "filtered", "policy", f"more than {job.max_bytes} bytes"), None
+    if mark in seen:
+        return _row(source, number, split, "filtered", "duplicate", "the same text came before in this unit"), None
+    seen.add(mark)
+    messages = turn([text_content(job.prompt)], text)
+    meta = {"source": source.name, "source_digest": source.sha256, "line": number}
+    row = _row(source, number, split, "ok", text_bytes=text_size(messages))
+    return row, {"json": sample_json("text", split, "none", messages, meta)}
+
+
+def _row(
+    source: SourceItem,
+    number: int,
+    split: str,
+    status: Status,
+    category: str | None = None,
+    reason: str | None = None,
+    text_bytes: int = 0,
+) -> Row:
+    return Row(
+        key=f"{source.key('t')}-l{number:07d}",
+        status=status,
+        category=category,
+        reason=reason,
+        stage=STAGE,
+        source=source.name,
+        source_digest=source.sha256,
+        split=split,
+        kind="text",
+        item=number,
+        text_bytes=text_bytes,
+        tags=("none",) if status == "ok" else (),
+    )
