@@ -1,0 +1,176 @@
+"""Folders of weights in the released layout: config.json, model.safetensors, tokenizer, preprocessor_config.json.
+
+Loading is strict (every name, every shape) and builds the model on the meta device first, so a checkpoint is held once
+in memory. Sharded folders are read through their index.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+
+from model.config import ModelConfig
+from model.minicpmv import MiniCPMV
+from model.processor import Processor
+from model.resampler import init_resampler
+from model.tokenizer import VISUAL, load_tokenizer
+from pipelines.core.errors import ConfigError, DataError
+
+WEIGHTS, INDEX, CONFIG, PREPROCESSOR = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "config.json",
+    "preprocessor_config.json",
+)
+_HEAD, _EMBEDDING = "llm.lm_head.weight", "llm.model.embed_tokens.weight"
+
+
+def save_model(directory: str | Path, model: MiniCPMV, processor: Processor) -> None:
+    """Write the folder. Weights are renamed at the end: a killed save leaves no half file under the real name."""
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    save_weights(directory, state, model.config)
+    processor.tokenizer.save_pretrained(Path(directory))
+
+
+def save_weights(directory: str | Path, state: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """The folder without the tokenizer, from a gathered state dict (for engines that hold the weights in parts)."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in state.items()
+        if not (config.language.tie_word_embeddings and name == _HEAD)
+    }
+    dtype = str(next(iter(kept.values())).dtype).removeprefix("torch.")
+    save_file(kept, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
+    _write_json(folder / CONFIG, config.to_released() | {"torch_dtype": dtype})
+    _write_json(folder / PREPROCESSOR, preprocessor(config))
+    (folder / (WEIGHTS + ".tmp")).replace(folder / WEIGHTS)
+
+
+def load_config(directory: str | Path) -> ModelConfig:
+    """The configuration of a folder. Raises ConfigError when there is none or it is not readable."""
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise ConfigError(
+            "no model found", where=str(path), do="give a folder that save_model wrote, or a released one"
+        )
+    try:
+        return ModelConfig.from_released(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ConfigError("config.json does not describe a model", where=str(path), why=str(error)) from error
+
+
+def load_model(directory: str | Path, dtype: torch.dtype = torch.float32) -> tuple[MiniCPMV, Processor]:
+    """Model (evaluation mode) and processor of a folder, weights strictly by name and shape."""
+    config = load_config(directory)
+    model = empty_model(config)
+    assign(model, read_weights(directory), dtype, str(directory))
+    return model.eval(), Processor(config, load_tokenizer(directory))
+
+
+def empty_model(config: ModelConfig) -> MiniCPMV:
+    """The modules without memory (meta device)."""
+    with torch.device("meta"):
+        return MiniCPMV(config)
+
+
+def read_weights(directory: str | Path) -> dict[str, Tensor]:
+    """All tensors of a folder, one file or sharded. Raises DataError for a missing or damaged file."""
+    folder = Path(directory)
+    names = [WEIGHTS]
+    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    state: dict[str, Tensor] = {}
+    for name in names:
+        state.update(_read_file(folder / name))
+    return state
+
+
+def assign(model: MiniCPMV, state: Mapping[str, Tensor], dtype: torch.dtype, where: str) -> None:
+    """Fill an ``empty_model``. Raises DataError naming what is missing, unknown or of another shape."""
+    given = {name: tensor.to(dtype) for name, tensor in state.items()}
+    if model.config.language.tie_word_embeddings and _EMBEDDING in given:
+        given[_HEAD] = given[_EMBEDDING]
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = sorted(wanted.keys() - given.keys())
+    unknown = sorted(given.keys() - wanted.keys())
+    shapes = [name for name in sorted(wanted.keys() & given.keys()) if tuple(given[name].shape) != wanted[name]]
+    if missing or unknown or shapes:
+        raise DataError(
+            f"weights do not fit the model: {len(missing)} missing, {len(unknown)} unknown, {len(shapes)} misshapen",
+            where=where,
+            why=f"first: {', '.join((missing + unknown + shapes)[:3])}",
+            do="check that config.json and the weights are of the same model",
+        )
+    model.load_state_dict(given, strict=True, assign=True)
+    if model.config.language.tie_word_embeddings:
+        model.llm.tie_weights()
+    model.llm.model.rotary_emb = Qwen3RotaryEmbedding(model.llm.config)  # its buffers are not in any checkpoint
+    model.requires_grad_(True)
+
+
+def init_from_parts(
+    config: ModelConfig,
+    vision_file: str | Path,
+    llm_file: str | Path,
+    *,
+    scheme: Literal["released", "grid"] = "released",
+    rows: int = 8,
+    cols: int = 16,
+    seed: int = 0,
+) -> MiniCPMV:
+    """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
+
+    Names may carry the ``vpm.`` and ``llm.`` prefixes or not. ``scheme``, ``rows``, ``cols``: see ``init_resampler``.
+    """
+    model = empty_model(config)
+    model.resampler.to_empty(device="cpu")
+    init_resampler(model.resampler, torch.Generator().manual_seed(seed), scheme, rows, cols)
+    state = {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
+    for prefix, file in (("vpm.", vision_file), ("llm.", llm_file)):
+        for name, tensor in _read_file(Path(file)).items():
+            state[name if name.startswith(prefix) else prefix + name] = tensor
+    assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
+    return model
+
+
+def preprocessor(config: ModelConfig) -> dict[str, Any]:
+    """``preprocessor_config.json`` in the released layout."""
+    names = ("unk", "im_start", "im_end", "slice_start", "slice_end", "im_id_start", "im_id_end")
+    tokens = (VISUAL[0], *VISUAL[1:7])
+    return {
+        "image_processor_type": "MiniCPMVImageProcessor",
+        "processor_class": "MiniCPMVProcessor",
+        "max_slice_nums": config.slicing.max_slice_nums,
+        "scale_resolution": config.slicing.scale_resolution,
+        "patch_size": config.slicing.patch_size,
+        "image_feature_size": config.query_num,
+        "use_image_id": config.use_image_id,
+        "slice_mode": config.slicing.max_slice_nums > 1,
+        **dict(zip(names, tokens, strict=True)),
+        "norm_mean": [0.5, 0.5, 0.5],
+        "norm_std": [0.5, 0.5, 0.5],
+        "version": 2.6,
+    }
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise DataError("a weights file is missing", where=str(path))
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError("a weights file cannot be read", where=str(path), why=str(error), do="copy it again") from error
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

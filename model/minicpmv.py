@@ -1,0 +1,128 @@
+"""The whole model: tower -> resampler -> rows written into the text embeddings -> Qwen3 -> logits where needed.
+
+A training step sees one ``Pack``. The visual rows overwrite the embeddings of their placeholders in a fresh tensor (an
+in-place scatter would cut the gradient), each sample attends to itself only, and the output head runs only at positions
+whose *next* token is supervised: at a vocabulary of 151,748 the head on prompts would cost more than the attention.
+
+Shapes (T tokens of a pack, K supervised): input_ids ``[T]`` -> inputs_embeds ``[T, D]`` -> hidden ``[T, D]`` ->
+logits ``[K, vocabulary]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from model.attention import LANGUAGE_ATTENTION, Blocks
+from model.config import LanguageConfig, ModelConfig
+from model.pack import IGNORE, IMAGE_VIEW, Pack
+from model.resampler import Resampler
+from model.vision import VisionTower
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Predictions at the positions whose next token is supervised, in the order of the pack.
+
+    logits ``[K, vocabulary]``, targets ``[K]`` (the next token), sample ``[K]`` (index of the sample in the pack),
+    positions ``[K]`` (index of the target token in the pack).
+    """
+
+    logits: Tensor
+    targets: Tensor
+    sample: Tensor
+    positions: Tensor
+
+    def logprobs(self) -> Tensor:
+        """log p(target), ``[K]`` in float32."""
+        return -F.cross_entropy(self.logits.float(), self.targets, reduction="none")
+
+
+def language_config(config: LanguageConfig) -> Qwen3Config:
+    """Our record as a transformers configuration, with the packed attention selected."""
+    qwen = Qwen3Config(
+        **config.model_dump(exclude={"rope_theta"}),
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        hidden_act="silu",
+        attention_bias=False,
+        use_sliding_window=False,
+    )
+    qwen._attn_implementation = LANGUAGE_ATTENTION
+    return qwen
+
+
+def document_blocks(pack: Pack, device: torch.device) -> Blocks:
+    """The samples of a pack as attention blocks; lengths up to a quarter apart share a group."""
+    return Blocks.of(pack.lengths, device, slack=0.25)
+
+
+class MiniCPMV(nn.Module):
+    """``forward(pack) -> Supervised``. Parts: ``llm`` (Qwen3ForCausalLM), ``vpm``, ``resampler``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.llm = Qwen3ForCausalLM(language_config(config.language))
+        self.vpm = VisionTower(config.vision)
+        self.resampler = Resampler.of(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.llm.lm_head.weight.device
+
+    def set_checkpointing(self, *, vision: bool, language: bool) -> None:
+        """Recompute activations in the backward pass, per tower."""
+        self.vpm.checkpoint_activations = vision
+        if language:
+            self.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.llm.gradient_checkpointing_disable()
+
+    def visual(self, pack: Pack) -> Tensor:
+        """``[G, Q, D]``: Q tokens for every image view and video package of the pack."""
+        return self.resampler(self.vpm(pack.patches, pack.tgt_sizes), pack.tgt_sizes, pack.packages)
+
+    def embed(self, pack: Pack) -> Tensor:
+        """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.
+
+        In training a pack without pictures still sends one blank patch through tower and resampler, with weight 0:
+        gradients then exist on every rank (ZeRO aborts or hangs otherwise). Raises ValueError when rows and
+        placeholders differ in number.
+        """
+        text = self.llm.model.embed_tokens(pack.input_ids)
+        if not pack.packages:
+            return text + 0.0 * self._blank(text).sum().to(text.dtype) if self.training else text
+        rows = self.visual(pack).flatten(0, 1)
+        if len(rows) != len(pack.visual_positions):
+            raise ValueError(f"{len(rows)} visual rows for {len(pack.visual_positions)} placeholders")
+        return text.index_copy(0, pack.visual_positions, rows.to(text.dtype))
+
+    def _blank(self, like: Tensor) -> Tensor:
+        patches = torch.zeros(1, self.config.vision.patch_dim, device=like.device, dtype=like.dtype)
+        one = torch.ones(1, 2, dtype=torch.long)
+        return self.resampler(self.vpm(patches, one), one, (IMAGE_VIEW,))
+
+    def hidden(self, pack: Pack, cache: object | None = None) -> Tensor:
+        """Last hidden states ``[T, D]``, each sample attending to itself only. ``cache``: see ``model/decode.py``."""
+        blocks = document_blocks(pack, self.device)
+        out = self.llm.model(
+            inputs_embeds=blocks.gather(self.embed(pack))[None],
+            position_ids=blocks.gather(pack.position_ids)[None],
+            attention_mask={"full_attention": None},  # a ready mask: transformers would build a T x T one
+            past_key_values=cache,
+            use_cache=False,
+            blocks=blocks,
+        )
+        return blocks.restore(out.last_hidden_state[0])
+
+    def forward(self, pack: Pack) -> Supervised:
+        kept = pack.labels != IGNORE
+        kept[pack.cu_seqlens[:-1].to(kept.device)] = False  # the first token of a sample follows nothing
+        positions = kept.nonzero()[:, 0]
+        logits = self.llm.lm_head(self.hidden(pack).index_select(0, positions - 1))
+        ends = pack.cu_seqlens[1:].to(positions.device)
+        return Supervised(logits, pack.labels[positions], torch.bucketize(positions, ends, right=True), positions)

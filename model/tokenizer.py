@@ -1,0 +1,165 @@
+"""Tokenizers: the released one by path, and a small byte-level one with the same special tokens by name.
+
+Everything else asks for special tokens by *name* (``special_ids``), so the same processor serves both vocabularies.
+The byte tokenizer gives byte b the id b; special tokens follow from 256 on (``<|endoftext|>``, ``<|im_start|>``,
+``<|im_end|>``, ``<unk>``, ...); merges, if any, come last, so adding merges moves no other id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from pipelines.core.errors import ConfigError
+
+# Qwen2's split pattern: contractions, words with their leading mark, single digits, punctuation, line ends, spaces.
+SPLIT_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+VISUAL = ("<unk>", "<image>", "</image>", "<slice>", "</slice>", "<image_id>", "</image_id>", "<unit>", "</unit>")
+# name -> "special" in the tokenizer's sense (dropped when decoding with skip_special_tokens)
+BYTE_SPECIALS: tuple[tuple[str, bool], ...] = (
+    *((name, True) for name in ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *VISUAL)),
+    *((f"<{slash}{name}>", True) for name in ("ref", "box", "quad", "point") for slash in ("", "/")),
+    *((f"<{slash}{name}>", False) for name in ("think", "tool_call", "tool_response") for slash in ("", "/")),
+    *((f"<|reserved_{i}|>", True) for i in range(6)),
+)
+REQUIRED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", *VISUAL[:7])
+
+
+def byte_alphabet() -> list[str]:
+    """The printable character that stands for each byte value in byte-level vocabularies (index = byte)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {value: chr(value) for value in printable}
+    for shift, value in enumerate(value for value in range(256) if value not in letters):
+        letters[value] = chr(256 + shift)
+    return [letters[value] for value in range(256)]
+
+
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of the control tokens by name; ``ids["<image>"]`` or the properties below."""
+
+    by_name: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> int:
+        return self.by_name[name]
+
+    @property
+    def placeholder(self) -> int:
+        """``<unk>``: the visual placeholder."""
+        return self.by_name["<unk>"]
+
+    @property
+    def eos(self) -> tuple[int, ...]:
+        """Ids that end a completion: ``<|im_end|>`` and ``<|endoftext|>``."""
+        return (self.by_name["<|im_end|>"], self.by_name["<|endoftext|>"])
+
+    @cached_property
+    def visual(self) -> tuple[int, ...]:
+        """Ids a decoder must never sample: they would announce a picture that is not there."""
+        return tuple(self.by_name[name] for name in VISUAL if name in self.by_name)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> SpecialIds:
+    """Ids of all added tokens by name. Raises ConfigError when one of ``REQUIRED`` is missing."""
+    found = dict(tokenizer.get_added_vocab())
+    placeholder = tokenizer.convert_tokens_to_ids("<unk>")
+    if isinstance(placeholder, int):
+        found["<unk>"] = placeholder
+    missing = [name for name in REQUIRED if found.get(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the tokenizer has no token {', '.join(missing)}", do="use a MiniCPM-V 4.5 or cookhouse tokenizer"
+        )
+    return SpecialIds(found)
+
+
+def build_byte_tokenizer(directory: str | Path, merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
+    """Write and return the byte-level tokenizer: 256 bytes, 32 special tokens, then one id per merge.
+
+    ``merges`` are pairs in the byte-level alphabet, as in ``merges.txt``. Saved as ``tokenizer.json`` and
+    ``tokenizer_config.json`` in ``directory``.
+    """
+    vocab = {letter: value for value, letter in enumerate(byte_alphabet())}
+    vocab.update({name: 256 + i for i, (name, _) in enumerate(BYTE_SPECIALS)})
+    for left, right in merges:
+        vocab.setdefault(left + right, len(vocab))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_core(vocab, merges, BYTE_SPECIALS),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token="<unk>",
+        model_max_length=131072,
+        clean_up_tokenization_spaces=False,
+    )
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder: ``tokenizer.json``, or the released ``vocab.json`` + ``merges.txt`` pair.
+
+    Raises ConfigError when the folder holds neither, or lacks the special tokens.
+    """
+    folder = Path(directory)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = _from_vocab(folder)
+    else:
+        raise ConfigError(
+            "no tokenizer found",
+            where=str(folder),
+            do="the folder must hold tokenizer.json, or vocab.json and merges.txt",
+        )
+    special_ids(tokenizer)
+    return tokenizer
+
+
+def _from_vocab(folder: Path) -> PreTrainedTokenizerFast:
+    """The released data files hold no ``tokenizer.json``: build it from vocabulary, merges and added tokens."""
+    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    split = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    added = sorted(settings["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
+    specials = [(token["content"], token["special"]) for _, token in added]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_core(vocab, [(left, right) for left, _, right in split], specials),
+        bos_token=settings.get("bos_token"),
+        eos_token=settings.get("eos_token"),
+        pad_token=settings.get("pad_token"),
+        unk_token=settings.get("unk_token"),
+        chat_template=settings.get("chat_template"),
+        model_max_length=settings.get("model_max_length", 131072),
+        clean_up_tokenization_spaces=False,
+    )
+    for index, token in added:
+        if tokenizer.convert_tokens_to_ids(token["content"]) != int(index):
+            raise ConfigError(f"added token {token['content']} would not get id {index}", where=str(folder))
+    return tokenizer
+
+
+def _core(vocab: dict[str, int], merges: Sequence[tuple[str, str]], specials: Iterable[tuple[str, bool]]) -> Tokenizer:
+    """Byte-level BPE as Qwen has it: NFC, the split pattern, bytes, merges; ``specials`` are (name, special)."""
+    core = Tokenizer(models.BPE(vocab=vocab, merges=list(merges), fuse_unk=False))
+    core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    core.add_tokens([AddedToken(name, normalized=False, special=special) for name, special in specials])
+    return core
