@@ -1,0 +1,224 @@
+"""What turns packs into updates. One protocol, two engines: ``TorchEngine`` here (one process, no DeepSpeed) and
+``DeepSpeedEngine`` in ``engine_deepspeed``; a test compares them.
+
+The contract every engine keeps: **the gradient of a step is the plain sum, over all packs of all ranks since the last
+step, of the gradients of their losses.** Nothing is averaged behind the caller's back, so a loss divided by the number
+of tokens of the whole step gives the same update however the samples are split over packs and ranks.
+A step whose gradient is not finite changes nothing on any rank and says so (``updated`` is False).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model.training.phases import PREFIX, Optimizer, Part
+from pipelines.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from model.minicpmv import Supervised
+    from model.pack import Pack
+
+Precision = Literal["fp32", "bf16"]
+ADAMW = Optimizer()
+LossFn = Callable[["Supervised"], Tensor]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """``grad_norm``: global L2 norm before clipping, over all parts and ranks. ``updated`` False: it was not finite,
+    the weights did not move."""
+
+    grad_norm: float
+    updated: bool
+
+
+class Engine(Protocol):
+    """Forward, backward, update. All ranks call the same methods in the same order (``backward`` equally often)."""
+
+    rank: int
+    world_size: int
+
+    @property
+    def module(self) -> nn.Module:
+        """The network; with ZeRO-3 its parameters are partitioned."""
+        ...
+
+    def set_trainable(self, parts: Sequence[Part], lr_scale: Mapping[Part, float] | None = None) -> None:
+        """Choose what learns; all else stays byte-identical. Starts a fresh optimizer (weights-only handover)."""
+        ...
+
+    def set_lr(self, lr: float) -> None: ...
+
+    def backward(self, loss_fn: LossFn, pack: Pack) -> dict[str, float]:
+        """Forward ``pack``, add the gradient of ``loss_fn(supervised)`` (a scalar). Returns ``{"loss": its value}``."""
+        ...
+
+    def step(self) -> StepResult:
+        """Clip, update, clear the gradients."""
+        ...
+
+    def forward(self, pack: Pack) -> Supervised:
+        """Forward without gradient (reference or old-policy log-probabilities)."""
+        ...
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise sum over the ranks."""
+        ...
+
+    def barrier(self) -> None: ...
+
+    def save(self, directory: Path) -> None:
+        """Write this rank's files of weights, optimizer and step into ``directory`` (the same on every rank)."""
+        ...
+
+    def load(self, directory: Path) -> None:
+        """Read what ``save`` wrote, with the same trainable parts and world size."""
+        ...
+
+    def export_weights(self) -> dict[str, Tensor]:
+        """The full state in float32 on the CPU, gathered on rank 0; an empty dict on the other ranks."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def freeze(model: nn.Module, parts: Iterable[Part]) -> None:
+    """``requires_grad`` for the parameters of ``parts`` and for no other.
+
+    Raises ConfigError for a part the model does not have, or a parameter that belongs to no part."""
+    prefixes = {PREFIX[part]: part for part in parts}
+    found = set()
+    for name, parameter in model.named_parameters():
+        if not name.startswith(tuple(PREFIX.values())):
+            raise ConfigError(f"parameter {name!r} belongs to no part", why=f"parts are named by prefix: {PREFIX}")
+        prefix = name.split(".", 1)[0] + "."
+        parameter.requires_grad_(prefix in prefixes)
+        found.add(prefix)
+    missing = [part for prefix, part in prefixes.items() if prefix not in found]
+    if missing:
+        raise ConfigError(f"the model has no parameters of part {', '.join(missing)}", do="correct `trains`")
+
+
+def parameter_groups(
+    model: nn.Module, settings: Optimizer, lr_scale: Mapping[Part, float] | None = None
+) -> list[dict[str, Any]]:
+    """AdamW groups of the trainable parameters: per part, matrices with weight decay, vectors (norms, biases) without.
+
+    Each group holds ``scale``, the factor of its learning rate. Parts with scale 1 share groups: fewer, larger buffers.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = next(part for part, prefix in PREFIX.items() if name.startswith(prefix))
+            shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the true shape beside the parameter
+            groups.setdefault(((lr_scale or {}).get(part, 1.0), len(shape) > 1), []).append(parameter)
+    return [
+        {"params": groups[scale, decayed], "weight_decay": settings.weight_decay if decayed else 0.0, "scale": scale}
+        for scale, decayed in sorted(groups)
+    ]
+
+
+def adamw(groups: list[dict[str, Any]], settings: Optimizer) -> torch.optim.AdamW:
+    """The one optimizer of the house. Fused: one pass over each buffer, on the CPU too. ``lr`` is set per step."""
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """``lr`` times each group's ``scale``."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """bf16 runs matrix products in bfloat16 over float32 master weights; norms, softmax and losses stay float32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+class TorchEngine:
+    """One process, plain PyTorch. The reference in tests, and the engine of machines without DeepSpeed."""
+
+    rank, world_size = 0, 1
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer = ADAMW,
+        *,
+        precision: Precision = "fp32",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.settings, self.precision = optimizer, precision
+        self.optimizer: torch.optim.AdamW | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model
+
+    def set_trainable(self, parts: Sequence[Part], lr_scale: Mapping[Part, float] | None = None) -> None:
+        freeze(self.model, parts)
+        self.optimizer = adamw(parameter_groups(self.model, self.settings, lr_scale), self.settings)
+        self.model.train()
+
+    def _ready(self) -> torch.optim.AdamW:
+        if self.optimizer is None:
+            raise ConfigError("the engine has nothing to train yet", do="call set_trainable first")
+        return self.optimizer
+
+    def set_lr(self, lr: float) -> None:
+        set_rate(self._ready(), lr)
+
+    def backward(self, loss_fn: LossFn, pack: Pack) -> dict[str, float]:
+        with autocast(self.device, self.precision):
+            supervised = self.model(pack.to(self.device))
+        loss = loss_fn(supervised)
+        loss.backward()
+        return {"loss": float(loss.detach())}
+
+    def step(self) -> StepResult:
+        optimizer = self._ready()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        clip = self.settings.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+        updated = math.isfinite(norm)
+        if updated:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return StepResult(norm, updated)
+
+    @torch.no_grad()
+    def forward(self, pack: Pack) -> Supervised:
+        with autocast(self.device, self.precision):
+            return self.model(pack.to(self.device))
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
+
+    def barrier(self) -> None:
+        pass
+
+    def save(self, directory: Path) -> None:
+        state = {"model": self.model.state_dict(), "optimizer": self._ready().state_dict()}
+        torch.save(state, directory / "torch.pt")
+
+    def load(self, directory: Path) -> None:
+        state = torch.load(directory / "torch.pt", map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self._ready().load_state_dict(state["optimizer"])
+
+    def export_weights(self) -> dict[str, Tensor]:
+        return {
+            name: value.detach().to("cpu", torch.float32).clone() for name, value in self.model.state_dict().items()
+        }
+
+    def close(self) -> None:
+        self.optimizer = None

@@ -1,0 +1,81 @@
+"""Start a gang of training processes, one way for every place: Ray Train on a cluster, processes on this machine, or
+this very process as one rank of a torchrun gang. What runs is always ``job.run_job``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Literal
+
+from model.training.job import Job, read_result, run_job
+from pipelines.core.errors import ConfigError, InfraError
+
+Kind = Literal["ray", "local", "torchrun"]
+
+
+def launch(
+    kind: Kind, job: Job, *, cpus_per_worker: float = 1.0, gpus_per_worker: float = 0.0, max_failures: int = 1
+) -> dict[str, Any]:
+    """Train and return the totals (``job.read_result``). Blocks until the gang has ended.
+
+    Raises ConfigError for a gang the launcher cannot make, InfraError when a worker was lost for good, and the
+    worker's own error when it raised one.
+    """
+    if job.zero_stage is None and job.world_size > 1:
+        raise ConfigError(
+            f"plain torch trains in one process, not {job.world_size}", do="set zero_stage, or world_size: 1"
+        )
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    job.result.unlink(missing_ok=True)
+    if kind == "ray":
+        from model.training.launch_ray import run_on_ray
+
+        run_on_ray(job, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, max_failures=max_failures)
+    elif kind == "local":
+        _run_here(job)
+    else:
+        _run_as_rank(job)
+    if not job.result.is_file():
+        raise InfraError(
+            "training ended without a result", where=str(job.scratch), do="read the worker logs of this step"
+        )
+    return read_result(job)
+
+
+def _run_here(job: Job) -> None:
+    """One process: in this one. More: spawned children that meet on a loopback port."""
+    if job.zero_stage is None:
+        run_job(job, 0)
+        return
+    import torch.multiprocessing as mp
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_spawned, args=(job, port), nprocs=job.world_size, join=True)
+
+
+def _spawned(rank: int, job: Job, port: int) -> None:
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(job.world_size),
+    )
+    run_job(job, rank)
+
+
+def _run_as_rank(job: Job) -> None:
+    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"not inside torchrun: {', '.join(missing)} not set", do="start with torchrun, or launcher: local"
+        )
+    if int(os.environ["WORLD_SIZE"]) != job.world_size:
+        raise ConfigError(
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, the step is defined for {job.world_size}",
+            why="the world size is part of the step's key",
+        )
+    run_job(job, int(os.environ["RANK"]))

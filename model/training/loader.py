@@ -1,0 +1,151 @@
+"""This rank's packs, decoded: read by byte offset, JPEG by Pillow, ``Processor.encode``, ``pack``.
+
+A sample that cannot be decoded is left out and *counted* (``skipped``, with its key in ``problems``), or fails the run
+with ``on_error="fail"``. A pack of which nothing is left becomes a filler without supervised tokens, so no rank ever
+misses a collective. One optional thread decodes the next step while this one trains.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from model.pack import Encoded, Pack, pack
+from model.processor import Processor
+from model.training.plan import Item, Plan
+from pipelines.core.errors import DataError
+from pipelines.shards.read import read_sample
+
+OnError = Literal["skip", "fail"]
+_BROKEN = (DataError, OSError, UnidentifiedImageError, ValueError, KeyError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pack ready for the model, and what it holds. ``supervised`` counts predicted tokens, ``problems`` is
+    (sample key, message) of samples left out."""
+
+    pack: Pack
+    number: int
+    samples: int
+    tokens: int
+    supervised: int
+    patches: int
+    problems: tuple[tuple[str, str], ...]
+
+
+class Loader:
+    """Packs of one phase for one rank.
+
+    ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        processor: Processor,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        on_error: OnError = "skip",
+        prefetch: bool = False,
+    ) -> None:
+        self.plan, self.processor = plan, processor
+        self.rank, self.world_size = rank, world_size
+        self.on_error, self.prefetch = on_error, prefetch
+
+    def steps(self, first: int = 0) -> Iterator[list[Loaded]]:
+        numbers = range(first, len(self.plan.packs) // self.plan.packs_per_step)
+        if not self.prefetch:
+            yield from map(self.load_step, numbers)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
+            waiting = pool.submit(self.load_step, numbers[0]) if numbers else None
+            for number in numbers:
+                loaded = waiting.result() if waiting else []
+                waiting = pool.submit(self.load_step, number + 1) if number + 1 in numbers else None
+                yield loaded
+
+    def load_step(self, step: int) -> list[Loaded]:
+        """This rank's packs of one step."""
+        return [self.load(number, items) for number, items in self.plan.of_rank(step, self.rank, self.world_size)]
+
+    def load(self, number: int, items: Sequence[Item]) -> Loaded:
+        """Decode and pack. Raises DataError for a broken sample with ``on_error="fail"``."""
+        encoded, problems = [], []
+        for item in items:
+            try:
+                encoded.append(encode_item(item, self.processor))
+            except _BROKEN as error:
+                if self.on_error == "fail":
+                    raise DataError(
+                        f"sample {item.ref.key!r} cannot be used: {error}",
+                        where=item.ref.shard,
+                        do='run `cookhouse shards verify`, or train with on_error: "skip"',
+                    ) from error
+                problems.append((item.ref.key, f"{type(error).__name__}: {error}"))
+        packed = pack(encoded or [filler(self.processor)])
+        return Loaded(
+            pack=packed,
+            number=number,
+            samples=len(encoded),
+            tokens=int(packed.input_ids.numel()) if encoded else 0,
+            supervised=packed.supervised,
+            patches=int(packed.patches.shape[0]) if encoded else 0,
+            problems=tuple(problems),
+        )
+
+
+def encode_item(item: Item, processor: Processor) -> Encoded:
+    """Read and encode one sample of a plan."""
+    parts = read_sample(item.ref)
+    sample = json.loads(parts["json"])
+    messages: list[dict[str, Any]] = [_thinned(message, item.stride) for message in sample["messages"]]
+    images = {name: _decode(parts[name]) for name in _parts_of(messages)}
+    return processor.encode(
+        messages, images, mode=sample["mode"], package=max(1, item.package), temporal=item.package > 0
+    )
+
+
+def filler(processor: Processor) -> Encoded:
+    """A sample nothing is learned from."""
+    messages = [{"role": "user", "content": [{"type": "text", "text": "."}]}, {"role": "assistant", "content": "."}]
+    encoded = processor.encode(messages, {}, mode="none")
+    return replace(encoded, labels=encoded.labels.new_full(encoded.labels.shape, -100))
+
+
+def _thinned(message: dict[str, Any], stride: int) -> dict[str, Any]:
+    """Every stride-th frame of its videos."""
+    if isinstance(message["content"], str) or stride == 1:
+        return message
+    content = [
+        {**part, "parts": part["parts"][::stride], "ticks": part["ticks"][::stride]}
+        if part["type"] == "video"
+        else part
+        for part in message["content"]
+    ]
+    return {**message, "content": content}
+
+
+def _parts_of(messages: Sequence[dict[str, Any]]) -> list[str]:
+    names: list[str] = []
+    for message in messages:
+        if isinstance(message["content"], str):
+            continue
+        for part in message["content"]:
+            if part["type"] == "image":
+                names.append(part["part"])
+            elif part["type"] == "video":
+                names.extend(part["parts"])
+    return names
+
+
+def _decode(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,0 +1,91 @@
+"""What one phase of a training step is: a frozen record, decided before anything starts.
+
+A `pretrain` or `sft` step runs several phases in one worker group (paper sections 3.1 and 4): each names the parts that
+learn, the schedule, the mixture, the size of a pack and, for videos, how frames share visual tokens. Nothing here
+imports torch, so planning a run stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.core.identity import Record
+
+Part = Literal["resampler", "vision", "language"]
+Mode = Literal["short", "long", "none"]
+
+PREFIX: dict[Part, str] = {"resampler": "resampler.", "vision": "vpm.", "language": "llm."}
+"""State-dict prefix of each part (the names of the released checkpoint)."""
+
+
+class Schedule(Record):
+    """Learning rate over the optimizer steps of one phase; see ``schedule.learning_rate``.
+
+    ``warmup`` and ``decay`` below 1 are fractions of the phase, from 1 on they are steps. ``lr`` is the peak (stable)
+    rate, ``final_lr`` the rate at the end (and, as in transformers, the rate a linear warm-up starts from).
+    """
+
+    kind: Literal["wsd", "cosine", "constant", "warmup_linear"] = "wsd"
+    lr: float = Field(gt=0)
+    final_lr: float = Field(default=0.0, ge=0)
+    warmup: float = Field(default=0.02, ge=0)
+    decay: float = Field(default=0.2, ge=0)
+    decay_shape: Literal["linear", "cosine"] = "linear"
+
+    @model_validator(mode="after")
+    def _falls(self) -> Schedule:
+        if self.final_lr > self.lr:
+            raise ValueError(f"final_lr {self.final_lr} is above lr {self.lr}")
+        return self
+
+
+class Phase(Record):
+    """A part of a training step with its own trainable parts, schedule and mix.
+
+    ``weights``: dataset (step name) -> share of samples. ``tokens_per_pack``: budget of one pack in *work tokens*
+    (sequence tokens plus ``patch_cost`` x patches, see ``plan.Geometry``). ``packs_per_step``: packs of one optimizer
+    step over all ranks. ``modes``: samples of other modes are left out. ``package``: None keeps videos 2D (frame by
+    frame, no ticks, as in pretraining); ``(1, 6)`` draws the package size of every video sample from 1..6 and switches
+    the temporal embedding on. ``stride``: every k-th frame is kept, k drawn from the range (frame rate augmentation).
+    ``lr_scale`` multiplies the rate of a part.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    trains: tuple[Part, ...] = Field(min_length=1)
+    steps: int = Field(gt=0)
+    schedule: Schedule
+    weights: dict[str, float] = Field(min_length=1)
+    tokens_per_pack: int = Field(default=2048, gt=0)
+    packs_per_step: int = Field(default=2, gt=0)
+    modes: tuple[Mode, ...] = ("none", "short")
+    package: tuple[int, int] | None = None
+    stride: tuple[int, int] = (1, 1)
+    lr_scale: dict[Part, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Phase:
+        if len(set(self.trains)) != len(self.trains):
+            raise ValueError(f"phase {self.name!r}: trains {self.trains} names a part twice")
+        if any(weight < 0 for weight in self.weights.values()) or not any(self.weights.values()):
+            raise ValueError(f"phase {self.name!r}: weights must not be negative, and one must be above 0")
+        for label, span in (("package", self.package), ("stride", self.stride)):
+            if span is not None and not 1 <= span[0] <= span[1]:
+                raise ValueError(
+                    f"phase {self.name!r}: {label} {span} is not a range (low, high) with 1 <= low <= high"
+                )
+        if self.package is not None and self.package[1] > 6:
+            raise ValueError(
+                f"phase {self.name!r}: package {self.package}: at most 6 frames share a package (paper section 4)"
+            )
+        return self
+
+
+class Optimizer(Record):
+    """AdamW. ``clip`` is the global gradient norm that is never exceeded (0 = off)."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip: float = 1.0

@@ -1,0 +1,136 @@
+"""Whole jobs through the launchers: from shards to a model folder, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import save_file
+
+from model.checkpoint import load_model, read_weights
+from model.training import loop
+from model.training.job import Job, build_model
+from model.training.launch import launch
+from model.training.phases import PREFIX
+from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.events import read_events
+
+
+def metrics_of(job: Job) -> dict[int, dict[str, float]]:
+    return {event["step"]: event["values"] for event in read_events(job.events) if event["kind"] == "metric"}
+
+
+def test_two_phases_run_from_shards_to_a_model_folder(job: Job) -> None:
+    totals = launch("local", job)
+    assert totals["total_steps"] == 10
+    assert totals["skipped_samples"] > 0  # the broken picture is counted, not trained on
+    assert totals["samples"] > 20
+    model, processor = load_model(job.folder / "model")
+    assert sum(p.numel() for p in model.parameters()) > 0
+    assert processor.decode(processor.encode_text("oat")) == "oat"
+    lines = metrics_of(job)
+    assert sorted(lines) == list(range(1, 11))
+    assert lines[10]["train/phase"] == 1
+    assert lines[10]["train/samples"] == totals["samples"]
+
+
+def test_a_part_that_is_not_trained_stays_byte_identical(job: Job) -> None:
+    launch("local", replace(job, phases=job.phases[:1]))
+    trained = read_weights(job.folder / "model")
+    start = build_model(job.model, job.seed, job.scratch / "again")[0].state_dict()
+    for name, value in start.items():
+        same = torch.equal(trained[name], value)
+        assert same != name.startswith(PREFIX["resampler"]), name
+
+
+def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    whole = replace(job, folder=tmp_path / "whole", events=tmp_path / "whole.jsonl")
+    whole.folder.mkdir()
+    expected = launch("local", whole)
+
+    taken = 0
+    step = loop.learning_rate
+
+    def dies(*arguments):
+        nonlocal taken
+        taken += 1
+        if taken == 8:  # in the middle of the second phase, after its checkpoint at step 2
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "learning_rate", dies)
+    with pytest.raises(KeyboardInterrupt):
+        launch("local", job)
+    monkeypatch.setattr(loop, "learning_rate", step)
+    later = replace(job, folder=tmp_path / "later", roots=(job.folder / "checkpoints",))
+    later.folder.mkdir()
+    totals = launch("local", later)
+    for name in ("total_steps", "samples", "tokens", "losses"):
+        assert totals[name] == expected[name], name
+    first, second = read_weights(whole.folder / "model"), read_weights(later.folder / "model")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    notes = [event["text"] for event in read_events(job.events) if event["kind"] == "note"]
+    assert "resumed at phase all, step 2 of 6" in notes
+
+
+def test_a_checkpoint_without_manifest_or_of_another_job_is_not_read(job: Job, tmp_path) -> None:
+    launch("local", job)
+    checkpoint = next((job.folder / "checkpoints").glob("step-*"))
+    manifest = json.loads((checkpoint / "checkpoint.json").read_text())
+    (checkpoint / "checkpoint.json").write_text(json.dumps({**manifest, "fingerprint": "another"}))
+    again = replace(job, events=tmp_path / "again.jsonl")
+    assert launch("local", again)["total_steps"] == 10
+    assert not any("resumed" in event.get("text", "") for event in read_events(again.events))
+
+
+def test_a_changed_checkpoint_file_is_refused(job: Job) -> None:
+    launch("local", job)
+    file = next((job.folder / "checkpoints").glob("step-*/torch.pt"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="changed after it was written"):
+        launch("local", job)
+
+
+def test_broken_samples_fail_the_run_when_asked(job: Job) -> None:
+    with pytest.raises(DataError, match="document-003"):
+        launch("local", replace(job, on_error="fail"))
+
+
+def test_prefetching_changes_nothing(job: Job, tmp_path) -> None:
+    plain = launch("local", replace(job, checkpoint_every=0))
+    (tmp_path / "other").mkdir()
+    ahead = launch("local", replace(job, folder=tmp_path / "other", prefetch=True, checkpoint_every=0))
+    assert plain["losses"] == ahead["losses"]
+
+
+def test_a_run_without_finite_gradients_ends_with_a_clear_message(job: Job, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "token_loss", lambda supervised, total: supervised.logits.sum() * float("nan"))
+    with pytest.raises(DataError, match="5 steps in a row had no finite gradient"):
+        launch("local", job)
+    assert metrics_of(job)[4]["train/skipped_steps"] == 4
+
+
+def test_pretrained_towers_enter_and_the_resampler_is_fresh(job: Job, tmp_path) -> None:
+    state = {name: value.clone() for name, value in tiny.tiny_model(seed=5).state_dict().items()}
+    for part, prefix in (("vision", "vpm."), ("language", "llm.")):
+        save_file({n: v for n, v in state.items() if n.startswith(prefix)}, tmp_path / f"{part}.safetensors")
+    source = replace(job.model, vision=tmp_path / "vision.safetensors", language=tmp_path / "language.safetensors")
+    model, processor, config = build_model(source, 0, tmp_path)
+    assert all(
+        torch.equal(value, state[n]) for n, value in model.state_dict().items() if not n.startswith("resampler.")
+    )
+    assert not torch.equal(model.resampler.query, state["resampler.query"])
+    assert (processor.config, config) == (tiny.CONFIG, tiny.CONFIG)
+    with pytest.raises(ConfigError, match="both a vision and a language file"):
+        build_model(replace(source, language=None), 0, tmp_path)
+
+
+def test_plain_torch_is_one_process_and_torchrun_needs_its_variables(job: Job, monkeypatch) -> None:
+    with pytest.raises(ConfigError, match="one process"):
+        launch("local", replace(job, world_size=2))
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(ConfigError, match="torchrun"):
+        launch("torchrun", job)

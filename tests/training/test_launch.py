@@ -1,0 +1,84 @@
+"""Gangs of two processes started for real: spawned on this machine, and by Ray Train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import make_job
+
+from model.checkpoint import read_weights
+from model.training.job import Job, read_result
+from model.training.launch import launch
+from model.training.launch_ray import run_on_ray
+from pipelines.core.errors import CookhouseError
+from pipelines.core.events import read_events
+
+
+@pytest.fixture
+def gang_job(job: Job) -> Job:
+    return replace(job, world_size=2, zero_stage=1, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def spawned(samples, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Totals and weights of an undisturbed gang on this machine."""
+    quiet = make_job(samples, tmp_path_factory.mktemp("quiet"), world_size=2, zero_stage=1, checkpoint_every=3)
+    return launch("local", quiet), read_weights(quiet.folder / "model")
+
+
+@pytest.mark.timeout(400)
+def test_two_spawned_processes_train_what_one_process_trains(spawned, job: Job) -> None:
+    one, (two, second) = launch("local", replace(job, checkpoint_every=3)), spawned
+    for name in ("samples", "tokens", "supervised", "skipped_samples", "total_steps"):
+        assert one[name] == two[name], name
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-3)
+    first = read_weights(job.folder / "model")
+    assert first.keys() == second.keys()
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-2
+
+
+@pytest.mark.timeout(600)
+def test_ray_train_restarts_a_lost_worker_from_the_checkpoint(
+    ray_session, spawned, gang_job: Job, tmp_path: Path
+) -> None:
+    """One rank ends without a word in the second phase; the gang starts again and the result is that of a quiet run."""
+    died = tmp_path / "died"
+
+    def dies_once(job: Job, rank: int) -> None:
+        import os
+
+        from model.training import loop
+        from model.training.job import run_job
+
+        rate, taken = loop.learning_rate, []
+
+        def counting(*arguments):
+            taken.append(1)
+            if len(taken) == 9 and rank == 1 and not died.exists():
+                died.touch()
+                os._exit(1)
+            return rate(*arguments)
+
+        loop.learning_rate = counting
+        run_job(job, rank)
+
+    gang_job.scratch.mkdir()
+    run_on_ray(gang_job, max_failures=1, run=dies_once)
+    assert died.exists()
+    totals = read_result(gang_job)
+    notes = [event["text"] for event in read_events(gang_job.events) if event["kind"] == "note"]
+    assert "resumed at phase all, step 3 of 6" in notes
+    quiet, second = spawned
+    assert quiet["losses"] == totals["losses"]
+    first = read_weights(gang_job.folder / "model")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.timeout(600)
+def test_a_workers_own_error_reaches_the_driver_as_it_is(ray_session, gang_job: Job) -> None:
+    with pytest.raises(CookhouseError, match="document-003"):
+        launch("ray", replace(gang_job, on_error="fail"), max_failures=0)
