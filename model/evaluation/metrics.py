@@ -1,0 +1,141 @@
+"""Scores: character error rate, verdicts on answers, and the paired bootstrap. Pure functions over plain values.
+
+*Character error rate* is the Levenshtein distance of code points (Wagner and Fischer 1974: unit costs for insertion,
+deletion, substitution) divided by the length of the reference, pooled over regions: sum of distances / sum of lengths.
+It is not capped, so a model that rambles is charged for it; ``capped`` charges at most one error per reference
+character. Both strings are brought to NFC with runs of blanks made one and ends stripped, because a label is
+normalised that way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from model.chat import split_thought
+from pipelines.core.seeds import generator
+
+Verdict = Literal["correct", "wrong", "format"]
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+_LINE = re.compile(r"^\s*(\d{1,3})\s*:[ \t]?(.*)$")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+
+
+def normalise(text: str) -> str:
+    """NFC, blanks collapsed, ends stripped."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Levenshtein distance in code points; ``edit_distance("cart", "cat") == 1``. O(len(a) * len(b))."""
+    if a == b:
+        return 0
+    if len(a) < len(b):
+        a, b = b, a
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            best = diagonal if left == right else 1 + min(diagonal, row[j], row[j - 1])
+            diagonal, row[j] = row[j], best
+    return row[-1]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One region: edits needed and reference length, both in code points after ``normalise``."""
+
+    edits: int
+    length: int
+
+
+def compare_text(prediction: str, truth: str) -> Reading:
+    """Edits from ``prediction`` to ``truth``. Raises ValueError for an empty reference, which has no error rate."""
+    reference = normalise(truth)
+    if not reference:
+        raise ValueError("the reference text is empty: its character error rate is undefined")
+    return Reading(edit_distance(normalise(prediction), reference), len(reference))
+
+
+def error_rate(readings: Iterable[Reading], capped: bool = False) -> float:
+    """Pooled character error rate; ``capped`` counts at most ``length`` edits a region. NaN without regions."""
+    edits = length = 0
+    for reading in readings:
+        edits += min(reading.edits, reading.length) if capped else reading.edits
+        length += reading.length
+    return edits / length if length else float("nan")
+
+
+def parse_lines(text: str) -> dict[int, str]:
+    """``"1: red fox\\n2: 17"`` -> ``{1: "red fox", 2: "17"}``. The first line of a number counts; a line without a
+    number belongs to nothing and is left out."""
+    found: dict[int, str] = {}
+    for line in text.splitlines():
+        if match := _LINE.match(line):
+            found.setdefault(int(match[1]), match[2].strip())
+    return found
+
+
+def answer_of(text: str, mode: str) -> tuple[str, str | None]:
+    """(thought, answer) of a completion. In long mode the prompt ends inside the think block, so the answer is what
+    follows ``</think>``; None when the block is never closed, or opened in a mode that has none."""
+    if mode == "long" and THINK_CLOSE not in text:
+        return text.strip(), None
+    if mode != "long" and (THINK_OPEN in text or THINK_CLOSE in text):
+        return "", None
+    thought, answer = split_thought(text)
+    return thought.strip(), answer.strip()
+
+
+def judge(answer: str | None, truth: str, verifier: str) -> Verdict:
+    """``exact``: equal after ``normalise``, letter case included. ``number``: the whole answer is one number equal in
+    value (``"07"`` is 7, ``"7 words"`` is not a number). ``format``: no answer, or not a number where one is due.
+
+    Raises ValueError for a verifier it does not know."""
+    if verifier not in ("exact", "number"):
+        raise ValueError(f"unknown verifier {verifier!r}: exact or number")
+    if answer is None or not normalise(answer):
+        return "format"
+    if verifier == "exact":
+        return "correct" if normalise(answer) == normalise(truth) else "wrong"
+    if not _NUMBER.fullmatch(normalise(answer)):
+        return "format"
+    return "correct" if float(normalise(answer)) == float(normalise(truth)) else "wrong"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Mean paired difference and the ends of its two-sided 95 % interval; ``lower`` is what a bar is held against."""
+
+    mean: float
+    lower: float
+    upper: float
+    items: int
+    seeds: int
+
+
+def paired_bootstrap(
+    before: Sequence[float], after: Sequence[Sequence[float]], draws: int = 10_000, seed: int = 0
+) -> Gain:
+    """Gain of ``after[seed][item]`` over ``before[item]``, resampling seeds and items together.
+
+    Each draw takes items with replacement (the same items for every seed, because an item's difficulty is shared) and
+    seeds with replacement, and averages ``after - before`` over both (Owen 2007, the pigeonhole bootstrap, which errs
+    on the wide side). ``lower`` and ``upper`` are the 2.5 and 97.5 percentiles, so with few seeds one bad seed counts
+    in full. Raises ValueError when the rows do not have one length, or nothing is given."""
+    base, runs = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if runs.ndim != 2 or runs.shape[1:] != base.shape or runs.size == 0:
+        raise ValueError(f"needs [items] and [seeds, items] with equal items, got {base.shape} and {runs.shape}")
+    difference = runs - base
+    seeds, items = difference.shape
+    rng = generator("paired-bootstrap", seed)
+    item_weights = rng.multinomial(items, np.full(items, 1 / items), size=draws) / items
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    means = np.einsum("bs,bs->b", item_weights @ difference.T, seed_weights)
+    lower, upper = np.percentile(means, [2.5, 97.5])
+    return Gain(float(difference.mean()), float(lower), float(upper), items, seeds)

@@ -1,0 +1,161 @@
+"""Words for MLflow: names, params, metrics, notes. Pure functions of events and of ``artifact.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+MAX_PARAM, MAX_NAME, MAX_TAG = 6000, 250, 8000
+"""Limits of MLflow: characters of a param value (longer ones are cut silently), of a name, of a tag."""
+SHORT = 12
+UNSEEN = ("recipe=", "storage", "tracking", "cluster")
+"""Overrides that name no experiment: they say where a run happens."""
+_REFUSED = re.compile(r"[^\w\-. :/]")
+
+
+def clean_name(name: str) -> str:
+    """A param or metric name MLflow takes: other signs become ``_``, at most 250 characters."""
+    return _REFUSED.sub("_", name)[:MAX_NAME]
+
+
+def changed(overrides: Sequence[str], step: str | None = None) -> str:
+    """What a person changed: the overrides of one step, or all of a run, without the ``steps.`` prefix.
+
+    ``changed(["recipe=tiny", "steps.sft.lr=1e-3"], "sft") == "lr=1e-3"``."""
+    parts = []
+    for override in overrides:
+        name = override.lstrip("+~")
+        if step is not None:
+            if name.startswith(f"steps.{step}."):
+                parts.append(name.removeprefix(f"steps.{step}."))
+        elif not name.startswith(UNSEEN):
+            parts.append(name.removeprefix("steps."))
+    text = ",".join(parts)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def step_name(step: str, key: str, overrides: Sequence[str]) -> str:
+    """``{step}-{what changed}-{key7}``, or ``{step}-{key7}`` when nothing of the step was changed."""
+    return "-".join(part for part in (step, changed(overrides, step), key[:7]) if part)
+
+
+def run_name(recipe: str, run_id: str, overrides: Sequence[str]) -> str:
+    """``{recipe}-{what changed}``, or ``{recipe}-{run id}``."""
+    return f"{recipe}-{changed(overrides) or run_id}"
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted name -> text of each leaf. Lists of plain values stay one leaf (JSON), lists of records are numbered:
+    ``{"phases": [{"lr": 0.1}], "mix": [1, 2]}`` gives ``phases.0.lr`` and ``mix``."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from flatten(item, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
+        for index, item in enumerate(value):
+            yield from flatten(item, f"{prefix}.{index}" if prefix else str(index))
+    else:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def params_of(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Identity of a step as params: config fields under their own names, ``code_version``, ``limit``, and one param an
+    input, source and tool. A value longer than MLflow keeps is cut into ``name.part0``, ``name.part1`` ..."""
+    named: dict[str, Any] = dict(document.get("config", {}))
+    for port, items in document.get("inputs", {}).items():
+        named[f"input.{port}"] = ",".join(f"{step}-{key[:SHORT]}" for step, key in items)
+    named |= {f"source.{name}": value[:SHORT] for name, value in document.get("sources", {}).items()}
+    named |= {f"tool.{name}": str(value) for name, value in document.get("tools", {}).items()}
+    named |= {name: document[name] for name in ("code_version", "limit") if name in document}
+    params: dict[str, str] = {}
+    for name, text in flatten(named) if named else ():
+        name = clean_name(f"{prefix}{name}")
+        if len(text) <= MAX_PARAM:
+            params[name] = text
+            continue
+        for number, start in enumerate(range(0, len(text), MAX_PARAM)):
+            params[clean_name(f"{name}.part{number}")] = text[start : start + MAX_PARAM]
+    return params
+
+
+def stat_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of a committed result: ``stats.metrics`` and the main metric by their own names, the other numbers of
+    ``stats`` (one level of nesting) and the seconds of the attempt that made it."""
+    stats = dict(record.get("stats", {}))
+    found: dict[str, Any] = {"seconds": record.get("seconds")}
+    metrics = stats.pop("metrics", {})
+    main = stats.pop("main_metric", None)
+    for name, value in stats.items():
+        if isinstance(value, Mapping):
+            found.update({f"{name}/{inner}": item for inner, item in value.items()})
+        else:
+            found[name] = value
+    if isinstance(main, Sequence) and not isinstance(main, str) and len(main) == 2:
+        found[str(main[0])] = main[1]
+    found.update(metrics if isinstance(metrics, Mapping) else {})
+    return numbers(found)
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers among some values, under clean names; MLflow has no use for NaN in a table."""
+    return {
+        clean_name(name): float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def parent_metrics(step: str, final: Mapping[str, float]) -> dict[str, float]:
+    """A step's final metrics under the parent's names: ``{step}/{name}``."""
+    return {clean_name(f"{step}/{name}"): value for name, value in final.items()}
+
+
+def link(experiment: str, run: str, text: str) -> str:
+    """Markdown link to a run inside the same MLflow page."""
+    return f"[{text}](#/experiments/{experiment}/runs/{run})"
+
+
+def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mapping[str, Any]]) -> str:
+    """Card of a pipeline run: command and a table with one row a step (decision, status, link, seconds, main
+    metric)."""
+    command = " ".join(["cookhouse run", f"recipe={recipe}", *(o for o in overrides if not o.startswith("recipe="))])
+    lines = [
+        f"**{recipe}** `{command}`",
+        "",
+        "| step | key | | status | seconds | main metric |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in steps.items():
+        run = link(row["experiment_id"], row["run_id"], name) if row.get("run_id") else name
+        seconds = f"{row['seconds']:.1f}" if isinstance(row.get("seconds"), int | float) else ""
+        cells = (
+            run,
+            f"`{row.get('key', '')[:SHORT]}`",
+            row.get("decision", ""),
+            row.get("status", ""),
+            seconds,
+            row.get("main", ""),
+        )
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)[:MAX_TAG]
+
+
+def step_note(record: Mapping[str, Any]) -> str:
+    """Card of a step: stage, key, inputs, where it lies, what came out."""
+    lines = [f"**{record['stage']}** key `{record['key']}` generation {record['generation']}", ""]
+    for port, items in record.get("inputs", {}).items():
+        lines += [f"- {port}: {item['step']} `{item['key'][:SHORT]}`" for item in items]
+    lines += ["", f"{record.get('files', 0)} files, {record.get('bytes', 0):,} bytes, {record.get('seconds', 0):.1f} s"]
+    if main := main_metric(record):
+        lines.append(f"main metric: {main}")
+    return "\n".join(lines)[:MAX_TAG]
+
+
+def main_metric(record: Mapping[str, Any]) -> str:
+    """``name value`` of a result's main metric, or nothing."""
+    main = record.get("stats", {}).get("main_metric")
+    if not main or main[1] is None:
+        return ""
+    return f"{main[0]} {main[1]:.4g}" if isinstance(main[1], int | float) else f"{main[0]} {main[1]}"

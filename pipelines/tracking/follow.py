@@ -1,0 +1,353 @@
+"""Follow one pipeline run: events in, calls to the sink out. Every step may be repeated with one effect.
+
+The events are always read from the first on; what was sent before is known from ``tracking.json`` and from the store.
+So a mirror that was killed, an unreachable server and ``sync`` weeks later are one case. Metric files are read from the
+byte where the last delivery ended, because they are long.
+
+An MLflow run of a step belongs to its (key, generation): another pipeline run that hits the key links to it and
+copies its final metrics to its own parent run; it never makes a second one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.tracking import describe, state
+from pipelines.tracking.sink import Input, Point, Sink, is_permanent
+
+STATUS = {"ok": "FINISHED", "hit": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+SHOWN_FILES = ("report.html", "report.json")
+MAX_FILE = 20_000_000
+"""Bytes above which a file is not copied into the store; it lies in the artifact anyway."""
+IDLE_S = 180.0
+"""A step whose driver is gone and whose logs were silent for so many seconds is taken for dead."""
+
+
+@dataclass
+class StepView:
+    """A step of this pipeline run as far as the events told. ``run_id`` is its MLflow run."""
+
+    step: str
+    key: str = ""
+    stage: str = ""
+    decision: str = ""
+    status: str = ""
+    attempt: Path | None = None
+    run_id: str = ""
+    experiment_id: str = ""
+    seconds: float | None = None
+    main: str = ""
+    generation: int = 1
+
+
+@dataclass
+class Follower:
+    """``pump`` handles what is new; its exceptions are the store's. ``done`` when the run's end was delivered."""
+
+    root: Path
+    run_id: str
+    uri: str
+    open_sink: Callable[[str], Sink] = Sink
+    git: Mapping[str, str] = field(default_factory=dict)
+    warn: Callable[[str], None] = print
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.folder = self.root / "runs" / self.run_id
+        self.steps: dict[str, StepView] = {}
+        self.recipe = ""
+        self.overrides: Sequence[str] = ()
+        self.experiment = self.parent = ""
+        self._sink: Sink | None = None
+        self._offset = 0
+        self._queue: list[dict[str, Any]] = []
+
+    @property
+    def sink(self) -> Sink:
+        if self._sink is None:
+            self._sink = self.open_sink(self.uri)
+        return self._sink
+
+    def pump(self) -> int:
+        """Deliver new events and metrics; returns how many events were handled. On an exception the event it met is
+        kept and comes first next time; an event that can never succeed is left out with a warning."""
+        _ = self.sink  # connect (and make the tables) while the run is still starting
+        events, self._offset = state.read_lines(self.folder / "events.jsonl", self._offset)
+        self._queue += events
+        handled = 0
+        while self._queue:
+            try:
+                self._handle(self._queue[0])
+            except Exception as error:
+                if not is_permanent(error):
+                    raise
+                self.warn(f"left out {self._queue[0].get('kind')}: {type(error).__name__}: {error}")
+            self._queue.pop(0)
+            handled += 1
+        for view in self.steps.values():
+            if view.status == "running" and view.run_id and view.attempt:
+                self._drain(view)
+        return handled
+
+    def settle(self) -> bool:
+        """For a run whose driver died: bring steps in flight to their true end, as far as their files know it. False
+        while one may still be at work: a Ray job outlives its driver. Silence of ``IDLE_S`` seconds counts as
+        killed."""
+        for view in [view for view in self.steps.values() if view.status == "running" and view.attempt]:
+            assert view.attempt is not None
+            artifact, when = view.attempt.parent.parent, time.time()
+            name, record = newest_record(artifact)
+            if record.get("generation") == view.generation:
+                self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
+                continue
+            outcome = _read_json(view.attempt / "outcome.json")
+            logs = (view.attempt / "logs").glob("*")
+            last = max((path.stat().st_mtime for path in [view.attempt, *logs]), default=0.0)
+            if outcome.get("status", "ok") != "ok":
+                self._step_finished(view, {"status": outcome["status"]}, when)
+            elif when - last > IDLE_S:
+                self._step_finished(view, {"status": "killed"}, last)
+        return not any(view.status == "running" for view in self.steps.values())
+
+    def end(self, status: str, ended: float | None = None) -> None:
+        """The parent's terminal state; called for ``run_finished``, or when the driver is gone without one."""
+        if self.parent:
+            self._note()
+            self.sink.state(self.parent, status, ended or time.time())
+        self._remember(status)
+        self.done = True
+
+    def _handle(self, event: Mapping[str, Any]) -> None:
+        kind, when = event.get("kind"), float(event.get("t") or time.time())
+        if kind == "run_started":
+            self._run_started(event, when)
+        elif kind == "step_planned":
+            view = self.steps.setdefault(event["step"], StepView(event["step"]))
+            view.key, view.stage, view.decision = event["key"], event.get("stage", ""), event["decision"]
+            step = view.step
+            self.sink.tags(self.parent, {f"cookhouse.step.{step}": f"{view.decision} {view.key[: describe.SHORT]}"})
+        elif kind == "step_started":
+            view = self.steps.setdefault(event["step"], StepView(event["step"]))
+            view.key, view.attempt, view.status = event["key"], Path(event["attempt_dir"]), "running"
+            self._step_started(view, when)
+        elif kind == "step_finished":
+            view = self.steps.setdefault(event["step"], StepView(event["step"]))
+            view.key = event["key"]
+            self._step_finished(view, event, when)
+        elif kind == "run_finished":
+            self.end(STATUS.get(event["status"], "FAILED"), when)
+
+    def _run_started(self, event: Mapping[str, Any], when: float) -> None:
+        self.recipe, self.overrides = str(event["recipe"]), [str(item) for item in event.get("overrides") or ()]
+        self.experiment = self.sink.experiment(f"cookhouse/{self.recipe}")
+        known = state.load(self.folder, self.uri).get("run_id", "")
+        tag = {"cookhouse.run": self.run_id, "cookhouse.level": "pipeline"}
+        if not known or not self.sink.alive(known):
+            known = self.sink.find(self.experiment, tag) or self.sink.create(
+                self.experiment,
+                describe.run_name(self.recipe, self.run_id, self.overrides),
+                {**tag, "cookhouse.recipe": self.recipe, "cookhouse.overrides": " ".join(self.overrides), **self.git},
+                when,
+            )
+        self.parent = known
+        self._remember("RUNNING")
+        self.sink.params(
+            self.parent, {"recipe": self.recipe, "overrides": " ".join(self.overrides)[: describe.MAX_PARAM]}
+        )
+
+    def _step_started(self, view: StepView, when: float) -> None:
+        assert view.attempt is not None
+        artifact = view.attempt.parent.parent
+        view.generation = int(_read_json(view.attempt / "attempt.json").get("generation", 1))
+        spec = _read_json(view.attempt / "spec.json")
+        view.stage = view.stage or artifact.parent.name
+        remembered = self._ensure_run(view, artifact, when)
+        self.sink.tags(view.run_id, {"cookhouse.attempt": view.attempt.name, "cookhouse.folder": str(artifact)})
+        self.sink.params(view.run_id, describe.params_of(spec.get("document", {})))
+        self.sink.params(self.parent, describe.params_of(spec.get("document", {}), f"{view.step}."))
+        if remembered.get("status") != "RUNNING":
+            self.sink.state(view.run_id, "RUNNING")
+            self._keep(artifact, view, {**remembered, "status": "RUNNING"})
+
+    def _step_finished(self, view: StepView, event: Mapping[str, Any], when: float) -> None:
+        view.status = str(event["status"])
+        if view.status in ("ok", "hit") and event.get("artifact_json"):
+            self._committed(view, Path(event["artifact_json"]))
+        elif view.attempt is not None:
+            artifact = view.attempt.parent.parent
+            remembered = self._ensure_run(view, artifact, when)
+            cursors = self._drain(view)
+            outcome = _read_json(view.attempt / "outcome.json")
+            if what := outcome.get("what") or event.get("what"):
+                self.sink.tags(view.run_id, {"cookhouse.failure": str(what)})
+            log = view.attempt / "logs" / "traceback.txt"
+            if log.is_file():
+                self.sink.file(view.run_id, log)
+            self.sink.state(view.run_id, STATUS.get(view.status, "FAILED"), when)
+            self._keep(artifact, view, {**remembered, "cursors": cursors, "status": STATUS.get(view.status, "FAILED")})
+        seconds = event.get("seconds")
+        view.seconds = view.seconds if view.seconds is not None else seconds
+        self.sink.tags(
+            self.parent,
+            {
+                f"cookhouse.step.{view.step}": f"{view.decision or view.status.upper()} {view.key[: describe.SHORT]}",
+                f"cookhouse.step.{view.step}.run": view.run_id or "-",
+                f"cookhouse.step.{view.step}.status": view.status,
+            },
+        )
+        self._note()
+
+    def _committed(self, view: StepView, artifact_json: Path) -> None:
+        """A result exists: make its run whole once, then copy its final metrics to this pipeline run."""
+        record, artifact = json.loads(artifact_json.read_text(encoding="utf-8")), artifact_json.parent
+        view.generation, view.stage = int(record.get("generation", 1)), record["stage"]
+        view.seconds, view.main = record.get("seconds"), describe.main_metric(record)
+        ended, seconds = float(record["created"]), float(record.get("seconds") or 0.0)
+        remembered = self._ensure_run(view, artifact, ended - seconds)
+        if remembered.get("content") != record["content_digest"]:
+            cursors = self._drain_all(view, artifact)
+            series, stats = self._last_values(artifact, record), describe.stat_metrics(record)
+            self._describe_result(view, artifact, record)
+            self.sink.metrics(view.run_id, [Point(n, value, ended) for n, value in stats.items() if n not in series])
+            self.sink.state(view.run_id, "FINISHED", ended)
+            whole = {"status": "FINISHED", "content": record["content_digest"], "final": {**series, **stats}}
+            remembered = {**remembered, **whole, "cursors": cursors}
+            self._keep(artifact, view, remembered)
+        elif remembered.get("status") != "FINISHED":
+            self.sink.state(view.run_id, "FINISHED", ended)
+            self._keep(artifact, view, {**remembered, "status": "FINISHED"})
+        self.sink.params(self.parent, describe.params_of(record["document"], f"{view.step}."))
+        copied = describe.parent_metrics(view.step, remembered.get("final", {}))
+        self.sink.metrics(self.parent, [Point(name, value, ended) for name, value in copied.items()])
+
+    def _describe_result(self, view: StepView, artifact: Path, record: Mapping[str, Any]) -> None:
+        manifest = _read_json(artifact / record["manifest"])
+        places = manifest.get("attendant", {}).get("places", {})
+        self.sink.params(view.run_id, describe.params_of(record["document"]))
+        self.sink.tags(
+            view.run_id,
+            {
+                "cookhouse.content_digest": record["content_digest"],
+                "cookhouse.attempt": record["attempt"],
+                "cookhouse.folder": str(artifact),
+                "mlflow.note.content": describe.step_note(record),
+                **{
+                    f"cookhouse.input.{item['step']}": item["key"]
+                    for items in record["inputs"].values()
+                    for item in items
+                },
+            },
+        )
+        self.sink.inputs(view.run_id, self._data_inputs(record))
+        files = [artifact / record["manifest"], *(artifact / places[name] for name in SHOWN_FILES if name in places)]
+        for path in files:
+            if path.is_file() and path.stat().st_size <= MAX_FILE:
+                self.sink.file(view.run_id, path)
+
+    def _data_inputs(self, record: Mapping[str, Any]) -> list[Input]:
+        """The inputs that hold shards; models and other inputs are tags only."""
+        found = []
+        for item in (item for items in record["inputs"].values() for item in items):
+            _, source = newest_record(Path(item["folder"]))
+            manifest = _read_json(Path(item["folder"]) / source.get("manifest", ""))
+            if not any(name.startswith("shards/") for name in manifest.get("attendant", {}).get("places", {})):
+                continue
+            profile = {"samples": source["stats"].get("samples"), "bytes": source["bytes"], "files": source["files"]}
+            found.append(Input(item["step"], item["content_digest"], item["folder"], record["stage"], profile))
+        return found
+
+    def _ensure_run(self, view: StepView, artifact: Path, started: float) -> dict[str, Any]:
+        """The record of the step's MLflow run, made when this key and generation has none in this store."""
+        name = f"generation-{view.generation}"
+        remembered = state.load(artifact, self.uri, name)
+        if not remembered or not (view.run_id == remembered["run_id"] or self.sink.alive(remembered["run_id"])):
+            tags = {"cookhouse.key": view.key, "cookhouse.generation": str(view.generation), "cookhouse.level": "step"}
+            run = self.sink.find(self.experiment, tags) or self.sink.create(
+                self.experiment,
+                describe.step_name(view.step, view.key, self.overrides),
+                {
+                    **tags,
+                    "cookhouse.step": view.step,
+                    "cookhouse.stage": view.stage,
+                    "cookhouse.recipe": self.recipe,
+                    "cookhouse.run": self.run_id,
+                    "mlflow.parentRunId": self.parent,
+                    **self.git,
+                },
+                started,
+            )
+            remembered = {"run_id": run, "experiment_id": self.experiment, "status": "RUNNING", "cursors": {}}
+            self._keep(artifact, view, remembered)
+        view.run_id, view.experiment_id = remembered["run_id"], remembered["experiment_id"]
+        return remembered
+
+    def _drain(self, view: StepView) -> dict[str, int]:
+        """Send the metrics an attempt wrote since the last delivery; returns the cursors of all attempts."""
+        assert view.attempt is not None
+        artifact = view.attempt.parent.parent
+        remembered = state.load(artifact, self.uri, f"generation-{view.generation}")
+        cursors = dict(remembered.get("cursors", {}))
+        at = cursors.get(view.attempt.name, 0)
+        events, end = state.read_lines(view.attempt / "logs" / "events.jsonl", at)
+        if end != at:
+            self.sink.metrics(view.run_id, [point for event in events for point in _points(event)])
+            cursors[view.attempt.name] = end
+            self._keep(artifact, view, {**remembered, "cursors": cursors})
+        return cursors
+
+    def _drain_all(self, view: StepView, artifact: Path) -> dict[str, int]:
+        """The metrics of every attempt of this generation: a result may stand on units of earlier ones."""
+        cursors: dict[str, int] = {}
+        for folder in sorted((artifact / "attempts").glob("*-*"), key=lambda path: int(path.name.split("-")[0])):
+            if int(_read_json(folder / "attempt.json").get("generation", 1)) == view.generation:
+                view.attempt = folder
+                cursors = self._drain(view)
+        return cursors
+
+    def _last_values(self, artifact: Path, record: Mapping[str, Any]) -> dict[str, float]:
+        """Last value of each metric the winning attempt wrote."""
+        events, _ = state.read_lines(artifact / "attempts" / record["attempt"] / "logs" / "events.jsonl", 0)
+        return {point.name: point.value for event in events for point in _points(event)}
+
+    def _keep(self, artifact: Path, view: StepView, remembered: dict[str, Any]) -> None:
+        state.save(artifact, self.uri, remembered, f"generation-{view.generation}")
+
+    def _remember(self, status: str) -> None:
+        known = state.load(self.folder, self.uri)
+        state.save(
+            self.folder, self.uri, {**known, "run_id": self.parent, "experiment_id": self.experiment, "status": status}
+        )
+
+    def _note(self) -> None:
+        rows = {name: vars(view) for name, view in self.steps.items()}
+        self.sink.tags(self.parent, {"mlflow.note.content": describe.parent_note(self.recipe, self.overrides, rows)})
+
+
+def newest_record(artifact: Path) -> tuple[str, dict[str, Any]]:
+    """File name and content of the committed record of a folder, its highest generation; empty when there is none."""
+    names = sorted(path.name for path in artifact.glob("artifact*.json"))
+    forced = [name for name in names if name != "artifact.json"]
+    name = (forced or names or ["artifact.json"])[-1]
+    return name, _read_json(artifact / name)
+
+
+def _points(event: Mapping[str, Any]) -> list[Point]:
+    if event.get("kind") != "metric":
+        return []
+    values = describe.numbers(event.get("values") or {})
+    return [
+        Point(name, value, float(event.get("t") or 0.0), int(event.get("step") or 0)) for name, value in values.items()
+    ]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,0 +1,87 @@
+"""Start and end the mirror of a pipeline run: one process, no mlflow here.
+
+    handle = start_mirror(root, run_id, "sqlite:///.../mlflow.db")
+    ...                                   # the driver appends to runs/{run_id}/events.jsonl
+    handle.close(timeout=5.0)             # wait a little for the drain; the process goes on alone if it needs longer
+
+The driver only holds a pipe. Its end of file tells the mirror that no more events will come, whether the driver
+closed it, crashed or was killed with -9; the mirror has a session of its own, so Ctrl-C does not reach it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.tracking import state
+
+
+@dataclass
+class MirrorHandle:
+    """The driver's end. ``process`` is None when the mirror could not be started; the run goes on without."""
+
+    root: Path
+    run_id: str
+    uri: str
+    process: subprocess.Popen[bytes] | None
+    log: Path
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """No more events will come. Waits at most ``timeout`` seconds; True when everything was delivered by then.
+        Never raises. The mirror is not stopped: it finishes, or gives up and leaves the rest to ``sync``."""
+        if self.process is None:
+            return False
+        try:
+            if self.process.stdin:
+                self.process.stdin.close()
+            self.process.stdin = None
+        except OSError:
+            pass
+        end = time.monotonic() + timeout
+        while not self.delivered() and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        return self.delivered()
+
+    def delivered(self) -> bool:
+        """Whether the store knows the end of this run."""
+        status = state.load(self.root / "runs" / self.run_id, self.uri).get("status")
+        return status in ("FINISHED", "FAILED", "KILLED")
+
+    def complaint(self) -> str:
+        """The last warning of the mirror, or an empty string."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line for line in reversed(lines) if line.startswith("tracking: ")), "")
+
+
+def start_mirror(root: Path, run_id: str, uri: str) -> MirrorHandle:
+    """Start the mirror process of ``{root}/runs/{run_id}`` and return at once. Never raises: without a mirror the
+    events stay in JSONL."""
+    folder = Path(root).absolute() / "runs" / run_id
+    log = folder / "mirror.log"
+    command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(Path(root).absolute()), run_id, uri]
+    home = str(Path(__file__).resolve().parents[2])
+    paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1"}
+    process = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "driver.pid").write_text(str(os.getpid()), encoding="utf-8")
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError:
+        pass
+    return MirrorHandle(Path(root).absolute(), run_id, uri, process, log)
