@@ -1,0 +1,175 @@
+"""The learner: judged groups in, a moved policy out. A plain class over a training engine; it knows no Ray.
+
+One object per rank. Rank r computes its packs of the global plan; the engine adds gradients up over ranks (its
+contract: a plain sum), so dividing by the global token count is all the normalisation there is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from model.checkpoint import load_model, save_model
+from model.minicpmv import Supervised
+from model.training.engine import Engine, TorchEngine
+from model.training.phases import PREFIX, Optimizer
+from pipelines.core.errors import CookhouseError
+from rl.losses import Clip, ppo_clip, token_logprobs
+from rl.microbatch import plan_packs, split_minibatches, token_count
+from rl.policy import Policy
+from rl.settings import ReinforceConfig
+from rl.tree import Branch, PromptTensors, TreePack, tree_cost, tree_pack
+from rl.types import Group, LearnReport
+from rl.weights import Weights, flatten
+
+_SUMS = ("loss", "entropy", "kl", "clip_high", "clip_low", "tokens")
+
+
+class Learner:
+    """Holds the training engine and the weights the run started from. ``step`` counts updates of the current seed."""
+
+    def __init__(self, model_dir: Path, config: ReinforceConfig, engine: Engine | None = None) -> None:
+        network, self.processor = load_model(model_dir)
+        self.config = config
+        settings = Optimizer(betas=(0.9, 0.95), weight_decay=config.weight_decay, clip=config.grad_clip)
+        policy = Policy.adopt(network)
+        self.initial = {name: value.clone() for name, value in policy.state_dict().items()}
+        if engine is None and config.learners > 1:
+            from model.training.engine_deepspeed import DeepSpeedEngine
+
+            engine = DeepSpeedEngine(policy, settings)
+        self.engine: Engine = engine or TorchEngine(policy, settings)
+        self.step = 0
+
+    def start(self, step: int = 0, checkpoint: Path | None = None) -> None:
+        """Begin a seed: the weights of the input model and a fresh optimizer, or what ``save`` wrote after ``step``
+        updates."""
+        with torch.no_grad():
+            self.engine.module.load_state_dict(self.initial)
+        self.engine.set_trainable(self.config.trains)
+        if checkpoint is not None:
+            self.engine.load(checkpoint)
+        self.step = step
+
+    def learn(self, groups: Sequence[Group], prompts: Mapping[str, PromptTensors]) -> LearnReport:
+        """One batch: ``minibatches`` updates. ``prompts`` by uid. Metrics are means over the batch's sampled tokens of
+        informative groups, ``parity`` the largest difference to the sampler's log-probabilities where both used one
+        version.
+
+        Raises CookhouseError when parity is broken: the sampler would be teaching another model than the one it runs.
+        """
+        begun = time.perf_counter()
+        totals = dict.fromkeys(_SUMS, 0.0)
+        norms: list[float] = []
+        parity: float | None = None
+        for number, part in enumerate(split_minibatches(groups, self.config.minibatches)):
+            fresh = number == 0 and all(group.rollout.version.step == self.step for group in part)
+            sums, widest, norm = self._update(part, prompts)
+            for name, value in zip(_SUMS, self.engine.sum([sums[name] for name in _SUMS]), strict=True):
+                totals[name] += value
+            norms += [] if norm is None else [norm]
+            if fresh and norm is not None:
+                parity = max(
+                    self.engine.sum(
+                        [widest if rank == self.engine.rank else 0.0 for rank in range(self.engine.world_size)]
+                    )
+                )
+                self._check(parity)
+        self.step += 1
+        seen = max(1.0, totals["tokens"])
+        metrics = {name: totals[name] / seen for name in ("entropy", "kl", "clip_high", "clip_low")}
+        metrics |= {"loss": totals["loss"], "grad_norm": sum(norms) / len(norms) if norms else 0.0, "lr": self._rate()}
+        if parity is not None:
+            metrics["parity_max_abs"] = parity
+        return LearnReport(self.step, metrics, int(totals["tokens"]), time.perf_counter() - begun)
+
+    def _rate(self) -> float:
+        """Linear warm-up over ``warmup`` batches, then constant (paper 5.1)."""
+        return self.config.lr * min(1.0, (self.step + 1) / (self.config.warmup + 1))
+
+    def _update(
+        self, groups: Sequence[Group], prompts: Mapping[str, PromptTensors]
+    ) -> tuple[dict[str, float], float, float | None]:
+        """Gradient of one minibatch and the step. Third value: gradient norm, None when no group was informative."""
+        sums = dict.fromkeys(_SUMS, 0.0)
+        denominator = token_count(groups)
+        kept = [group for group in groups if group.informative]
+        if not kept:
+            return sums, 0.0, None
+        rows = [(prompts[group.rollout.prompt.uid], branches(group)) for group in kept]
+        costs = [tree_cost(len(prompt), group) for prompt, group in rows]
+        widest = 0.0
+        for pack in plan_packs(costs, self.config.token_budget, self.engine.world_size)[self.engine.rank]:
+            chosen = [rows[index] for index in pack] or [_silent(rows[costs.index(min(costs))])]
+            tree = tree_pack([prompt for prompt, _ in chosen], [group for _, group in chosen])
+            loss = _Loss(tree, self.config, denominator)
+            sums["loss"] += self.engine.backward(loss, tree)["loss"]  # type: ignore[arg-type]
+            if pack:
+                widest = max(widest, loss.widest)
+                for name, value in loss.sums.items():
+                    sums[name] += value
+        self.engine.set_lr(self._rate())
+        return sums, widest, self.engine.step().grad_norm
+
+    def _check(self, parity: float) -> None:
+        if not parity <= self.config.parity_limit:
+            raise CookhouseError(
+                f"rollout and learner disagree: log-probabilities differ by up to {parity:.2e}",
+                where=f"update {self.step}, version {self.step}, limit {self.config.parity_limit:g}",
+                why="both must be the same network with the same weights; in float32 they agree to about 1e-6",
+                do="look for weights that did not arrive, another temperature, or a changed prompt",
+            )
+
+    def publish(self) -> Weights | None:
+        """The trained parts as one buffer (rank 0; None elsewhere)."""
+        prefixes = tuple(PREFIX[part] for part in self.config.trains)
+        tensors = {name: value for name, value in self.engine.export_weights().items() if name.startswith(prefixes)}
+        return flatten(self.step, tensors) if self.engine.rank == 0 else None
+
+    def save(self, directory: Path) -> None:
+        """This rank's files of a checkpoint."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.engine.save(directory)
+
+    def export(self, directory: Path) -> None:
+        """Rank 0 writes the ``model/`` folder."""
+        if self.engine.rank == 0:
+            save_model(directory, self.engine.module, self.processor)  # type: ignore[arg-type]
+        self.engine.barrier()
+
+
+class _Loss:
+    """The engine's loss function for one pack; keeps the sums the report needs."""
+
+    def __init__(self, tree: TreePack, config: ReinforceConfig, denominator: int) -> None:
+        self.tree, self.denominator, self.temperature = tree, denominator, config.temperature
+        self.clip = Clip(config.clip_low, config.clip_high)
+        self.sums: dict[str, float] = {}
+        self.widest = 0.0
+
+    def __call__(self, supervised: Supervised) -> torch.Tensor:
+        logprobs, entropy = token_logprobs(supervised.logits, supervised.targets, self.temperature)
+        behaviour, advantages = self.tree.behaviour.to(logprobs.device), self.tree.advantages.to(logprobs.device)
+        loss, sums = ppo_clip(logprobs, behaviour, advantages, self.clip)
+        self.sums = {name: float(value) for name, value in sums.items()}
+        self.sums |= {"entropy": float(entropy.sum()), "tokens": float(len(logprobs))}
+        self.widest = float((logprobs.detach() - behaviour).abs().max())
+        return loss / self.denominator
+
+
+def branches(group: Group) -> list[Branch]:
+    """The completions of a group as the learner reads them; a group's zero-advantage completions stay (entropy, KL)."""
+    return [
+        Branch(completion.token_ids, completion.logprobs, advantage)
+        for completion, advantage in zip(group.rollout.completions, group.advantages, strict=True)
+        if completion.token_ids
+    ]
+
+
+def _silent(row: tuple[PromptTensors, list[Branch]]) -> tuple[PromptTensors, list[Branch]]:
+    """The same row without any gradient: what a rank computes when it has no pack left and must keep step."""
+    prompt, group = row
+    return prompt, [Branch(branch.token_ids, branch.logprobs, 0.0) for branch in group]

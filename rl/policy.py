@@ -1,0 +1,73 @@
+"""The network as RL uses it: ``MiniCPMV`` that also reads a ``TreePack``, and that can be given its visual rows instead
+of computing them again. Same parts, same state-dict names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from model.minicpmv import MiniCPMV, Supervised
+from model.pack import Encoded, Pack, pack
+from rl.tree import TreePack
+
+
+class Policy(MiniCPMV):
+    """``forward(pack)`` is the base's; ``forward(tree)`` predicts every token of every completion of the tree."""
+
+    given: Tensor | None = None
+
+    @classmethod
+    def adopt(cls, network: MiniCPMV) -> Policy:
+        """The same parts under this class; nothing is copied."""
+        policy = cls.__new__(cls)
+        nn.Module.__init__(policy)
+        policy.config = network.config
+        policy.llm, policy.vpm, policy.resampler = network.llm, network.vpm, network.resampler
+        return policy.train(network.training)
+
+    def forward(self, pack: Pack | TreePack) -> Supervised:
+        if isinstance(pack, Pack):
+            return super().forward(pack)
+        out = self.llm.model(
+            inputs_embeds=self._tree_embeds(pack),
+            position_ids=pack.position_ids,
+            attention_mask={"full_attention": pack.allowed},  # a ready mask: transformers would build its own
+            use_cache=False,
+        )
+        hidden = out.last_hidden_state.flatten(0, 1).index_select(0, pack.predictors)
+        return Supervised(self.llm.lm_head(hidden), pack.targets, pack.sample, pack.predictors)
+
+    def _tree_embeds(self, tree: TreePack) -> Tensor:
+        """``[B, L, D]``: text embeddings, with resampler rows at the visual positions of the prompts."""
+        rows, columns = tree.input_ids.shape
+        flat = self.llm.model.embed_tokens(tree.input_ids).flatten(0, 1)
+        if tree.prompts is not None:
+            flat = flat.index_copy(0, tree.prompt_positions, self.embed(tree.prompts).to(flat.dtype))
+        elif tree.visual is not None and len(tree.visual):
+            flat = flat.index_copy(0, tree.visual_positions, tree.visual.to(flat.dtype))
+        return flat.unflatten(0, (rows, columns))
+
+    def visual(self, pack: Pack) -> Tensor:
+        return super().visual(pack) if self.given is None else self.given.unflatten(0, (-1, self.config.query_num))
+
+    @contextmanager
+    def giving(self, rows: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, the pictures of the next packs are these rows (in the order of the prompts), not computed."""
+        self.given = torch.cat(list(rows))
+        try:
+            yield
+        finally:
+            self.given = None
+
+    @torch.no_grad()
+    def visual_rows(self, prompts: Sequence[Encoded]) -> list[Tensor]:
+        """Resampler rows ``[V, D]`` of each prompt, all prompts in one pass; ``V`` is 0 for text alone."""
+        counts = [int((prompt.image_bound[:, 1] - prompt.image_bound[:, 0]).sum()) for prompt in prompts]
+        joined = pack(prompts)
+        rows = (
+            self.visual(joined).flatten(0, 1) if joined.packages else torch.zeros(0, self.config.language.hidden_size)
+        )
+        return [part.clone() for part in rows.split(counts)]  # a view would pickle the whole batch with every prompt

@@ -1,0 +1,35 @@
+"""All verifiable terms of one completion: the function the reward child process runs. Imports no torch, so that the
+child starts in a fraction of a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rl.rewards.format import final_answer
+from rl.rewards.repetition import repetition
+from rl.rewards.rules import resolve
+from rl.types import Finish, Judgement, Mode
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be judged: the expected answer, its verifier, and the completion's text."""
+
+    answer: str
+    verifier: str
+    mode: Mode
+    text: str
+    finish: Finish
+    window: int = 10
+    limit: int = 6
+
+
+def judge(case: Case) -> Judgement:
+    """Accuracy counts only in a well-formed completion: a right number in a broken think block is a ``format``
+    verdict."""
+    repeated = repetition(case.text, case.window, case.limit)
+    answer = final_answer(case.text, case.mode, case.finish)
+    if answer is None:
+        return Judgement(0.0, 0.0, repeated, "format")
+    correct = bool(resolve(case.verifier)(case.answer, answer))
+    return Judgement(float(correct), 1.0, repeated, "correct" if correct else "wrong")

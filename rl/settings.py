@@ -1,0 +1,81 @@
+"""What an RL step is made of, as one frozen record: the stage's configuration, read as it is by every part of the
+loop."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.core.identity import Identity, Record, Runtime, StageConfig
+from rl.types import Sampling
+
+
+class RewardSettings(Record):
+    """Factors of equation 1, the repetition rule (words, times), and the seconds one verifier call may take."""
+
+    accuracy: float = 1.0
+    format: float = 1.0
+    repetition: float = 1.0
+    window: int = Field(default=10, ge=1)
+    limit: int = Field(default=6, ge=2)
+    deadline: Runtime[float] = Field(default=2.0, gt=0)
+
+
+class ReinforceConfig(StageConfig):
+    """GRPO on verifiable questions, half of the prompts in long mode. Learning rate per update, lengths in tokens.
+
+    ``overlap`` 1 rolls the next batch while the learner works, so its completions are one version old; 0 waits.
+    ``checkpoint_every`` updates the learner's state is saved and the pipeline drained, which makes resuming exact in
+    both cases. ``chunk`` prompts are decoded together: it decides rounding, so it is identity; the number of workers is
+    not.
+    """
+
+    seeds: Identity[tuple[int, ...]] = (0,)
+    steps: Identity[int] = Field(default=40, ge=0)
+    prompts_per_step: Identity[int] = Field(default=24, ge=1)
+    group: Identity[int] = Field(default=8, ge=2)
+    chunk: Identity[int] = Field(default=6, ge=1)
+    long_share: Identity[float] = Field(default=0.5, ge=0, le=1)
+    question_kinds: Identity[tuple[str, ...]] = ()
+    families: Identity[tuple[str, ...]] = ("card",)
+    max_new_tokens_short: Identity[int] = Field(default=24, ge=1)
+    max_new_tokens_long: Identity[int] = Field(default=96, ge=1)
+    temperature: Identity[float] = Field(default=1.0, gt=0)
+    advantage: Identity[Literal["grpo", "dr_grpo", "rloo"]] = "grpo"
+    clip_low: Identity[float] = Field(default=0.2, gt=0, lt=1)
+    clip_high: Identity[float] = Field(default=0.28, gt=0)
+    minibatches: Identity[int] = Field(default=1, ge=1)
+    lr: Identity[float] = Field(default=1e-4, gt=0)
+    warmup: Identity[int] = Field(default=2, ge=0)
+    grad_clip: Identity[float] = Field(default=1.0, gt=0)
+    weight_decay: Identity[float] = Field(default=0.0, ge=0)
+    trains: Identity[tuple[Literal["language", "resampler", "vision"], ...]] = ("language",)
+    rewards: Identity[RewardSettings] = RewardSettings()
+    overlap: Identity[Literal[0, 1]] = 1
+    checkpoint_every: Identity[int] = Field(default=20, ge=1)
+    token_budget: Identity[int] = Field(default=1024, ge=64)
+    learners: Identity[int] = Field(default=1, ge=1)
+    parity_limit: Runtime[float] = Field(default=1e-4, gt=0)
+    rollout_workers: Runtime[int] = Field(default=2, ge=1)
+    rollout_cpus: Runtime[float] = Field(default=0.4, gt=0)
+    learner_cpus: Runtime[float] = Field(default=0.5, gt=0)
+    reward_cpus: Runtime[float] = Field(default=0.1, gt=0)
+    deadline: Runtime[float] = Field(default=300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ReinforceConfig:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be different numbers, at least one, got {self.seeds}")
+        if "language" not in self.trains:
+            raise ValueError("trains must hold 'language': it is the policy")
+        return self
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.group, self.temperature, self.max_new_tokens_short, self.max_new_tokens_long)
+
+    @property
+    def reuses_vision(self) -> bool:
+        """Nothing before the language model trains: pictures are embedded once per prompt, by the rollout worker."""
+        return not {"vision", "resampler"} & set(self.trains)

@@ -1,0 +1,132 @@
+"""Rewards: what is judged, how terms join, and that a verifier that hangs, dies or prints harms nobody."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rl.rewards.compose import Weights, compose
+from rl.rewards.format import final_answer
+from rl.rewards.judge import Case, judge
+from rl.rewards.probability import mean_probability, probability_reward, thought_prefix
+from rl.rewards.repetition import repetition
+from rl.rewards.rules import resolve
+from rl.rewards.service import RewardService
+from rl.types import Judgement
+
+
+def case(text, mode="short", answer="7", verifier="number", finish="stop"):
+    return Case(answer, verifier, mode, text, finish)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "finish", "answer"),
+    [
+        ("7", "short", "stop", "7"),
+        ("3 + 4 = 7\n</think>\n\n7", "long", "stop", "7"),
+        ("</think>7", "long", "stop", "7"),
+        ("7", "long", "stop", None),
+        ("a</think>7</think>7", "long", "stop", None),
+        ("so\n</think>\n\n", "long", "stop", None),
+        ("<think>a</think>7", "long", "stop", None),
+        ("7</think>7", "short", "stop", None),
+        ("", "short", "stop", None),
+        ("7", "short", "length", None),
+    ],
+)
+def test_format(text, mode, finish, answer):
+    assert final_answer(text, mode, finish) == answer
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "accuracy", "form"),
+    [
+        (case(" 07 "), "correct", 1.0, 1.0),
+        (case("8"), "wrong", 0.0, 1.0),
+        (case("7 words"), "wrong", 0.0, 1.0),
+        (case("7</think>7"), "format", 0.0, 0.0),
+        (case("red  fox", answer="red fox", verifier="exact"), "correct", 1.0, 1.0),
+        (case("Red fox", answer="red fox", verifier="exact"), "wrong", 0.0, 1.0),
+    ],
+)
+def test_judge(given, verdict, accuracy, form):
+    found = judge(given)
+    assert (found.verdict, found.accuracy, found.format) == (verdict, accuracy, form)
+
+
+def test_unknown_verifier_names_the_known_ones():
+    with pytest.raises(ValueError, match="exact, number"):
+        resolve("nubmer")
+
+
+def test_repetition_counts_windows():
+    assert repetition("one two three " * 5, window=3, limit=5) == -1.0
+    assert repetition("one two three " * 4, window=3, limit=5) == 0.0
+    with pytest.raises(ValueError, match="window 0"):
+        repetition("a", window=0)
+
+
+def right(accuracy=1.0, verdict="correct"):
+    return Judgement(accuracy, 1.0, 0.0, verdict)
+
+
+def test_equation_one():
+    judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, -1.0, "format")]
+    assert [reward.total for reward in compose(judged, Weights())] == [2.0, 1.0, -1.0]
+    scored = compose(judged, Weights(), preference=[3.0, 2.0, 1.0])
+    half = 0.5 * math.sqrt(1.5)  # standardised scores of 3, 2, 1 are +-sqrt(3/2) and 0
+    assert [reward.total for reward in scored] == pytest.approx([2.0 + half, 1.0, -1.0 - half], abs=1e-5)
+    with pytest.raises(ValueError, match="preference"):
+        compose(judged, Weights(), preference=[1.0])
+
+
+def test_a_broken_verifier_neither_praises_nor_blames():
+    judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, 0.0, "timeout")]
+    assert compose(judged, Weights())[2].total == 1.5
+    assert compose([Judgement(0.0, 0.0, 0.0, "error")] * 2, Weights())[0].total == 0.0
+
+
+def test_probability_reward():
+    logprobs = [math.log(0.5), math.log(1.0)]
+    assert mean_probability(logprobs) == pytest.approx(0.75)
+    assert probability_reward(logprobs, base=0.25) == pytest.approx(0.5)
+    assert probability_reward(logprobs, base=0.9) == 0.0
+    assert thought_prefix([5, 6, 9, 7], close_id=9) == (5, 6, 9)
+    assert thought_prefix([5, 9, 9], close_id=9) is None
+    assert thought_prefix([5], close_id=9) is None
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "strange_verifiers.py").write_text(
+        "import os, time\n"
+        "def hangs(expected, answered):\n    time.sleep(3600)\n"
+        "def dies(expected, answered):\n    os._exit(9)\n"
+        'def prints(expected, answered):\n    print(\'{"verdict": "correct"}\', flush=True)\n    return False\n'
+        "def raises(expected, answered):\n    raise RuntimeError('no')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made = RewardService(deadline=0.3)
+    yield made
+    made.close()
+
+
+def test_service_kills_and_goes_on(service):
+    names = ["number", "strange_verifiers:hangs", "strange_verifiers:dies", "strange_verifiers:prints", "number"]
+    begun = time.monotonic()
+    service.judge([case("7")])  # the first answer includes the child's start
+    service.start = 5.0
+    verdicts = [item.verdict for item in service.judge([case("7", verifier=name) for name in names])]
+    assert verdicts == ["correct", "timeout", "error", "wrong", "correct"]
+    assert service.kills == 1
+    assert time.monotonic() - begun < 20
+    assert service.judge([case("7", verifier="strange_verifiers:raises")])[0].verdict == "error"
+
+
+def test_judging_needs_no_torch():
+    import subprocess
+
+    code = "import sys, rl.rewards.child; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
