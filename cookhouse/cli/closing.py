@@ -1,0 +1,101 @@
+"""The last screen of a run: what was made, where the time went, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cookhouse.cli.view import console
+
+if TYPE_CHECKING:
+    from pipelines.workflow.plan import Plan
+    from pipelines.workflow.runner import StepResult
+
+BAR = 30
+"""Characters of a full bar of the time budget."""
+
+
+def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) -> None:
+    """The summary table, then the time budget when anything was made."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for name in ("step", "state", "key", "samples or steps", "seconds", "main metric"):
+        table.add_column(name, justify="right" if name in ("samples or steps", "seconds") else "left", no_wrap=True)
+    for planned in plan.steps:
+        result = results[planned.name]
+        stats = result.record.stats if result.record else {}
+        seconds = (
+            result.seconds if result.status != "hit" else float(result.record.data["seconds"]) if result.record else 0
+        )
+        table.add_row(
+            planned.name,
+            result.status,
+            planned.key[:12],
+            count(stats),
+            f"{seconds:.1f}" if seconds else "",
+            metric(stats),
+        )
+    out = console(stderr=False)
+    out.print(table)
+    made = {name: result.seconds for name, result in results.items() if result.seconds and result.status != "hit"}
+    if made:
+        out.print()
+        for line in budget(made, wall_s):
+            out.print(line)
+    else:
+        out.print(f"\nall from the store, in {wall_s:.1f} s (seconds above: when they were made)")
+
+
+def count(stats: Mapping[str, Any]) -> str:
+    """``1,200`` samples, or ``300 steps`` of an optimizer."""
+    if "optimizer_steps" in stats:
+        return f"{stats['optimizer_steps']:,} steps"
+    return f"{stats['samples']:,}" if "samples" in stats else ""
+
+
+def metric(stats: Mapping[str, Any]) -> str:
+    """The figure a stage calls its main one: ``cer/low 0.31``."""
+    if not stats.get("main_metric"):
+        return ""
+    name, value = stats["main_metric"]
+    return f"{name} {value:.4g}" if isinstance(value, int | float) else f"{name} {value}"
+
+
+def budget(seconds: Mapping[str, float], wall_s: float) -> list[str]:
+    """Lines with the share of every step in the wall time; what is left over is starting and stopping."""
+    rows = sorted(seconds.items(), key=lambda item: -item[1])
+    rest = wall_s - sum(seconds.values())
+    if rest > 0:
+        rows.append(("(start and end)", rest))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"time budget: {wall_s:.0f} s"]
+    for name, value in rows:
+        share = min(1.0, value / wall_s) if wall_s else 0.0
+        lines.append(f"  {name:<{width}} {value:8.1f} s {share:5.0%}  {'#' * round(BAR * share)}")
+    return lines
+
+
+def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:
+    """What went wrong, one message a step, with the log that says more."""
+    for name, result in results.items():
+        if result.error is None:
+            continue
+        click.echo(f"\nerror in step '{name}': {result.error}", err=True)
+        trace = getattr(result.error, "log", "")
+        for label, file in (("traceback", trace), ("log", str(result.log or ""))):
+            if file and Path(file).exists() and file != str(result.log if label == "traceback" else ""):
+                click.echo(f"  {label}: {file}", err=True)
+        if verbose and trace and Path(trace).exists():
+            click.echo(Path(trace).read_text(encoding="utf-8", errors="replace"), err=True)
+
+
+def print_next(commands: Sequence[tuple[list[str], str]]) -> None:
+    """The commands to type next, ready to copy, each under what it is for."""
+    click.echo("\nnext:")
+    for command, comment in commands:
+        click.echo(f"  {shlex.join(['cookhouse', *command])}\n      {comment}")

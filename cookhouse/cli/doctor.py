@@ -1,0 +1,138 @@
+"""``cookhouse doctor``: is this machine ready? Every check says what to do when it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from cookhouse.cli import options
+
+EXTRAS = {
+    "data": ("ray", "pymupdf", "av", "pillow", "webdataset", "pyarrow"),
+    "ocr": ("paddleocr", "onnxruntime", "rapidocr"),
+    "train": ("torch", "transformers", "deepspeed"),
+    "tracking": ("mlflow",),
+}
+FREE_GB = 5.0
+MEMORY_GB = 8.0
+SOCKET_PATH = 107
+
+
+class Check(NamedTuple):
+    """``state``: ok, note (works, but know this) or bad (something will not work)."""
+
+    state: str
+    name: str
+    text: str
+
+
+@click.command()
+@options.overrides
+@options.verbose
+def doctor(overrides: tuple[str, ...]) -> int:
+    """Check versions, disk, models and licences; exit 4 when something will not work."""
+    from cookhouse.cli.services import local_ray
+    from cookhouse.project import load_project
+
+    project = load_project(overrides, recipe=False)
+    store = project.store
+    checks = [*machine(store.root), *packages(), *ocr_models(), *licences()]
+    state = local_ray(project, store).state()
+    checks.append(
+        Check(
+            "ok",
+            "local Ray",
+            f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)",
+        )
+    )
+    colours = {"ok": "green", "note": "yellow", "bad": "red"}
+    for check in checks:
+        click.echo(f"{click.style(f'{check.state:<5}', fg=colours[check.state])}{check.name:<16}{check.text}")
+    return 4 if any(check.state == "bad" for check in checks) else 0
+
+
+def machine(root: Path) -> Iterator[Check]:
+    """Python, cores, memory, disk, and whether the store's exclusive create works where it lies."""
+    from pipelines.workflow.files import create_json
+
+    good = sys.version_info >= (3, 11)
+    yield Check(
+        "ok" if good else "bad",
+        "python",
+        f"{platform.python_version()} {'' if good else '(3.11 or newer is needed)'}".rstrip(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
+    place = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(place).free / 2**30
+    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {place}")
+    shared = Path("/dev/shm")
+    if shared.exists():
+        yield Check(
+            "ok" if shutil.disk_usage(shared).free > 2**28 else "bad",
+            "shared memory",
+            f"{shutil.disk_usage(shared).free / 2**20:.0f} MB free at /dev/shm (Ray's object store)",
+        )
+    probe = root / ".cookhouse" / f"probe-{os.getpid()}.json"
+    try:
+        works = create_json(probe, {}) and not create_json(probe, {})
+        probe.unlink(missing_ok=True)
+        yield Check(
+            "ok" if works else "bad",
+            "store",
+            f"{root}" + ("" if works else ": creates the same file twice; use a local disk"),
+        )
+    except Exception as error:
+        yield Check("bad", "store", f"{root} cannot be written: {error}")
+
+
+def packages() -> Iterator[Check]:
+    """Installed versions by extra; a missing package only closes the stages that need it."""
+    for extra, names in EXTRAS.items():
+        found, missing = [], []
+        for name in names:
+            try:
+                found.append(f"{name} {importlib.metadata.version(name)}")
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(name)
+        text = ", ".join(found)
+        if missing:
+            text += f"{'; ' if found else ''}missing {', '.join(missing)}: pip install 'cookhouse[{extra}]'"
+        yield Check("note" if missing else "ok", f"extra {extra}", text)
+
+
+def ocr_models() -> Iterator[Check]:
+    """The model files that scanned pages need, as the documents package describes them."""
+    try:
+        from pipelines.documents.ocr import describe_models
+
+        told = describe_models()
+    except Exception as error:
+        yield Check("note", "ocr", f"not available: {error}; scanned pages are quarantined")
+        return
+    files = [f"{part} {told[part]['sha256'][:12]}" for part in ("detection", "recognition") if part in told]
+    missing = "not ready, scanned pages are quarantined: pip install 'cookhouse[ocr]'"
+    yield Check(
+        "ok" if told["ready"] else "note",
+        "ocr models",
+        f"{told['origin']}: {', '.join(files)}" if told["ready"] else missing,
+    )
+
+
+def licences() -> Iterator[Check]:
+    """What a user of the default page engine has to know."""
+    if importlib.util.find_spec("pymupdf") is not None:
+        yield Check(
+            "note",
+            "licence",
+            "PyMuPDF is AGPL-3.0 or commercial (Artifex): read the README before you offer it as a service",
+        )

@@ -1,0 +1,74 @@
+"""The commands by name; ``cookhouse`` and ``python -m cookhouse`` start here.
+
+``cookhouse --help`` loads click and nothing else. Options with ``--`` are the command's own; trailing arguments are
+Hydra overrides (``recipe=tiny steps.documents.views_per_page=2 source.documents=/data/pdfs``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from cookhouse import __version__
+
+COMMANDS = {
+    "plan": ("planning:plan", "Show what would run and why; nothing is started."),
+    "run": ("running:run", "Make what is missing; finished steps are reused."),
+    "status": ("inspecting:status", "Show how the steps of a run stand."),
+    "logs": ("inspecting:logs", "Print what a step printed."),
+    "ui": ("services:ui", "Open MLflow on this machine."),
+    "up": ("services:up", "Start the local Ray and leave it running."),
+    "down": ("services:down", "End the local Ray that up or run started."),
+    "doctor": ("doctor:doctor", "Check versions, disk, models and licences."),
+    "config": ("settings:config", "Show or validate the composed configuration."),
+}
+
+
+class _Lazy(click.Group):
+    """Knows the commands by name and imports the file of one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        return getattr(importlib.import_module(f"cookhouse.cli.{module}"), attribute)  # type: ignore[no-any-return]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command '{args[0]}'" + (f"; did you mean '{close[0]}'?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="cookhouse")
+def cli() -> None:
+    """From raw documents and videos to an evaluated multimodal model, step by step.
+
+    \b
+    cookhouse plan recipe=tiny
+    cookhouse run recipe=tiny
+    cookhouse run recipe=tiny source.documents=/data/pdfs --limit 20
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 a step failed, 2 wrong usage or configuration, 3 the plan has
+    work (``--detailed-exitcode``), 4 infrastructure, 5 locked by another run, 130 interrupted."""
+    from cookhouse.cli.failures import guarded
+
+    return guarded(cli, list(sys.argv[1:] if arguments is None else arguments))

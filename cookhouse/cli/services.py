@@ -1,0 +1,88 @@
+"""``cookhouse up | down | ui``: the local Ray and MLflow, both on loopback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from cookhouse.cli import options
+
+if TYPE_CHECKING:
+    from cookhouse.project import Project
+    from pipelines.workflow.backends.local_ray import LocalRay
+    from pipelines.workflow.store import Store
+
+
+def local_ray(project: Project, store: Store) -> LocalRay:
+    """The local Ray of a store, as ``conf/cluster`` describes it."""
+    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+
+    cluster = project.cluster
+    return LocalRay(
+        store.root, RayOptions(cluster.cpus, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s)
+    )
+
+
+@click.command()
+@options.overrides
+@options.verbose
+def up(overrides: tuple[str, ...]) -> None:
+    """Start the local Ray and leave it running."""
+    from cookhouse.project import load_project
+
+    project = load_project(overrides, recipe=False)
+    ray = local_ray(project, project.store)
+    started = ray.start(keep=True)
+    state = ray.wait()
+    ray.release()
+    click.echo(f"{'started' if started else 'already up'}: {state['address']}, dashboard {state['dashboard']}")
+    click.echo(f"token: {ray.token_file} (the dashboard asks for it)\nend it with: cookhouse down")
+
+
+@click.command()
+@options.overrides
+@options.verbose
+def down(overrides: tuple[str, ...]) -> None:
+    """End the local Ray that up or run started; other Rays on this machine are not touched."""
+    from cookhouse.project import load_project
+
+    project = load_project(overrides, recipe=False)
+    click.echo("ended" if local_ray(project, project.store).stop() else "there is no local Ray of this store")
+
+
+@click.command()
+@options.overrides
+@click.option("--port", type=int, default=5000, show_default=True)
+@options.verbose
+def ui(overrides: tuple[str, ...], port: int) -> None:
+    """Open MLflow on this machine: http://127.0.0.1:PORT. Ctrl-C ends it."""
+    from cookhouse.project import load_project
+    from pipelines.core.errors import ConfigError
+
+    project = load_project(overrides, recipe=False)
+    uri = project.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        click.echo(f"runs are tracked at {uri}")
+        return
+    file = uri.removeprefix("sqlite:///")
+    if uri.startswith("sqlite:///") and not os.path.exists(file):
+        raise ConfigError("there are no tracked runs yet", where=file, do="cookhouse run recipe=... makes some")
+    click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+    sys.stderr.flush()
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    os.execve(sys.executable, command, environment)

@@ -1,0 +1,136 @@
+"""What a person sees while steps run: one live table on a terminal, one plain line per event elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.core.events import EventWriter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+QUIET_S = 15.0
+"""Off a terminal a running step says at most one line in this time."""
+
+
+@dataclass
+class _Row:
+    status: str = "waiting"
+    started: float | None = None
+    seconds: float = 0.0
+    progress: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    said: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        return (
+            time.monotonic() - self.started if self.started is not None and self.status == "running" else self.seconds
+        )
+
+    @property
+    def numbers(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in list(self.metrics.items())[:3])
+
+
+class RunView:
+    """The listener of a run: writes every event to the run's JSONL and shows it. Use as a context manager."""
+
+    def __init__(self, writer: EventWriter, steps: Sequence[str], *, live: bool | None = None) -> None:
+        self.writer = writer
+        self.rows = {name: _Row() for name in steps}
+        self._wants_live = sys.stderr.isatty() if live is None else live
+        self._live: Live | None = None
+
+    def __enter__(self) -> RunView:
+        if self._wants_live:
+            from rich.live import Live
+
+            self._live = Live(console=console(), refresh_per_second=4, get_renderable=self._table, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self.writer.close()
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self.writer.emit(kind, **fields)
+        if kind == "backend_ready" and fields.get("dashboard"):
+            self._say("", f"Ray at {fields['address']}, dashboard {fields['dashboard']}")
+        row = self.rows.get(fields.get("step", ""))
+        if row is None:
+            return
+        now = time.monotonic()
+        if kind == "step_started":
+            row.status, row.started, row.said = "running", row.started or now, now
+            self._say(
+                fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
+            )
+        elif kind == "step_retry":
+            self._say(fields["step"], f"{fields['what']} ({fields['why']}); trying again in {fields['wait_s']:.0f} s")
+        elif kind == "step_finished":
+            row.status, row.seconds = fields["status"], fields["seconds"]
+            took = f"in {row.seconds:.1f} s" if row.started is not None else ""
+            self._say(fields["step"], fields["status"], took, fields.get("what", ""))
+
+    def progress(self, step: str, lines: Sequence[str]) -> None:
+        row = self.rows[step]
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event.get("kind") == "progress":
+                row.progress = f"{event['done']}/{event['total']} {event['unit']}"
+            elif event.get("kind") == "metric":
+                row.metrics = event["values"]
+        if self._live is None and time.monotonic() - row.said >= QUIET_S:
+            row.said = time.monotonic()
+            self._say(step, row.progress or "running", f"{row.elapsed:.0f} s", row.numbers)
+
+    def _say(self, step: str, *words: str) -> None:
+        if self._live is None:
+            width = max(len(name) for name in self.rows)
+            text = "  ".join(word for word in words if word)
+            click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", err=True)
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for name in ("step", "state", "seconds", "progress", "last numbers"):
+            table.add_column(name, justify="right" if name == "seconds" else "left", no_wrap=name != "last numbers")
+        colours = {
+            "running": "yellow",
+            "ok": "green",
+            "hit": "green",
+            "failed": "red",
+            "killed": "red",
+            "blocked": "red",
+        }
+        for name, row in self.rows.items():
+            colour = colours.get(row.status, "dim")
+            seconds = f"{row.elapsed:.1f}" if row.started is not None else ""
+            table.add_row(name, f"[{colour}]{row.status}[/]", seconds, row.progress, row.numbers)
+        return table
+
+
+def console(stderr: bool = True) -> Console:
+    """A rich console that keeps tables whole when the output is no terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, width=None if stream.isatty() else 120, highlight=False, soft_wrap=not stream.isatty()
+    )

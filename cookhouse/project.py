@@ -1,0 +1,123 @@
+"""From what a person typed to typed values: the one place where composed YAML becomes settings and steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from cookhouse.stages import STAGES
+from pipelines.core.errors import ConfigError
+from pipelines.core.identity import Record
+from pipelines.workflow.compose import Composed, choices_of, compose
+from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_steps, make_plan
+from pipelines.workflow.recipe import Step, parse_steps
+from pipelines.workflow.store import Store
+from pipelines.workflow.survey import survey
+
+
+class Cluster(Record):
+    """``conf/cluster``: where steps run. ``num_cpus`` None means every core, at least 2 (a training gang has two
+    workers)."""
+
+    backend: Literal["ray", "inprocess"]
+    num_cpus: int | None
+    object_store_mb: int
+    start_timeout_s: float
+    stop_wait_s: float
+
+    @property
+    def cpus(self) -> int:
+        return self.num_cpus if self.num_cpus is not None else max(2, os.cpu_count() or 2)
+
+
+class Storage(Record):
+    """``conf/storage``: the root of artifacts and runs."""
+
+    root: str
+
+
+class Tracking(Record):
+    """``conf/tracking``: the mirror of the runs."""
+
+    enabled: bool
+    uri: str | None
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything one command needs. ``steps`` is empty when no recipe was asked for."""
+
+    composed: Composed
+    cluster: Cluster
+    storage: Storage
+    tracking: Tracking
+    steps: tuple[Step, ...]
+
+    @property
+    def recipe(self) -> str:
+        return self.composed.choices.get("recipe", "")
+
+    @property
+    def store(self) -> Store:
+        return Store(Path(self.storage.root))
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.tracking.uri or f"sqlite:///{self.store.root / 'mlflow.db'}"
+
+    def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
+        """Probe the world and compute the keys."""
+        return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin)
+
+    def plan(self, store: Store, *, limit: int | None = None, selection: Selection = EVERYTHING) -> Plan:
+        """Probe, read the store, decide."""
+        keyed = self.keyed(store, limit)
+        return make_plan(keyed, survey(store, keyed), selection)
+
+
+def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dict[str, str] = STAGES) -> Project:
+    """Compose and validate. With ``recipe`` False (status, ui, down) the steps are not looked at.
+
+    Raises ConfigError for anything that is wrong with the configuration.
+    """
+    composed = compose(overrides)
+    values = composed.values
+    cluster, storage, tracking = (
+        _settings(kind, name, values, composed)
+        for kind, name in ((Cluster, "cluster"), (Storage, "storage"), (Tracking, "tracking"))
+    )
+    steps: tuple[Step, ...] = ()
+    if recipe:
+        if composed.choices.get("recipe", "None") == "None":
+            known = choices_of("recipe", composed.folders)
+            raise ConfigError(
+                "no recipe was given",
+                why=f"the recipes are {', '.join(known) or '(none found)'}",
+                do=f"recipe={known[0] if known else '<name>'}",
+            )
+        if not isinstance(values.get("steps"), dict):
+            raise ConfigError(
+                f"recipe '{composed.choices['recipe']}' has no steps",
+                where=f"conf/recipe/{composed.choices['recipe']}.yaml",
+                do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
+            )
+        steps = parse_steps(values["steps"], registry, composed.origin)
+    return Project(composed, cluster, storage, tracking, steps)
+
+
+def _settings(kind: type[Any], name: str, values: dict[str, Any], composed: Composed) -> Any:
+    try:
+        return kind.model_validate(values[name])
+    except ValidationError as error:
+        item = error.errors()[0]
+        field = ".".join(str(part) for part in item["loc"])
+        raise ConfigError(
+            f"{name}.{field} = {item['input']!r} does not fit",
+            where=composed.origin((name, *item["loc"])),
+            why=item["msg"],
+        ) from None

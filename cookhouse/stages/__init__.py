@@ -1,0 +1,20 @@
+"""The stages by name. Each entry is a dotted name, imported when a recipe uses it and never before.
+
+A stage's module imports its configuration without heavy packages; torch, ray and MuPDF are imported inside the
+function.
+"""
+
+STAGES: dict[str, str] = {
+    "vision_backbone": "cookhouse.stages.backbones:train_vision_backbone",
+    "language_backbone": "cookhouse.stages.backbones:train_language_backbone",
+    "sample_corpus": "cookhouse.stages.sample_corpus:build_sample_corpus",
+    "documents": "cookhouse.stages.documents:build_document_shards",
+    "pretrain": "cookhouse.stages.pretrain:pretrain",
+    "sft": "cookhouse.stages.sft:fine_tune",
+    "evaluate": "cookhouse.stages.evaluate:evaluate_models",
+    "rl": "cookhouse.stages.rl:reinforce",
+    "videos": "cookhouse.stages.videos:build_video_shards",
+    "captions": "cookhouse.stages.captions:build_caption_shards",
+    "text": "cookhouse.stages.text:build_text_shards",
+    "questions": "cookhouse.stages.questions:build_question_shards",
+}

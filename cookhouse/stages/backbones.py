@@ -1,0 +1,93 @@
+"""Stages ``vision_backbone`` and ``language_backbone``: the pretrained towers that ``recipe=tiny`` starts from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model.config import LanguageConfig, VisionConfig
+from pipelines.core.identity import Identity, StageConfig
+from pipelines.workflow.stage import Attempt, Inputs, stage
+
+
+class VisionBackbone(StageConfig):
+    """Glyph sheets -> tower. ``blocks`` sheets of 50 cards each, one font face a block; ``test_blocks`` of held-out faces
+    and words measure it."""
+
+    vision: Identity[VisionConfig]
+    steps: Identity[int] = 6000
+    batch: Identity[int] = 24
+    lr: Identity[float] = 1.5e-3
+    blocks: Identity[int] = 400
+    test_blocks: Identity[int] = 10
+    seed: Identity[int] = 0
+
+
+@stage(
+    "vision_backbone", code_version=1, engines=("torch", "pymupdf"), deterministic="numbers", uses_ray=False, limit=False, needs="train"
+)
+def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """``vision.safetensors`` holds the tower under its released names (``vpm.*``) in bfloat16."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from model.backbones.vision import VisionPlan, glyph_accuracy, train_tower
+    from pipelines.corpus.glyphs import CLASSES, glyph_sheets
+
+    torch.set_num_threads(1)
+    train = [glyph_sheets("train", config.seed, index, 50) for index in range(config.blocks)]
+    images, labels = (np.concatenate([block[i] for block in train]) for i in range(2))
+    del train
+    plan = VisionPlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
+    model = train_tower(config.vision, plan, images, labels, CLASSES, out.events.metrics)
+    held = [glyph_sheets("test", config.seed, index, 50) for index in range(config.test_blocks)]
+    accuracy = glyph_accuracy(model, *(np.concatenate([block[i] for block in held]) for i in range(2)))
+    tensors = {f"vpm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in model.tower.state_dict().items()}
+    save_file(tensors, out.dir / "vision.safetensors")
+    out.events.metrics(config.steps, {"eval/glyph_accuracy_held_out": accuracy})
+    return {
+        "samples": config.steps * config.batch,
+        "optimizer_steps": config.steps,
+        "main_metric": ["glyph_accuracy_held_out", accuracy],
+    }
+
+
+class LanguageBackbone(StageConfig):
+    """Generated text -> decoder. ``text_share`` of the sequences are plain sentences, the rest text cards."""
+
+    language: Identity[LanguageConfig]
+    steps: Identity[int] = 4000
+    batch: Identity[int] = 48
+    lr: Identity[float] = 2e-3
+    text_share: Identity[float] = 0.15
+    test_cards: Identity[int] = 500
+    seed: Identity[int] = 0
+
+
+@stage("language_backbone", code_version=1, engines=("torch", "transformers"), deterministic="numbers", uses_ray=False, limit=False, needs="train")
+def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """``language.safetensors`` holds the decoder under its released names (``llm.*``) in bfloat16."""
+    import torch
+    from safetensors.torch import save_file
+
+    from cookhouse.stages.textcards import TextCards
+    from model.backbones.language import LanguagePlan, token_losses, train_language
+    from model.minicpmv import language_config
+    from transformers import Qwen3ForCausalLM
+
+    torch.set_num_threads(1)
+    torch.manual_seed(config.seed)
+    llm = Qwen3ForCausalLM(language_config(config.language))
+    cards = TextCards(text_share=config.text_share)
+    plan = LanguagePlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
+    train_language(llm, plan, cards.example, out.events.metrics)
+    right = [hit for ids, labels in cards.held_out(config.test_cards) for hit in token_losses(llm, ids, labels)[1].tolist()]
+    accuracy = sum(right) / len(right)
+    tensors = {f"llm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in llm.state_dict().items()}
+    save_file(tensors, out.dir / "language.safetensors")
+    out.events.metrics(config.steps, {"eval/answer_accuracy_held_out": accuracy})
+    return {
+        "samples": config.steps * config.batch,
+        "optimizer_steps": config.steps,
+        "main_metric": ["answer_accuracy_held_out", accuracy],
+    }

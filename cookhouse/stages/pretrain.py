@@ -1,0 +1,45 @@
+"""Stage `pretrain`: three phases of unfreezing in one gang (resampler; + vision tower; all), paper section 3.1."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from cookhouse.stages.training import GangConfig, run_phases
+from model.config import ModelConfig
+from pipelines.core.identity import ExternalFile, Identity
+from pipelines.workflow.stage import Attempt, Inputs, stage
+
+
+class Pretrain(GangConfig):
+    """Shards -> `model/`. ``vision`` and ``language`` are safetensors of pretrained towers (both, or neither: all from
+    scratch); ``tokenizer`` is the `tokenizer.json` of the language model, None for the byte tokenizer;
+    ``resampler`` says how the fresh resampler starts."""
+
+    model: Identity[ModelConfig]
+    vision: Identity[ExternalFile | None] = None
+    language: Identity[ExternalFile | None] = None
+    tokenizer: Identity[ExternalFile | None] = None
+    resampler: Identity[Literal["released", "grid"]] = "grid"
+
+
+@stage(
+    "pretrain",
+    code_version=1,
+    inputs=("shards",),
+    engines=("torch", "deepspeed", "transformers"),
+    deterministic="numbers",
+    limit=False,
+    needs="train",
+)
+def pretrain(config: Pretrain, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """Train the phases from pretrained towers and a fresh resampler."""
+    from model.training.job import ModelSource
+
+    source = ModelSource(
+        config=config.model,
+        tokenizer=config.tokenizer.locate().parent if config.tokenizer else None,
+        vision=config.vision.locate() if config.vision else None,
+        language=config.language.locate() if config.language else None,
+        resampler=config.resampler,
+    )
+    return run_phases(config, source, inputs, out)

@@ -1,0 +1,136 @@
+"""What the data stages share: from listings to planned sources, and the loop over units with its ledger.
+
+The loop is the same for every stage that writes shards: skip the units an earlier attempt finished, map the rest,
+commit each receipt as it comes, close the books, then fail if too much was quarantined.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+from cookhouse.stages.parallel import map_units
+from pipelines.core.errors import DataError
+from pipelines.core.seeds import split_of
+from pipelines.shards.plan import SourceItem
+from pipelines.shards.unit import check_share, merge_counts
+from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile
+
+
+class Named(Protocol):
+    """A unit of work has a name; what else it holds is the stage's affair."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class UnitJob(Protocol):
+    """A unit as it goes to a worker, with all that decides its bytes."""
+
+    @property
+    def unit(self) -> Named: ...
+
+
+Job = TypeVar("Job", bound=UnitJob)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files by relative name, and what ``corpus.jsonl`` says of them (empty for a user's folder)."""
+
+    files: Mapping[str, SourceFile]
+    corpus: Mapping[str, Mapping[str, str]]
+    where: str
+
+    def names(self, suffixes: Sequence[str]) -> list[str]:
+        """Names that end in one of ``suffixes``, sorted. Raises DataError if there is none."""
+        found = [name for name in sorted(self.files) if PurePosixPath(name).suffix.lower() in suffixes]
+        if not found:
+            raise DataError(
+                "no source files to work on",
+                where=self.where,
+                why=f"{len(self.files)} files there, none ends in {', '.join(suffixes)}",
+                do="check the folder",
+            )
+        return found
+
+    def item(self, name: str, split_seed: int, sidecar: bool = False) -> SourceItem:
+        """The file as a planned source. A name that is not listed gives an item without bytes, which the stage
+        quarantines. ``sidecar`` looks for ``{stem}.json`` beside it."""
+        file = self.files.get(name)
+        row = self.corpus.get(name, {})
+        if file is None:
+            return SourceItem("", name, 0, "", row.get("split") or split_of(name, split_seed))
+        sha256 = file.sha256 or _hash_file(file.path)
+        beside = self.files.get(str(PurePosixPath(name).with_suffix(".json"))) if sidecar else None
+        return SourceItem(
+            path=str(file.path),
+            name=name,
+            size=file.size,
+            sha256=sha256,
+            split=row.get("split") or split_of(sha256 or name, split_seed),
+            family=row.get("family", ""),
+            sidecar=str(beside.path) if beside else "",
+        )
+
+
+def list_inputs(inputs: Inputs, folder: str = "", port: str = "sources", field: str = "source") -> Listing:
+    """What a stage reads: the files under the user's ``source`` if set, else those under ``folder`` of the corpus."""
+    if field in inputs.sources:
+        return Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
+    artifact = inputs.one(port)
+    names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
+    files = {name: SourceFile(path := artifact.path(name), name, path.stat().st_size, "") for name in names}
+    return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
+
+
+def read_corpus(artifact: Artifact) -> dict[str, dict[str, str]]:
+    """File name -> its row of ``corpus.jsonl`` (family and declared split); empty if the artifact has none."""
+    if "corpus.jsonl" not in artifact.names:
+        return {}
+    lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["file"]: row for row in map(json.loads, lines)}
+
+
+def _hash_file(path: Path) -> str:
+    """sha256, "" when the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def run_units(
+    build: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
+) -> list[dict[str, Any]]:
+    """Receipts of all units by name: adopted ones as they are, the others built by ``build`` and committed one by
+    one."""
+    planned = {job.unit.name for job in jobs}
+    finished = {name: receipt for name, receipt in out.units().items() if name in planned}
+    waiting = [job for job in jobs if job.unit.name not in finished]
+    out.events.progress(len(finished), len(jobs), "units")
+    for job, receipt in map_units(build, waiting, workers):
+        out.commit_unit(job.unit.name, receipt)
+        finished[job.unit.name] = receipt
+        out.events.progress(len(finished), len(jobs), "units")
+    return [finished[name] for name in sorted(finished)]
+
+
+def shard_stats(receipts: Iterable[Mapping[str, Any]], stage: str, sources: int, most: float) -> dict[str, Any]:
+    """The stage's statistics. Raises DataError when more than ``most`` (0-1) of the samples were quarantined."""
+    receipts = list(receipts)
+    counts = merge_counts(receipts)
+    check_share(counts, most, stage)
+    return {
+        "samples": counts["ok"],
+        "sources": sources,
+        **counts,
+        "units": len(receipts),
+        "bytes": sum(receipt["bytes"] for receipt in receipts),
+        "main_metric": ["samples", counts["ok"]],
+    }

@@ -1,0 +1,114 @@
+"""What `pretrain` and `sft` share: the configuration of a gang, and the way from shards to a `model/` folder."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from model.training.phases import Optimizer, Phase
+from pipelines.core.canonical import digest
+from pipelines.core.errors import DataError
+from pipelines.core.identity import Identity, Runtime, StageConfig, identity_of
+from pipelines.workflow.stage import Attempt, Inputs
+
+if TYPE_CHECKING:
+    from model.training.job import ModelSource
+
+
+class GangConfig(StageConfig):
+    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
+    threads per process. ``max_failures``: restarts of the gang after lost workers. ``bytes_per_token`` estimates text
+    lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's)."""
+
+    phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
+    optimizer: Identity[Optimizer] = Optimizer()
+    seed: Identity[int] = 0
+    world_size: Identity[int] = Field(default=2, ge=1)
+    zero_stage: Identity[Literal[0, 1, 2, 3] | None] = 1
+    precision: Identity[Literal["fp32", "bf16"]] = "bf16"
+    bytes_per_token: Identity[float] = Field(default=1.0, gt=0)
+    on_error: Identity[Literal["skip", "fail"]] = "skip"
+    max_skipped_share: Runtime[float] = Field(default=0.02, ge=0, le=1)
+    launcher: Runtime[Literal["ray", "local", "torchrun"]] = "ray"
+    cpus_per_worker: Runtime[float] = 1.0
+    gpus_per_worker: Runtime[float] = 0.0
+    threads: Runtime[int] = 1
+    prefetch: Runtime[bool] = False
+    max_failures: Runtime[int] = 1
+    log_every: Runtime[int] = Field(default=10, ge=1)
+    checkpoint_every: Runtime[int] = Field(default=100, ge=0)
+
+
+def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """Train on the train split of all shard inputs; ``model/`` is the result. Resumes from the newest checkpoint of
+    this or an earlier attempt, and drops the checkpoints when the model is written.
+
+    Raises DataError when more than ``max_skipped_share`` of the samples could not be decoded."""
+    from model.training.job import Job
+    from model.training.launch import launch
+    from pipelines.shards.index import ShardIndex
+
+    index = ShardIndex.from_artifacts(inputs["shards"])
+    samples = {
+        artifact.step: tuple(index.select(split="train", dataset=artifact.step)) for artifact in inputs["shards"]
+    }
+    out.events.emit("note", text=", ".join(f"{name}: {len(refs)} train samples" for name, refs in samples.items()))
+    job = Job(
+        model=model,
+        samples=samples,
+        phases=config.phases,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        world_size=config.world_size,
+        folder=out.dir,
+        scratch=out.scratch,
+        zero_stage=config.zero_stage,
+        precision=config.precision,
+        bytes_per_token=config.bytes_per_token,
+        fingerprint=digest(
+            [identity_of(config), [artifact.key for port in sorted(inputs) for artifact in inputs[port]]]
+        ),
+        roots=tuple(elder / "checkpoints" for elder in out.elders),
+        events=out.events.path,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        on_error=config.on_error,
+        prefetch=config.prefetch,
+        threads=config.threads,
+    )
+    totals = launch(
+        config.launcher,
+        job,
+        cpus_per_worker=config.cpus_per_worker,
+        gpus_per_worker=config.gpus_per_worker,
+        max_failures=config.max_failures,
+    )
+    skipped = totals["skipped_samples"]
+    if skipped > config.max_skipped_share * (totals["samples"] + skipped):
+        raise DataError(
+            f"{skipped} of {totals['samples'] + skipped} training samples could not be used",
+            where="notes in this step's events name some of them",
+            do="run `cookhouse shards verify`, or raise max_skipped_share",
+        )
+    shutil.rmtree(out.dir / "checkpoints", ignore_errors=True)
+    losses = totals["losses"]
+    tail = losses[-max(1, len(losses) // 20) :]
+    loss = sum(tail) / len(tail)
+    return {
+        "samples": totals["samples"],
+        "optimizer_steps": totals["total_steps"],
+        "main_metric": ["loss", loss],
+        "metrics": {
+            "train/loss": loss,
+            "train/tokens": totals["tokens"],
+            "train/supervised_tokens": totals["supervised"],
+            "train/samples_per_s": totals["samples"] / max(totals["seconds"], 1e-9),
+            "train/seconds": totals["seconds"],
+            "train/skipped_steps": totals["skipped_steps"],
+            "data/skipped_samples": skipped,
+            "data/dropped_samples": totals["dropped_samples"],
+        },
+        "fill": totals["fill"],
+    }

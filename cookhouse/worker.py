@@ -1,0 +1,59 @@
+"""The process of one attempt: ``python -m cookhouse.worker spec.json``, started as a Ray job or by hand.
+
+It writes its own log into the attempt, runs the stage, commits the result and says how it ended in ``outcome.json``.
+The exit code is 0 only for a committed result.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pipelines.workflow import process
+from pipelines.workflow.execute import Spec, execute
+from pipelines.workflow.files import write_json
+
+
+def main(path: str) -> int:
+    spec = Spec.read(Path(path))
+    folder = Path(spec.attempt)
+    log = folder / "logs" / "job.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _say(f"the log of this step is {log}")
+    _write_output_to(log)
+    write_json(folder / "worker.json", process.identity())
+    if spec.uses_ray:
+        _connect()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
+    outcome = execute(spec)
+    if outcome.status != "ok":
+        _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
+    return 0 if outcome.status == "ok" else 1
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _write_output_to(log: Path) -> None:
+    """Standard output and error of this process and its children go to a file of the attempt."""
+    handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _connect() -> None:
+    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process."""
+    if "RAY_ADDRESS" in os.environ:
+        import ray
+
+        ray.init(address="auto", log_to_driver=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

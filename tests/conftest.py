@@ -1,0 +1,74 @@
+"""Fixtures of the whole house: one Ray for a test session, and the folders of committed and shared test data."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class RaySession:
+    """The one Ray of the session. ``root`` is a store root whose ``cookhouse`` commands attach to it."""
+
+    root: Path
+    cluster: Any
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaySession]:
+    """A local Ray with 2 CPUs, started and ended as ``cookhouse up`` and ``down`` do; this process is connected to
+    it."""
+    from pipelines.workflow import process
+    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+
+    paths = [str(REPOSITORY), str(REPOSITORY / "tests" / "workflow"), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    root = tmp_path_factory.mktemp("ray_session")
+    cluster = LocalRay(root, RayOptions(num_cpus=2, object_store_mb=200, start_timeout_s=300, stop_wait_s=10))
+    cluster.start(keep=True)
+    try:
+        state = cluster.wait()
+        os.environ.update(cluster.client_environment())
+        import ray
+
+        ray.init(address=state["address"], log_to_driver=False, configure_logging=False)
+        yield RaySession(root, cluster)
+        ray.shutdown()
+    finally:
+        keeper = (cluster.state() or {}).get("keeper")
+        cluster.stop()
+    assert keeper
+    assert not process.is_alive(keeper), "ending the local Ray ends its process"
+
+
+SKIPS: dict[str, str] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        SKIPS[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip nobody allowed (tests/allowed_skips.json) is a test that silently stopped testing: the run fails."""
+    if any(not _allowed(reason) for reason in SKIPS.values()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.section("skipped tests")
+    for test, reason in sorted(SKIPS.items()):
+        terminalreporter.write_line(f"{'allowed ' if _allowed(reason) else 'SURPRISE'} {test}: {reason}")
+    terminalreporter.write_line(f"{len(SKIPS)} skipped")
+
+
+def _allowed(reason: str) -> bool:
+    return any(part in reason for part in json.loads((REPOSITORY / "tests" / "allowed_skips.json").read_text()))
