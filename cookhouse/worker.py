@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from pipelines.core.errors import InfraError
 from pipelines.workflow import process
 from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
@@ -24,10 +25,8 @@ def main(path: str) -> int:
     _say(f"the log of this step is {log}")
     _write_output_to(log)
     write_json(folder / "worker.json", process.identity())
-    if spec.uses_ray:
-        _connect()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    outcome = execute(spec)
+    outcome = execute(spec, prepare=_connect if spec.uses_ray else None)
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
@@ -48,11 +47,19 @@ def _write_output_to(log: Path) -> None:
 
 
 def _connect() -> None:
-    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process."""
-    if "RAY_ADDRESS" in os.environ:
-        import ray
+    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
+    given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address is None:
+        return
+    import ray
 
-        ray.init(address="auto", log_to_driver=True)
+    try:
+        ray.init(address=address, log_to_driver=True)
+    except Exception as error:
+        raise InfraError(
+            "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from model.checkpoint import load_model, save_model
 from model.minicpmv import Supervised
-from model.training.engine import Engine, TorchEngine
+from model.training.engine import Engine, StepResult, TorchEngine
 from model.training.phases import PREFIX, Optimizer
 from pipelines.core.errors import CookhouseError
 from rl.losses import Clip, ppo_clip, token_logprobs
@@ -67,21 +67,23 @@ class Learner:
         parity: float | None = None
         for number, part in enumerate(split_minibatches(groups, self.config.minibatches)):
             fresh = number == 0 and all(group.rollout.version.step == self.step for group in part)
-            sums, widest, norm = self._update(part, prompts)
+            sums, widest, result = self._update(part, prompts)
             for name, value in zip(_SUMS, self.engine.sum([sums[name] for name in _SUMS]), strict=True):
                 totals[name] += value
-            norms += [] if norm is None else [norm]
-            if fresh and norm is not None:
+            norms += [result.grad_norm] if result is not None and result.updated else []
+            if fresh and result is not None:
                 parity = max(
                     self.engine.sum(
                         [widest if rank == self.engine.rank else 0.0 for rank in range(self.engine.world_size)]
                     )
                 )
                 self._check(parity)
+        rate = self._rate()
         self.step += 1
         seen = max(1.0, totals["tokens"])
         metrics = {name: totals[name] / seen for name in ("entropy", "kl", "clip_high", "clip_low")}
-        metrics |= {"loss": totals["loss"], "grad_norm": sum(norms) / len(norms) if norms else 0.0, "lr": self._rate()}
+        metrics |= {"loss": totals["loss"], "grad_norm": sum(norms) / len(norms) if norms else 0.0}
+        metrics |= {"updates": float(len(norms)), "lr": rate}
         if parity is not None:
             metrics["parity_max_abs"] = parity
         return LearnReport(self.step, metrics, int(totals["tokens"]), time.perf_counter() - begun)
@@ -92,8 +94,8 @@ class Learner:
 
     def _update(
         self, groups: Sequence[Group], prompts: Mapping[str, PromptTensors]
-    ) -> tuple[dict[str, float], float, float | None]:
-        """Gradient of one minibatch and the step. Third value: gradient norm, None when no group was informative."""
+    ) -> tuple[dict[str, float], float, StepResult | None]:
+        """Gradient of one minibatch and the step. Third value: None when no group was informative."""
         sums = dict.fromkeys(_SUMS, 0.0)
         denominator = token_count(groups)
         kept = [group for group in groups if group.informative]
@@ -112,7 +114,7 @@ class Learner:
                 for name, value in loss.sums.items():
                     sums[name] += value
         self.engine.set_lr(self._rate())
-        return sums, widest, self.engine.step().grad_norm
+        return sums, widest, self.engine.step()
 
     def _check(self, parity: float) -> None:
         if not parity <= self.config.parity_limit:

@@ -84,5 +84,7 @@ def ui(overrides: tuple[str, ...], port: int) -> None:
         "127.0.0.1",
         "--port",
         str(port),
+        "--workers",
+        "1",
     ]
     os.execve(sys.executable, command, environment)

@@ -14,7 +14,7 @@ import platform
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,8 @@ RESERVE = 1 << 16
 """Bytes kept free during a step, so that a full disk can still be reported."""
 
 
-def execute(spec: Spec) -> Outcome:
-    """Run the attempt a spec describes and write down how it ended. Never raises for a failing stage; KeyboardInterrupt
+def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
+    """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing stage; KeyboardInterrupt
     and SystemExit pass through after the outcome says ``killed``."""
     folder = Path(spec.attempt)
     log = folder / "logs" / "traceback.txt"
@@ -157,6 +157,8 @@ def execute(spec: Spec) -> Outcome:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         reserve.write_bytes(bytes(RESERVE))
+        if prepare is not None:
+            prepare()
         _run(spec)
         outcome = Outcome("ok")
     except CookhouseError as error:
