@@ -20,7 +20,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 from model.config import ModelConfig
 from model.minicpmv import MiniCPMV
 from model.processor import Processor
-from model.resampler import init_resampler
+from model.resampler import init_resampler, start_from_bridge
 from model.tokenizer import VISUAL, load_tokenizer
 from pipelines.core.errors import ConfigError, DataError
 
@@ -127,18 +127,24 @@ def init_from_parts(
     rows: int = 8,
     cols: int = 16,
     seed: int = 0,
+    bridge_file: str | Path | None = None,
 ) -> MiniCPMV:
     """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
 
-    Names may carry the ``vpm.`` and ``llm.`` prefixes or not. ``scheme``, ``rows``, ``cols``: see ``init_resampler``.
+    Names may carry the ``vpm.`` and ``llm.`` prefixes or not. ``scheme``, ``rows``, ``cols``: see ``init_resampler``;
+    ``bridge_file``: see ``start_from_bridge``.
     """
     model = empty_model(config)
     model.resampler.to_empty(device="cpu")
     init_resampler(model.resampler, torch.Generator().manual_seed(seed), scheme, rows, cols)
-    state = {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
+    state: dict[str, Tensor] = {}
     for prefix, file in (("vpm.", vision_file), ("llm.", llm_file)):
         for name, tensor in _read_file(Path(file)).items():
             state[name if name.startswith(prefix) else prefix + name] = tensor
+    if bridge_file is not None:
+        scale = state[_EMBEDDING].float().square().mean().sqrt().item()
+        start_from_bridge(model.resampler, _read_file(Path(bridge_file))["bridge"].float(), scale)
+    state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
     assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
     return model
 

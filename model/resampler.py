@@ -166,7 +166,7 @@ def _start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, 
     The score of query and key then is gain * sum over frequencies of cos(w * distance) for columns and rows. On the
     copied channels the content of the keys is turned down (``ln_kv.weight`` 0.1), or it would drown the code.
     """
-    frequencies, gain, quiet = 8, 1.5, 0.1
+    frequencies, gain, quiet = 8, 3.0, 0.1
     queries, width = resampler.query.shape
     grid_rows, grid_cols = grid_of(queries, rows, cols)
     half = width // 2
@@ -194,3 +194,19 @@ def _start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, 
             outputs = head * (width // resampler.heads) + torch.arange(len(copied))
             weight[outputs, copied] += alpha
     resampler.ln_kv.weight[copied] = quiet
+
+
+@torch.no_grad()
+def start_from_bridge(resampler: Resampler, bridge: Tensor, scale: float) -> None:
+    """Let values pass through a bridge ``[kv_dim, D]`` (``model.backbones.bridge``): each query then writes about the
+    mean token embedding of its cell. ``scale``: root mean square of the decoder's embeddings, which the output gets.
+
+    Follows ``init_resampler``; queries and keys stay as they are. ``ln_kv`` turns some channels down for the keys, so
+    the value projection turns them up again.
+    """
+    width = len(resampler.query.T)
+    resampler.kv_proj.weight.copy_(bridge.T / scale)
+    w_v = resampler.attn.in_proj_weight.split(width)[2]
+    w_v.copy_(torch.diag(1 / resampler.ln_kv.weight))
+    resampler.attn.out_proj.weight.copy_(torch.eye(width))
+    resampler.proj.copy_(torch.eye(width) * scale)

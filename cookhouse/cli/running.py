@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.failures import STATE, say
+from cookhouse.cli.failures import INTERRUPTED, STATE, say
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
@@ -108,7 +108,7 @@ def _carry_out(
             say(
                 "stopped: what ran was ended and its locks given back; the same command goes on from what was committed"
             )
-            raise
+            raise click.exceptions.Exit(INTERRUPTED) from None
         finally:
             view.event("run_finished", status=status)
             if mirror is not None:

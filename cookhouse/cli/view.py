@@ -67,7 +67,7 @@ class RunView:
     def event(self, kind: str, **fields: Any) -> None:
         self.writer.emit(kind, **fields)
         if kind == "backend_ready" and fields.get("dashboard"):
-            self._say("", f"Ray at {fields['address']}, dashboard {fields['dashboard']}")
+            self._say("", f"Ray at {fields['address']}, dashboard {fields['dashboard']}", loud=True)
         row = self.rows.get(fields.get("step", ""))
         if row is None:
             return
@@ -78,7 +78,8 @@ class RunView:
                 fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
             )
         elif kind == "step_retry":
-            self._say(fields["step"], f"{fields['what']} ({fields['why']}); trying again in {fields['wait_s']:.0f} s")
+            words = f"{fields['what']} ({fields['why']}); trying again in {fields['wait_s']:.0f} s"
+            self._say(fields["step"], words, loud=True)
         elif kind == "step_finished":
             row.status, row.seconds = fields["status"], fields["seconds"]
             took = f"in {row.seconds:.1f} s" if row.started is not None else ""
@@ -99,11 +100,15 @@ class RunView:
             row.said = time.monotonic()
             self._say(step, row.progress or "running", f"{row.elapsed:.0f} s", row.numbers)
 
-    def _say(self, step: str, *words: str) -> None:
-        if self._live is None:
-            width = max(len(name) for name in self.rows)
-            text = "  ".join(word for word in words if word)
-            click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", err=True)
+    def _say(self, step: str, *words: str, loud: bool = False) -> None:
+        """A plain line off a terminal; beside the live table only what is ``loud``."""
+        text = "  ".join(word for word in words if word)
+        if self._live is not None:
+            if loud:
+                self._live.console.print(f"{step}  {text}".strip(), markup=False)
+            return
+        width = max(len(name) for name in self.rows)
+        click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", err=True)
 
     def _table(self) -> Table:
         from rich.table import Table

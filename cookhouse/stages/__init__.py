@@ -6,6 +6,7 @@ function.
 
 STAGES: dict[str, str] = {
     "vision_backbone": "cookhouse.stages.backbones:train_vision_backbone",
+    "bridge": "cookhouse.stages.backbones:fit_tower_bridge",
     "language_backbone": "cookhouse.stages.backbones:train_language_backbone",
     "sample_corpus": "cookhouse.stages.sample_corpus:build_sample_corpus",
     "documents": "cookhouse.stages.documents:build_document_shards",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from model.config import LanguageConfig, VisionConfig
 from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.vision import VisionTower
 
 
 class VisionBackbone(StageConfig):
@@ -91,3 +97,71 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
         "optimizer_steps": config.steps,
         "main_metric": ["answer_accuracy_held_out", accuracy],
     }
+
+
+class Bridge(StageConfig):
+    """Two towers -> the linear map between them. ``blocks`` of 25 glyph sheets, other ones than the tower was trained on."""
+
+    vision: Identity[VisionConfig]
+    blocks: Identity[int] = 36
+    test_blocks: Identity[int] = 10
+    ridge: Identity[float] = 1e-4
+    seed: Identity[int] = 0
+
+
+@stage(
+    "bridge",
+    code_version=1,
+    inputs=("vision", "language"),
+    engines=("torch", "pymupdf"),
+    deterministic="numbers",
+    uses_ray=False,
+    limit=False,
+    needs="train",
+)
+def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """``bridge.safetensors`` holds ``bridge [patch width, decoder width]`` in float32."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from model.backbones.bridge import fit_bridge, nearest_token_share
+    from model.vision import VisionTower
+
+    torch.set_num_threads(1)
+    tower = VisionTower(config.vision)
+    weights = load_file(inputs.one("vision").path("vision.safetensors"))
+    tower.load_state_dict({name.removeprefix("vpm."): tensor.float() for name, tensor in weights.items()})
+    language = load_file(inputs.one("language").path("language.safetensors"))
+    embeddings = language["llm.model.embed_tokens.weight"].float()
+    blank = _glyph_tokens()[0]
+    train = _features(tower.eval(), "train", config.seed, range(1000, 1000 + config.blocks))
+    bridge = fit_bridge(train, embeddings, blank, config.ridge)
+    held = list(_features(tower, "test", config.seed, range(config.test_blocks)))
+    features, tokens = (torch.cat([pair[i] for pair in held]) for i in range(2))
+    share = nearest_token_share(bridge, features, tokens, embeddings, blank)
+    save_file({"bridge": bridge.contiguous()}, out.dir / "bridge.safetensors")
+    return {"samples": config.blocks * 25, "main_metric": ["nearest_token_held_out", share]}
+
+
+def _glyph_tokens() -> list[int]:
+    """Token id of each glyph class; blanks and spaces are the placeholder, as in the text cards."""
+    from cookhouse.stages.textcards import BLANK
+    from pipelines.corpus.glyphs import ALPHABET
+
+    return [BLANK, *(BLANK if character == " " else ord(character) for character in ALPHABET)]
+
+
+def _features(tower: VisionTower, split: str, seed: int, blocks: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Patch features ``[n, width]`` and the token of the first glyph of each patch ``[n]``, a block at a time."""
+    import torch
+
+    from model.backbones.vision import patchify
+    from pipelines.corpus.glyphs import glyph_sheets
+
+    tokens = torch.tensor(_glyph_tokens())
+    for index in blocks:
+        images, labels = glyph_sheets(split, seed, index, 25)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5)
+        with torch.no_grad():
+            features = tower(patchify(pixels, tower.config.patch_size), torch.tensor([labels.shape[1:3]] * len(images)))
+        yield features, tokens[torch.from_numpy(labels[..., 0]).long().flatten()]

@@ -13,11 +13,12 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 class Pretrain(GangConfig):
     """Shards -> `model/`. ``vision`` and ``language`` are safetensors of pretrained towers (both, or neither: all from
     scratch); ``tokenizer`` is the `tokenizer.json` of the language model, None for the byte tokenizer;
-    ``resampler`` says how the fresh resampler starts."""
+    ``resampler`` says how the fresh resampler starts, ``bridge`` gives its values a linear map between the towers."""
 
     model: Identity[ModelConfig]
     vision: Identity[ExternalFile | None] = None
     language: Identity[ExternalFile | None] = None
+    bridge: Identity[ExternalFile | None] = None
     tokenizer: Identity[ExternalFile | None] = None
     resampler: Identity[Literal["released", "grid"]] = "grid"
 
@@ -41,5 +42,6 @@ def pretrain(config: Pretrain, inputs: Inputs, out: Attempt) -> dict[str, Any]:
         vision=config.vision.locate() if config.vision else None,
         language=config.language.locate() if config.language else None,
         resampler=config.resampler,
+        bridge=config.bridge.locate() if config.bridge else None,
     )
     return run_phases(config, source, inputs, out)

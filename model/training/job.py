@@ -23,7 +23,8 @@ from pipelines.shards.index import SampleRef
 class ModelSource:
     """Where the weights come from: a ``folder`` (released layout), or ``config`` + ``tokenizer`` folder (None: the byte
     tokenizer), with a safetensors file each for the tower and the language model, or neither (all from scratch).
-    ``resampler``: how the fresh resampler starts (``model.resampler.init_resampler``)."""
+    ``resampler``: how the fresh resampler starts (``model.resampler.init_resampler``),
+    ``bridge``: a linear map between the two towers for its values (``model.resampler.start_from_bridge``)."""
 
     folder: Path | None = None
     config: ModelConfig | None = None
@@ -31,6 +32,7 @@ class ModelSource:
     vision: Path | None = None
     language: Path | None = None
     resampler: Literal["released", "grid"] = "released"
+    bridge: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
         )
     tokenizer = load_tokenizer(source.tokenizer) if source.tokenizer else build_byte_tokenizer(scratch / "tokenizer")
     if source.vision is not None and source.language is not None:
-        model = init_from_parts(source.config, source.vision, source.language, scheme=source.resampler, seed=seed)
+        model = init_from_parts(source.config, source.vision, source.language, scheme=source.resampler, seed=seed, bridge_file=source.bridge)
     else:
         torch.manual_seed(seed)
         model = MiniCPMV(source.config)

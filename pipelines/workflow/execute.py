@@ -149,8 +149,8 @@ RESERVE = 1 << 16
 
 
 def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
-    """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing stage; KeyboardInterrupt
-    and SystemExit pass through after the outcome says ``killed``."""
+    """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing
+    stage; KeyboardInterrupt and SystemExit pass through after the outcome says ``killed``."""
     folder = Path(spec.attempt)
     log = folder / "logs" / "traceback.txt"
     reserve = folder / "logs" / "reserve"
