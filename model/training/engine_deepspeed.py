@@ -95,7 +95,8 @@ class DeepSpeedEngine:
         freeze(self._model, parts)
         self._model.train()
         groups = parameter_groups(self._model, self.settings, lr_scale)
-        with warnings.catch_warnings(), without("deepspeed.runtime.zero.muon.muon_optimizer"):
+        unused = () if self.zero_stage == 3 else ("deepspeed.runtime.zero.muon.muon_optimizer",)  # stage 3 needs it
+        with warnings.catch_warnings(), without(*unused):
             warnings.simplefilter("ignore")
             self._engine, _, _, _ = deepspeed.initialize(
                 model=self._model,

@@ -156,7 +156,9 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
         )
     tokenizer = load_tokenizer(source.tokenizer) if source.tokenizer else build_byte_tokenizer(scratch / "tokenizer")
     if source.vision is not None and source.language is not None:
-        model = init_from_parts(source.config, source.vision, source.language, scheme=source.resampler, seed=seed, bridge_file=source.bridge)
+        model = init_from_parts(
+            source.config, source.vision, source.language, scheme=source.resampler, seed=seed, bridge_file=source.bridge
+        )
     else:
         torch.manual_seed(seed)
         model = MiniCPMV(source.config)
