@@ -29,7 +29,13 @@ class VisionBackbone(StageConfig):
 
 
 @stage(
-    "vision_backbone", code_version=1, engines=("torch", "pymupdf"), deterministic="numbers", uses_ray=False, limit=False, needs="train"
+    "vision_backbone",
+    code_version=1,
+    engines=("torch", "pymupdf"),
+    deterministic="numbers",
+    uses_ray=False,
+    limit=False,
+    needs="train",
 )
 def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """``vision.safetensors`` holds the tower under its released names (``vpm.*``) in bfloat16."""
@@ -48,7 +54,9 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     model = train_tower(config.vision, plan, images, labels, CLASSES, out.events.metrics)
     held = [glyph_sheets("test", config.seed, index, 50) for index in range(config.test_blocks)]
     accuracy = glyph_accuracy(model, *(np.concatenate([block[i] for block in held]) for i in range(2)))
-    tensors = {f"vpm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in model.tower.state_dict().items()}
+    tensors = {
+        f"vpm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in model.tower.state_dict().items()
+    }
     save_file(tensors, out.dir / "vision.safetensors")
     out.events.metrics(config.steps, {"eval/glyph_accuracy_held_out": accuracy})
     return {
@@ -70,16 +78,24 @@ class LanguageBackbone(StageConfig):
     seed: Identity[int] = 0
 
 
-@stage("language_backbone", code_version=1, engines=("torch", "transformers"), deterministic="numbers", uses_ray=False, limit=False, needs="train")
+@stage(
+    "language_backbone",
+    code_version=1,
+    engines=("torch", "transformers"),
+    deterministic="numbers",
+    uses_ray=False,
+    limit=False,
+    needs="train",
+)
 def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """``language.safetensors`` holds the decoder under its released names (``llm.*``) in bfloat16."""
     import torch
     from safetensors.torch import save_file
+    from transformers import Qwen3ForCausalLM
 
     from cookhouse.stages.textcards import TextCards
     from model.backbones.language import LanguagePlan, token_losses, train_language
     from model.minicpmv import language_config
-    from transformers import Qwen3ForCausalLM
 
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -87,7 +103,9 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     cards = TextCards(text_share=config.text_share)
     plan = LanguagePlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
     train_language(llm, plan, cards.example, out.events.metrics)
-    right = [hit for ids, labels in cards.held_out(config.test_cards) for hit in token_losses(llm, ids, labels)[1].tolist()]
+    right = [
+        hit for ids, labels in cards.held_out(config.test_cards) for hit in token_losses(llm, ids, labels)[1].tolist()
+    ]
     accuracy = sum(right) / len(right)
     tensors = {f"llm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in llm.state_dict().items()}
     save_file(tensors, out.dir / "language.safetensors")

@@ -69,7 +69,7 @@ def plain(rng: np.random.Generator, split: str) -> Example:
     if rng.random() < 0.5:
         text = sentence(rng, split)
     else:
-        sums = []
+        sums: list[str] = []
         while len(sums) < 5:
             a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
             if pair_split(a, b) == split:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import Qwen3ForCausalLM
 
 IGNORED = -100
 
@@ -65,10 +66,12 @@ def batches(
     return get
 
 
-def token_losses(llm: nn.Module, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def token_losses(llm: Qwen3ForCausalLM, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each supervised token ``[K]`` and whether the best guess was right ``[K]``."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = llm.model(input_ids=ids, use_cache=False, attention_mask={"full_attention": None}).last_hidden_state[:, :-1]
+        hidden = llm.model(input_ids=ids, use_cache=False, attention_mask={"full_attention": None}).last_hidden_state[
+            :, :-1
+        ]
         targets = labels[:, 1:]
         keep = targets != IGNORED
         logits = llm.lm_head(hidden[keep]).float()
@@ -76,7 +79,7 @@ def token_losses(llm: nn.Module, ids: Tensor, labels: Tensor) -> tuple[Tensor, T
 
 
 def train_language(
-    llm: nn.Module,
+    llm: Qwen3ForCausalLM,
     plan: LanguagePlan,
     examples: Callable[[np.random.Generator], Example],
     report: Callable[[int, dict[str, float]], None],
@@ -93,7 +96,11 @@ def train_language(
     )
     for step in range(plan.steps):
         ids, labels = get(step)
-        rate = plan.lr * min(1.0, (step + 1) / plan.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+        rate = (
+            plan.lr
+            * min(1.0, (step + 1) / plan.warmup)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses, right = token_losses(llm, ids, labels)
@@ -103,5 +110,9 @@ def train_language(
         norm = nn.utils.clip_grad_norm_(llm.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0 or step == plan.steps - 1:
-            values = {"train/loss": loss.item(), "train/accuracy": right.float().mean().item(), "train/grad_norm": norm.item()}
+            values = {
+                "train/loss": loss.item(),
+                "train/accuracy": right.float().mean().item(),
+                "train/grad_norm": norm.item(),
+            }
             report(step, values)

@@ -111,7 +111,11 @@ def train_tower(
         pixels = torch.from_numpy(images[chosen]).permute(0, 3, 1, 2).float().div_(255)
         x = patchify(degrade(pixels, generator).sub_(0.5).div_(0.5), config.patch_size)
         target = torch.from_numpy(labels[chosen]).long().flatten(0, 2)
-        rate = plan.lr * min(1.0, (step + 1) / plan.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+        rate = (
+            plan.lr
+            * min(1.0, (step + 1) / plan.warmup)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -124,7 +128,9 @@ def train_tower(
         if step % 50 == 0 or step == plan.steps - 1:
             found = target > 0
             right = (logits.argmax(-1) == target)[found].float().mean()
-            report(step, {"train/loss": loss.item(), "train/glyph_accuracy": right.item(), "train/grad_norm": norm.item()})
+            report(
+                step, {"train/loss": loss.item(), "train/glyph_accuracy": right.item(), "train/grad_norm": norm.item()}
+            )
     return model
 
 

@@ -116,7 +116,7 @@ def encode_item(item: Item, processor: Processor) -> Encoded:
 def filler(processor: Processor) -> Encoded:
     """A sample nothing is learned from."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "."}]}, {"role": "assistant", "content": "."}]
-    encoded = processor.encode(messages, {}, mode="none")
+    encoded = processor.encode(messages, {}, mode="none")  # type: ignore[arg-type]
     return replace(encoded, labels=encoded.labels.new_full(encoded.labels.shape, -100))
 
 

@@ -35,7 +35,9 @@ def _plain(value: Any, path: str) -> Any:
         return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain(item, f"{path}[{i}]") for i, item in enumerate(value)]
-    raise TypeError(f"{path}: {type(value).__name__} has no canonical form (callables, sets, bytes and objects never enter a key)")
+    raise TypeError(
+        f"{path}: {type(value).__name__} has no canonical form (callables, sets, bytes and objects never enter a key)"
+    )
 
 
 def canonical_json(value: Any) -> bytes:

@@ -23,7 +23,9 @@ class CookhouseError(Exception):
 
     def __str__(self) -> str:
         rows = [self.what]
-        rows += [f"  {label}: {text}" for label, text in (("where", self.where), ("why", self.why), ("do", self.do)) if text]
+        rows += [
+            f"  {label}: {text}" for label, text in (("where", self.where), ("why", self.why), ("do", self.do)) if text
+        ]
         return "\n".join(rows)
 
     def __reduce__(self) -> tuple:

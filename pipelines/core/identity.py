@@ -64,7 +64,9 @@ class ExternalFile(Record):
         ConfigError when it is missing or holds other bytes than ``sha256`` says."""
         found = next((place for place in (Path(self.path), INSTALLED / self.path) if place.is_file()), None)
         if found is None:
-            raise ConfigError(f"file not found: {self.path}", do="correct the path, or fetch the file this recipe names")
+            raise ConfigError(
+                f"file not found: {self.path}", do="correct the path, or fetch the file this recipe names"
+            )
         actual = hashlib.sha256(found.read_bytes()).hexdigest()
         if actual != self.sha256:
             raise ConfigError(

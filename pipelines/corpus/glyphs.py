@@ -67,7 +67,8 @@ def glyph_sheets(split: str, seed: int, index: int, count: int) -> tuple[np.ndar
         card = random_sheet(rng, setter) if rng.random() < 0.5 else draw_card(rng, split, setter.fits)
         labels.append(patch_labels(setter.set(card, rng), advances.__getitem__))
     images = [
-        np.frombuffer(page.get_pixmap(dpi=72).samples, np.uint8).reshape(HEIGHT, WIDTH, 3) for page in setter.document
+        np.frombuffer(page.get_pixmap(dpi=72).samples, np.uint8).reshape(HEIGHT, WIDTH, 3)
+        for page in setter.document.pages()
     ]
     setter.document.close()
     return np.stack(images), np.stack(labels)
