@@ -1,7 +1,7 @@
 """The gang on a Ray cluster: Ray Train's ``TorchTrainer`` starts the workers, makes the process group, restarts all
 after a lost worker (the loop then resumes from its own checkpoint). The only training file that imports ray.
 
-``ray.train.report`` is a barrier with back-pressure, so it is called once, at the end: metrics go to JSONL, checkpoints
+``ray.train.report`` is a barrier with back-pressure, so it is not called: metrics go to JSONL, checkpoints
 to the attempt's folder, which every worker sees. Ray's own storage path is scratch.
 """
 
