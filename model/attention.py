@@ -187,8 +187,9 @@ def language_attention(
         grouped = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3]).to(key.dtype)
         out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask)
         return out.reshape(query.shape).transpose(1, 2), None
-    causal = attention_mask is None
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, is_causal=causal, enable_gqa=True)
+    if attention_mask is None:
+        return attend(query, key, value, causal=True).transpose(1, 2), None
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, enable_gqa=True)
     return out.transpose(1, 2), None
 
 

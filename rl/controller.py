@@ -97,6 +97,7 @@ class Controller:
             completion.finish,
             rule.window,
             rule.limit,
+            rule.partial,
         )
 
     def _groups(self, step: int, rolled: Rolled) -> list[Group]:

@@ -22,7 +22,7 @@ def batch_metrics(groups: Sequence[Group], rolled: Rolled, report: LearnReport) 
         if judged:
             completions = [completion for group in own for completion in group.rollout.completions]
             values[f"reward/{mode}"] = sum(reward.total for group in own for reward in group.rewards) / len(judged)
-            values[f"accuracy/{mode}"] = sum(item.accuracy for item in judged) / len(judged)
+            values[f"accuracy/{mode}"] = sum(item.verdict == "correct" for item in judged) / len(judged)
             values[f"format/{mode}"] = sum(item.format for item in judged) / len(judged)
             values[f"length/{mode}"] = sum(len(item.token_ids) for item in completions) / len(completions)
             values[f"truncated/{mode}"] = sum(item.finish == "length" for item in completions) / len(completions)

@@ -12,11 +12,13 @@ from rl.types import Sampling
 
 
 class RewardSettings(Record):
-    """Factors of equation 1, the repetition rule (words, times), and the seconds one verifier call may take."""
+    """Factors of equation 1, partial credit for a line that was read in part (0 = all or nothing), the repetition rule
+    (words, times), and the seconds one verifier call may take."""
 
     accuracy: float = 1.0
     format: float = 1.0
     repetition: float = 1.0
+    partial: float = Field(default=0.5, ge=0, lt=1)
     window: int = Field(default=10, ge=1)
     limit: int = Field(default=6, ge=2)
     deadline: Runtime[float] = Field(default=2.0, gt=0)

@@ -102,8 +102,9 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the verifiable part of the reward says of one completion (paper 5.2): accuracy and format in {0, 1},
-    repetition in {-1, 0}, the verdict that explains them, and the seconds it took."""
+    """What the verifiable part of the reward says of one completion (paper 5.2): accuracy in [0, 1] (below 1 only as
+    partial credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, the verdict that explains them, and
+    the seconds it took."""
 
     accuracy: float
     format: float

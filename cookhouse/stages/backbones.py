@@ -67,21 +67,23 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
 
 
 class LanguageBackbone(StageConfig):
-    """Generated text -> decoder. ``text_share`` of the sequences are plain sentences, the rest text cards."""
+    """Generated text -> decoder. ``text_share`` of the sequences are plain sentences, ``question_share`` questions about
+    text cards, the rest text cards to read."""
 
     language: Identity[LanguageConfig]
     steps: Identity[int] = 4000
     batch: Identity[int] = 48
     lr: Identity[float] = 2e-3
     text_share: Identity[float] = 0.15
+    question_share: Identity[float] = 0.5
     test_cards: Identity[int] = 500
     seed: Identity[int] = 0
 
 
 @stage(
     "language_backbone",
-    code_version=1,
-    engines=("torch", "transformers"),
+    code_version=2,
+    engines=("torch", "transformers", "pymupdf"),
     deterministic="numbers",
     uses_ray=False,
     limit=False,
@@ -93,27 +95,28 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     from safetensors.torch import save_file
     from transformers import Qwen3ForCausalLM
 
-    from cookhouse.stages.textcards import TextCards
-    from model.backbones.language import LanguagePlan, token_losses, train_language
+    from cookhouse.stages.textcards import FORMS, TextCards
+    from model.backbones.language import LanguagePlan, answers_right, train_language
     from model.minicpmv import language_config
 
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     llm = Qwen3ForCausalLM(language_config(config.language))
-    cards = TextCards(text_share=config.text_share)
+    cards = TextCards(config.text_share, config.question_share)
     plan = LanguagePlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
     train_language(llm, plan, cards.example, out.events.metrics)
-    right = [
-        hit for ids, labels in cards.held_out(config.test_cards) for hit in token_losses(llm, ids, labels)[1].tolist()
-    ]
-    accuracy = sum(right) / len(right)
+    figures: dict[str, float] = {}
+    for form in FORMS:
+        tokens, whole = answers_right(llm, list(cards.held_out(form, config.test_cards)))
+        figures |= {f"eval/{form}_tokens_held_out": tokens, f"eval/{form}_whole_held_out": whole}
     tensors = {f"llm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in llm.state_dict().items()}
     save_file(tensors, out.dir / "language.safetensors")
-    out.events.metrics(config.steps, {"eval/answer_accuracy_held_out": accuracy})
+    out.events.metrics(config.steps, figures)
     return {
         "samples": config.steps * config.batch,
         "optimizer_steps": config.steps,
-        "main_metric": ["answer_accuracy_held_out", accuracy],
+        "main_metric": ["short_answers_held_out", figures["eval/short_whole_held_out"]],
+        "metrics": figures,
     }
 
 
@@ -129,7 +132,7 @@ class Bridge(StageConfig):
 
 @stage(
     "bridge",
-    code_version=1,
+    code_version=2,
     inputs=("vision", "language"),
     engines=("torch", "pymupdf"),
     deterministic="numbers",
@@ -142,6 +145,7 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
     import torch
     from safetensors.torch import load_file, save_file
 
+    from cookhouse.stages.textcards import BLANK
     from model.backbones.bridge import fit_bridge, nearest_token_share
     from model.vision import VisionTower
 
@@ -151,35 +155,29 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
     tower.load_state_dict({name.removeprefix("vpm."): tensor.float() for name, tensor in weights.items()})
     language = load_file(inputs.one("language").path("language.safetensors"))
     embeddings = language["llm.model.embed_tokens.weight"].float()
-    blank = _glyph_tokens()[0]
     train = _features(tower.eval(), "train", config.seed, range(1000, 1000 + config.blocks))
-    bridge = fit_bridge(train, embeddings, blank, config.ridge)
+    bridge = fit_bridge(train, embeddings, BLANK, config.ridge)
     held = list(_features(tower, "test", config.seed, range(config.test_blocks)))
     features, tokens = (torch.cat([pair[i] for pair in held]) for i in range(2))
-    share = nearest_token_share(bridge, features, tokens, embeddings, blank)
+    share = nearest_token_share(bridge, features, tokens, embeddings, BLANK)
     save_file({"bridge": bridge.contiguous()}, out.dir / "bridge.safetensors")
     return {"samples": config.blocks * 25, "main_metric": ["nearest_token_held_out", share]}
 
 
-def _glyph_tokens() -> list[int]:
-    """Token id of each glyph class; blanks and spaces are the placeholder, as in the text cards."""
-    from cookhouse.stages.textcards import BLANK
-    from pipelines.corpus.glyphs import ALPHABET
-
-    return [BLANK, *(BLANK if character == " " else ord(character) for character in ALPHABET)]
-
-
 def _features(tower: VisionTower, split: str, seed: int, blocks: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Patch features ``[n, width]`` and the token of the first glyph of each patch ``[n]``, a block at a time."""
+    """Patch features ``[n, width]`` and the tokens of the glyphs of each patch ``[n, slots]``, a block at a time."""
     import torch
 
+    from cookhouse.stages.textcards import BLANK, GLYPH_TOKENS
+    from model.backbones.language import NOTHING
     from model.backbones.vision import patchify
     from pipelines.corpus.glyphs import glyph_sheets
 
-    tokens = torch.tensor(_glyph_tokens())
     for index in blocks:
         images, labels = glyph_sheets(split, seed, index, 25)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5)
         with torch.no_grad():
             features = tower(patchify(pixels, tower.config.patch_size), torch.tensor([labels.shape[1:3]] * len(images)))
-        yield features, tokens[torch.from_numpy(labels[..., 0]).long().flatten()]
+        tokens = torch.from_numpy(GLYPH_TOKENS[labels]).flatten(0, 2)
+        tokens[tokens[:, 0] == NOTHING, 0] = BLANK
+        yield features, tokens

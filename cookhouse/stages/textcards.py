@@ -1,67 +1,95 @@
 """Text cards: what a card would look like if the resampler were perfect, as token ids.
 
-The chat layout of a reading sample with its 64 visual placeholders replaced by a 4x16 grid of byte tokens: each glyph in
-the cell its centre falls into, blanks elsewhere. The decoder learns on them to walk the grid and spell out its lines.
-Words, number pairs and splits are those of the sample corpus; plain sentences and sums keep it a language model.
+The chat layout of a sample with its 64 visual placeholders replaced by a 4x16 grid of byte tokens: each glyph in the
+cell its centre falls into (up to three share one), blanks elsewhere. The decoder learns on them to walk the grid, to
+spell out its lines and to answer the corpus's questions about them, briefly or after a thought. Words, number pairs,
+faces and splits are those of the sample corpus; plain sentences and sums keep it a language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-import torch
 
-from model.backbones.language import IGNORED, Example
+from model.backbones.language import IGNORED, NOTHING, Example
+from model.chat import render
 from model.tokenizer import BYTE_SPECIALS
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import LARGEST_ADDEND, ROWS, Card, draw_card
+from pipelines.corpus.cards import KINDS, LARGEST_ADDEND, Card, Face, draw_card
+from pipelines.corpus.fonts import faces
+from pipelines.corpus.glyphs import ALPHABET, SLOTS, patch_labels
 from pipelines.corpus.words import pair_split, sentence
+from pipelines.shards.sample import image_content, text_content, turn
 
-COLUMNS = 16
 READ_PROMPT = "Read."
-LONGEST_LINE = 15
-NARROW = frozenset("ijlft1 ")
+FORMS = ("read", "short", "long")
+Form = Literal["read", "short", "long"]
 SPECIAL = {name: 256 + index for index, (name, _) in enumerate(BYTE_SPECIALS)}
 BLANK = SPECIAL["<unk>"]
+GLYPH_TOKENS = np.array([NOTHING, *(BLANK if character == " " else ord(character) for character in ALPHABET)])
+"""Token of each glyph class of ``pipelines.corpus.glyphs``; a space looks like paper, so it is a blank."""
 
 
-def fits(line: str) -> bool:
-    return len(line) <= LONGEST_LINE
+@lru_cache(maxsize=32)
+def _face(name: str) -> Face:
+    return Face(name)
 
 
-def grid_tokens(card: Card, rng: np.random.Generator) -> list[int]:
-    """``[64]`` cells row-major. Glyphs advance as in a face of random width; two in one cell push the second on."""
-    cells = np.full((ROWS, COLUMNS), BLANK)
-    first = int(rng.integers(ROWS - len(card.lines) + 1))
-    monospaced = rng.random() < 0.35
-    pitch = rng.uniform(0.8, 0.98)
-    x0 = rng.uniform(0.3, 1.1)
-    for index, line in enumerate(card.lines):
-        wrong = rng.random() < 0.12
-        x, last = x0 + rng.uniform(0, 0.4), -1
-        for place, character in enumerate(line):
-            width = pitch * (0.6 if character in NARROW and not monospaced else rng.uniform(0.95, 1.1))
-            column = max(int(x + width / 2), last + 1)
-            x += width
-            column = min(column, COLUMNS - (len(line) - place))  # leave room for the rest of the line
-            last = max(column, last + 1)
-            value = ord(character)
-            if character == " ":
-                value = BLANK if rng.random() < 0.5 else value
-            elif wrong and rng.random() < 0.25:
-                value = BLANK if rng.random() < 0.5 else int(rng.integers(97, 123))
-            cells[first + index, last] = value
-    return cells.flatten().tolist()
+def draw(rng: np.random.Generator, split: str, kinds: Sequence[float] | None = None) -> tuple[Card, Face]:
+    """A card of the split in one of its faces."""
+    choice = faces(split)
+    face = _face(choice[int(rng.integers(len(choice)))])
+    return (draw_card(rng, split, face.fits) if kinds is None else draw_card(rng, split, face.fits, kinds)), face
 
 
-def reading(card: Card, rng: np.random.Generator) -> Example:
-    """Ids and labels of one reading sample in mode ``none``, as ``Processor.encode`` lays it out."""
-    answer = "\n".join(f"{number}: {line}" for number, line in enumerate(card.lines, 1))
-    head = [SPECIAL["<|im_start|>"], *b"user\n", SPECIAL["<image>"], *grid_tokens(card, rng), SPECIAL["</image>"]]
-    head += [*f"\n{READ_PROMPT}".encode(), SPECIAL["<|im_end|>"], *b"\n", SPECIAL["<|im_start|>"], *b"assistant\n"]
-    body = [*answer.encode(), SPECIAL["<|im_end|>"]]
-    return head + body, [IGNORED] * len(head) + body
+def grid_tokens(card: Card, face: Face, rng: np.random.Generator) -> np.ndarray:
+    """``[64, SLOTS]`` token ids row-major, laid out as the card would be set. Up to a third of the glyphs are misread,
+    usually far fewer: another letter, nothing, or another letter beside the true one."""
+    cells = GLYPH_TOKENS[patch_labels(face.place(card, rng), face)[::2].reshape(-1, SLOTS)]
+    severity = 0.33 * rng.random() ** 3
+    for cell in np.flatnonzero((cells[:, 0] != NOTHING) & (rng.random(len(cells)) < severity)):
+        used = int((cells[cell] != NOTHING).sum())
+        wrong = ord(ALPHABET[int(rng.integers(26))])
+        what = rng.random()
+        if what < 0.35:
+            cells[cell, int(rng.integers(used))] = wrong
+        elif what < 0.6 and used > 1:
+            cells[cell, used - 1] = NOTHING
+        elif used < SLOTS:
+            cells[cell, used] = wrong
+    cells[cells[:, 0] == NOTHING, 0] = BLANK
+    return cells
+
+
+def card_example(card: Card, grid: np.ndarray, form: Form) -> Example:
+    """One sample as ``Processor.encode`` lays it out: the lines in mode ``none``, or the card's own question."""
+    if form == "read":
+        answer = "\n".join(f"{number}: {line}" for number, line in enumerate(card.lines, 1))
+        messages = turn([image_content(), text_content(READ_PROMPT)], answer, None)
+    else:
+        messages = turn(
+            [image_content(), text_content(card.question)], card.answer, card.thought if form == "long" else None
+        )
+    ids: list[np.ndarray] = []
+    labels: list[int] = []
+    for piece in render(messages, "none" if form == "read" else form):
+        if piece.kind == "visual":
+            part = np.concatenate([_plain([SPECIAL["<image>"]]), grid, _plain([SPECIAL["</image>"]])])
+        else:
+            part = _plain([SPECIAL[piece.text]] if piece.kind == "control" else list(piece.text.encode()))
+        ids.append(part)
+        labels += part[:, 0].tolist() if piece.supervised else [IGNORED] * len(part)
+    return np.concatenate(ids), np.array(labels)
+
+
+def _plain(tokens: list[int]) -> np.ndarray:
+    """``[n, SLOTS]`` with one token a position."""
+    ids = np.full((len(tokens), SLOTS), NOTHING)
+    ids[:, 0] = tokens
+    return ids
 
 
 def plain(rng: np.random.Generator, split: str) -> Example:
@@ -76,23 +104,31 @@ def plain(rng: np.random.Generator, split: str) -> Example:
                 sums.append(f"{a} + {b} = {a + b}")
         text = ", ".join(sums)
     ids = [*text.encode(), SPECIAL["<|endoftext|>"]]
-    return ids, [IGNORED, *ids[1:]]
+    return _plain(ids), np.array([IGNORED, *ids[1:]])
 
 
 class TextCards:
-    """A stream of examples; ``text_share`` of them are plain text."""
+    """A stream of examples: ``text_share`` of them plain text, ``question_share`` questions about cards, half of them
+    with a thought, all kinds equally often; the rest read all lines of a card."""
 
-    def __init__(self, text_share: float) -> None:
-        self.text_share = text_share
+    def __init__(self, text_share: float, question_share: float) -> None:
+        self.text_share, self.question_share = text_share, question_share
 
     def example(self, rng: np.random.Generator) -> Example:
-        if rng.random() < self.text_share:
+        kind = rng.random()
+        if kind < self.text_share:
             return plain(rng, "train")
-        return reading(draw_card(rng, "train", fits), rng)
+        asks = kind < self.text_share + self.question_share
+        form: Form = ("long" if rng.random() < 0.5 else "short") if asks else "read"
+        return self._drawn(rng, "train", form)
 
-    def held_out(self, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Reading samples of test words, one a batch: ids and labels ``[1, T]``."""
-        rng = generator("text cards", "test")
+    def held_out(self, form: Form, count: int) -> Iterator[Example]:
+        """Samples of test words in test faces."""
+        rng = generator("text cards", "test", form)
         for _ in range(count):
-            ids, labels = reading(draw_card(rng, "test", fits), rng)
-            yield torch.tensor([ids]), torch.tensor([labels])
+            yield self._drawn(rng, "test", form)
+
+    @staticmethod
+    def _drawn(rng: np.random.Generator, split: str, form: Form) -> Example:
+        card, face = draw(rng, split, None if form == "read" else [1 / len(KINDS)] * len(KINDS))
+        return card_example(card, grid_tokens(card, face, rng), form)

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from model.backbones.language import blend
+
 
 class RidgeFit:
     """Accumulates ``X^T X`` and ``X^T Y`` so that sheets need not be held. ``ridge`` is relative to the mean of the
@@ -36,22 +38,24 @@ class RidgeFit:
 def fit_bridge(
     sheets: Iterable[tuple[Tensor, Tensor]], embeddings: Tensor, blank: int, ridge: float, blank_weight: float = 0.2
 ) -> Tensor:
-    """Bridge ``[patch width, decoder width]`` from batches of (features ``[n, patch width]``, token ids ``[n]``).
+    """Bridge ``[patch width, decoder width]`` from batches of (features ``[n, patch width]``, token ids ``[n, slots]``);
+    the target of a patch is the blend of its tokens, as the decoder learned them.
 
-    Rows of the token ``blank`` are many and weigh ``blank_weight``. Embeddings ``[vocabulary, decoder width]``.
+    Patches whose first token is ``blank`` are many and weigh ``blank_weight``. Embeddings ``[vocabulary, decoder
+    width]``.
     """
     fit: RidgeFit | None = None
     for features, tokens in sheets:
         fit = fit or RidgeFit(features.shape[1], embeddings.shape[1])
-        fit.add(features, embeddings[tokens], torch.where(tokens == blank, blank_weight, 1.0))
+        fit.add(features, blend(embeddings, tokens), torch.where(tokens[:, 0] == blank, blank_weight, 1.0))
     if fit is None:
         raise ValueError("no sheets to fit the bridge on")
     return fit.solve(ridge)
 
 
 def nearest_token_share(bridge: Tensor, features: Tensor, tokens: Tensor, embeddings: Tensor, blank: int) -> float:
-    """Share of glyph patches whose mapped feature is nearest (cosine) to the embedding of its own token."""
+    """Share of glyph patches whose mapped feature is nearest (cosine) to the embedding of their first token."""
     normed = torch.nn.functional.normalize(embeddings, dim=1)
     guess = (torch.nn.functional.normalize(features @ bridge, dim=1) @ normed.T).argmax(1)
-    glyph = tokens != blank
-    return (guess == tokens)[glyph].float().mean().item()
+    glyph = tokens[:, 0] != blank
+    return (guess == tokens[:, 0])[glyph].float().mean().item()

@@ -46,7 +46,8 @@ class Phase(Record):
 
     ``weights``: dataset (step name) -> share of samples. ``tokens_per_pack``: budget of one pack in *work tokens*
     (sequence tokens plus ``patch_cost`` x patches, see ``plan.Geometry``). ``packs_per_step``: packs of one optimizer
-    step over all ranks. ``modes``: samples of other modes are left out. ``package``: None keeps videos 2D (frame by
+    step over all ranks. ``modes``: samples of other modes are left out, ``without``: and those with one of these tags
+    (a family of documents, a question kind). ``package``: None keeps videos 2D (frame by
     frame, no ticks, as in pretraining); ``(1, 6)`` draws the package size of every video sample from 1..6 and switches
     the temporal embedding on. ``stride``: every k-th frame is kept, k drawn from the range (frame rate augmentation).
     ``lr_scale`` multiplies the rate of a part.
@@ -60,6 +61,7 @@ class Phase(Record):
     tokens_per_pack: int = Field(default=2048, gt=0)
     packs_per_step: int = Field(default=2, gt=0)
     modes: tuple[Mode, ...] = ("none", "short")
+    without: tuple[str, ...] = ()
     package: tuple[int, int] | None = None
     stride: tuple[int, int] = (1, 1)
     lr_scale: dict[Part, float] = Field(default_factory=dict)

@@ -178,8 +178,13 @@ def plan_phase(
 def _eligible(
     refs_by_dataset: Mapping[str, Sequence[SampleRef]], phase: Phase
 ) -> tuple[dict[str, list[SampleRef]], tuple[str, ...]]:
-    """Samples of the weighted datasets whose mode the phase trains, and the names of those left without any. A sample
+    """Samples of the weighted datasets that the phase trains on, and the names of those left without any. A sample
     without a mode among its tags fits every phase."""
+
+    def fits(ref: SampleRef) -> bool:
+        modes = _MODES.intersection(ref.tags)
+        return (not modes or bool(modes & set(phase.modes))) and not set(phase.without).intersection(ref.tags)
+
     eligible: dict[str, list[SampleRef]] = {}
     for name, weight in phase.weights.items():
         if name not in refs_by_dataset:
@@ -195,16 +200,13 @@ def _eligible(
                     why="test rows are only for evaluation",
                 )
         if weight > 0:
-            eligible[name] = [
-                ref
-                for ref in refs_by_dataset[name]
-                if not (modes := _MODES.intersection(ref.tags)) or modes & set(phase.modes)
-            ]
+            eligible[name] = [ref for ref in refs_by_dataset[name] if fits(ref)]
     empty = tuple(name for name, refs in eligible.items() if not refs)
     if len(empty) == len(eligible):
         raise DataError(
             f"phase {phase.name!r} has nothing to train on",
-            why=f"no train sample of mode {' or '.join(phase.modes)} in {', '.join(empty)}",
+            why=f"no train sample of mode {' or '.join(phase.modes)} in {', '.join(empty)}"
+            + (f" without {' or '.join(phase.without)}" if phase.without else ""),
             do="give more inputs, or other weights",
         )
     return {name: refs for name, refs in eligible.items() if refs}, empty

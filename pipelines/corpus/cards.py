@@ -9,6 +9,7 @@ and font families of ``test`` never occur in ``train``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,10 @@ class Card:
     thought: str
 
 
-def draw_card(rng: np.random.Generator, split: str, fits) -> Card:
-    """One card of the split. ``fits(line) -> bool`` says whether a line fits the width in the face at hand."""
-    kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
+def draw_card(rng: np.random.Generator, split: str, fits, shares: Sequence[float] = KIND_SHARES) -> Card:
+    """One card of the split, of a kind drawn by ``shares``. ``fits(line) -> bool`` says whether a line fits the width in
+    the face at hand."""
+    kind = KINDS[int(rng.choice(len(KINDS), p=shares))]
     if kind == "add":
         while True:
             a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
@@ -102,37 +104,66 @@ def _distinct(rng: np.random.Generator, split: str, n: int, fits) -> list[str]:
     return names
 
 
-class Typesetter:
-    """Sets cards as pages of one PDF in one font face. PyMuPDF is imported here and nowhere else in this module."""
+@dataclass(frozen=True)
+class Placed:
+    """Where a line stands on a card, in points: left end, baseline, font size."""
 
-    def __init__(self, face: str) -> None:
+    line: str
+    x: float
+    baseline: float
+    size: float
+
+
+class Face:
+    """Measures of one font face: what fits on a card and where lines go. Draws nothing. PyMuPDF is imported here."""
+
+    def __init__(self, name: str) -> None:
         import pymupdf
 
-        self.pymupdf, self.face, self.font = pymupdf, face, pymupdf.Font(face)
-        self.document = pymupdf.open()
-        advance = self.font.text_length(SPECIMEN, fontsize=1.0) / len(SPECIMEN)
+        self.font = pymupdf.Font(name)
+        advance = self.width(SPECIMEN, 1.0) / len(SPECIMEN)
         self.sizes = tuple(min(max(target / advance, 20.0), 26.0) for target in GLYPH_ADVANCE)
 
-    def fits(self, line: str) -> bool:
-        return self.font.text_length(line, fontsize=self.sizes[1]) <= WIDTH - 14
+    def width(self, line: str, size: float) -> float:
+        """Points the line takes."""
+        return self.font.text_length(line, fontsize=size)
 
-    def set(self, card: Card, rng: np.random.Generator) -> list[tuple[str, float, float, float]]:
-        """Add one page. Returns the ink plan: (line, x, baseline, size) in points, for supervision of glyphs."""
-        page = self.document.new_page(width=WIDTH, height=HEIGHT)
-        paper = 1.0 - 0.12 * rng.random(3)
-        page.draw_rect(page.rect, color=None, fill=tuple(paper))
-        ink = tuple(0.4 * rng.random(3))
-        writer = self.pymupdf.TextWriter(page.rect, color=ink)
+    def fits(self, line: str) -> bool:
+        return self.width(line, self.sizes[1]) <= WIDTH - 14
+
+    def place(self, card: Card, rng: np.random.Generator) -> list[Placed]:
+        """Lines on consecutive rows from a random one on, a little uneven."""
         size = float(rng.uniform(*self.sizes))
         first = int(rng.integers(ROWS - len(card.lines) + 1))
         x0 = float(rng.uniform(4, 10))
         placed = []
         for index, line in enumerate(card.lines):
-            room = WIDTH - 4 - self.font.text_length(line, fontsize=size)
+            room = WIDTH - 4 - self.width(line, size)
             x = min(x0 + float(rng.uniform(0, 6)), room)
             baseline = ROW * (first + index) + 20 + float(rng.uniform(-1.5, 1.5))
-            writer.append((x, baseline), line, font=self.font, fontsize=size)
-            placed.append((line, x, baseline, size))
+            placed.append(Placed(line, x, baseline, size))
+        return placed
+
+
+class Typesetter:
+    """Sets cards as pages of one PDF in one font face."""
+
+    def __init__(self, face: str) -> None:
+        import pymupdf
+
+        self.pymupdf, self.face = pymupdf, Face(face)
+        self.document = pymupdf.open()
+
+    def set(self, card: Card, rng: np.random.Generator) -> list[Placed]:
+        """Add one page. Returns where its lines stand, for supervision of glyphs."""
+        page = self.document.new_page(width=WIDTH, height=HEIGHT)
+        paper = 1.0 - 0.12 * rng.random(3)
+        page.draw_rect(page.rect, color=None, fill=tuple(paper))
+        ink = tuple(0.4 * rng.random(3))
+        writer = self.pymupdf.TextWriter(page.rect, color=ink)
+        placed = self.face.place(card, rng)
+        for line in placed:
+            writer.append((line.x, line.baseline), line.line, font=self.face.font, fontsize=line.size)
         writer.write_text(page)
         return placed
 
@@ -159,7 +190,7 @@ def write_cards(directory: Path, seed: int, train_cards: int, test_cards: int) -
             choice = faces(split)
             setter = Typesetter(choice[index % len(choice)])
             for page in range(min(CARDS_PER_FILE, total - start)):
-                card = draw_card(rng, split, setter.fits)
+                card = draw_card(rng, split, setter.face.fits)
                 setter.set(card, rng)
                 questions.append(
                     {

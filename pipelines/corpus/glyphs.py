@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Typesetter, draw_card
+from pipelines.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Face, Placed, Typesetter, draw_card
 from pipelines.corpus.fonts import faces
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+ "
@@ -19,7 +19,7 @@ SLOTS = 3  # narrow glyphs: up to three centres fall into one patch
 CLASSES = len(ALPHABET) + 1  # 0 = no glyph
 
 
-def random_sheet(rng: np.random.Generator, setter: Typesetter) -> Card:
+def random_sheet(rng: np.random.Generator, face: Face) -> Card:
     """Four full lines of random strings of 1-8 characters."""
     lines = []
     for _ in range(ROWS):
@@ -29,25 +29,26 @@ def random_sheet(rng: np.random.Generator, setter: Typesetter) -> Card:
             pool = ALPHABET[26:37] if rng.random() < 0.25 else ALPHABET[:26]
             word = "".join(pool[int(i)] for i in rng.integers(len(pool), size=size))
             longer = f"{line} {word}".strip()
-            if not setter.fits(longer):
+            if not face.fits(longer):
                 break
             line = longer
         lines.append(line or word[:4])
     return Card("read", tuple(lines), "", "", "")
 
 
-def patch_labels(placed: list[tuple[str, float, float, float]], advance) -> np.ndarray:
-    """``[rows, cols, SLOTS]`` uint8 classes of one card from its ink plan.
+def patch_labels(placed: list[Placed], face: Face) -> np.ndarray:
+    """``[rows, cols, SLOTS]`` uint8 classes of one card.
 
-    ``advance(character) -> float`` is the advance width at 1 pt. A glyph labels both patch rows of its text row, in the
-    column of its centre, in reading order. Spaces between words count as glyphs.
+    A glyph labels both patch rows of its text row, in the column of its centre, in reading order. Spaces between words
+    count as glyphs.
     """
     labels = np.zeros((HEIGHT // PATCH, WIDTH // PATCH, SLOTS), np.uint8)
-    for line, x, baseline, size in placed:
-        row = min(max(int((baseline - 6) // ROW), 0), ROWS - 1)
+    for line in placed:
+        x = line.x
+        row = min(max(int((line.baseline - 6) // ROW), 0), ROWS - 1)
         used = np.zeros(WIDTH // PATCH, np.int64)
-        for character in line:
-            width = advance(character) * size
+        for character in line.line:
+            width = face.width(character, line.size)
             column = min(int((x + width / 2) // PATCH), WIDTH // PATCH - 1)
             x += width
             if used[column] < SLOTS:
@@ -61,11 +62,10 @@ def glyph_sheets(split: str, seed: int, index: int, count: int) -> tuple[np.ndar
     rng = generator("glyphs", seed, split, index)
     choice = faces(split)
     setter = Typesetter(choice[index % len(choice)])
-    advances = {character: setter.font.text_length(character, fontsize=1.0) for character in ALPHABET}
     labels = []
     for _ in range(count):
-        card = random_sheet(rng, setter) if rng.random() < 0.5 else draw_card(rng, split, setter.fits)
-        labels.append(patch_labels(setter.set(card, rng), advances.__getitem__))
+        card = random_sheet(rng, setter.face) if rng.random() < 0.5 else draw_card(rng, split, setter.face.fits)
+        labels.append(patch_labels(setter.set(card, rng), setter.face))
     images = [
         np.frombuffer(page.get_pixmap(dpi=72).samples, np.uint8).reshape(HEIGHT, WIDTH, 3)
         for page in setter.document.pages()

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from rl.rewards.format import final_answer
 from rl.rewards.repetition import repetition
-from rl.rewards.rules import resolve
+from rl.rewards.rules import resolve, similarity
 from rl.types import Finish, Judgement, Mode
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged: the expected answer, its verifier, and the completion's text."""
+    """What is to be judged: the expected answer, its verifier, and the completion's text. ``partial`` is what a wrong
+    answer to an ``exact`` question earns at most, by how alike the texts are; 0 is all or nothing."""
 
     answer: str
     verifier: str
@@ -22,6 +23,7 @@ class Case:
     finish: Finish
     window: int = 10
     limit: int = 6
+    partial: float = 0.0
 
 
 def judge(case: Case) -> Judgement:
@@ -32,4 +34,7 @@ def judge(case: Case) -> Judgement:
     if answer is None:
         return Judgement(0.0, 0.0, repeated, "format")
     correct = bool(resolve(case.verifier)(case.answer, answer))
-    return Judgement(float(correct), 1.0, repeated, "correct" if correct else "wrong")
+    if correct:
+        return Judgement(1.0, 1.0, repeated, "correct")
+    credit = case.partial * similarity(case.answer, answer) if case.verifier == "exact" and case.partial else 0.0
+    return Judgement(credit, 1.0, repeated, "wrong")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from model.evaluation.metrics import judge
+from model.evaluation.metrics import compare_text, judge
 
 Verifier = Callable[[str, str], bool]
 
@@ -23,6 +23,12 @@ def exact(expected: str, answered: str) -> bool:
 def number(expected: str, answered: str) -> bool:
     """The whole answer is one number of the same value: ``07`` is ``7``, ``7 words`` is not a number."""
     return judge(answered, expected, "number") == "correct"
+
+
+def similarity(expected: str, answered: str) -> float:
+    """1 - edits / length of the expected text, at least 0: how much of a line was read."""
+    reading = compare_text(answered, expected)
+    return max(0.0, 1.0 - reading.edits / reading.length)
 
 
 VERIFIERS: dict[str, Verifier] = {"exact": exact, "number": number}

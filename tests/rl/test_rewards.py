@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_format(text, mode, finish, answer):
 def test_judge(given, verdict, accuracy, form):
     found = judge(given)
     assert (found.verdict, found.accuracy, found.format) == (verdict, accuracy, form)
+
+
+def test_partial_credit_is_for_reading_only():
+    def earned(text, answer, verifier):
+        return judge(replace(case(text, answer=answer, verifier=verifier), partial=0.5))
+
+    assert earned("red fix", "red fox", "exact").accuracy == pytest.approx(0.5 * 6 / 7)
+    assert earned("red fix", "red fox", "exact").verdict == "wrong"
+    assert earned("red fox", "red fox", "exact").accuracy == 1.0
+    assert earned("a very long story about foxes", "red fox", "exact").accuracy == 0.0
+    assert earned("17", "18", "number").accuracy == 0.0
 
 
 def test_unknown_verifier_names_the_known_ones():

@@ -109,6 +109,14 @@ def test_samples_of_other_modes_are_left_out() -> None:
     assert {item.ref.tags[0] for pack in both.packs for item in pack} == {"short", "long"}
 
 
+def test_samples_with_an_unwanted_tag_are_left_out() -> None:
+    pages = [ref(n, tags=("page" if n % 2 else "card", "text")) for n in range(20)]
+    made = plan({"cards": pages}, weights={"cards": 1}, without=("page",))
+    assert {item.ref.tags[0] for pack in made.packs for item in pack} == {"card"}
+    with pytest.raises(DataError, match="nothing to train on"):
+        plan({"cards": pages}, weights={"cards": 1}, without=("text",))
+
+
 def test_a_sample_larger_than_a_pack_is_dropped_and_counted() -> None:
     made = plan({**REFS, "text": [*REFS["text"], ref(99, "text", views=0, text_bytes=5000)]})
     assert made.dropped > 0
