@@ -84,8 +84,7 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool) -> Non
 @options.verbose
 def logs(step: str, overrides: tuple[str, ...], follow: bool, run_id: str | None) -> None:
     """Print what a step printed, in its newest attempt."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.recipe import did_you_mean
+    from pipelines.core.errors import ConfigError, did_you_mean
     from pipelines.workflow.status import step_status
 
     store, run = _newest(overrides, run_id)

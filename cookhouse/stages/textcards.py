@@ -25,8 +25,8 @@ from pipelines.corpus.words import pair_split, sentence
 from pipelines.shards.sample import image_content, text_content, turn
 
 READ_PROMPT = "Read."
-FORMS = ("read", "short", "long")
 Form = Literal["read", "short", "long"]
+FORMS: tuple[Form, ...] = ("read", "short", "long")
 SPECIAL = {name: 256 + index for index, (name, _) in enumerate(BYTE_SPECIALS)}
 BLANK = SPECIAL["<unk>"]
 GLYPH_TOKENS = np.array([NOTHING, *(BLANK if character == " " else ord(character) for character in ALPHABET)])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from model.training.phases import Optimizer, Phase
 from pipelines.core.canonical import digest
-from pipelines.core.errors import DataError
-from pipelines.core.identity import Identity, Runtime, StageConfig, identity_of
+from pipelines.core.errors import DataError, did_you_mean
+from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
 from pipelines.workflow.stage import Attempt, Inputs
 
 if TYPE_CHECKING:
@@ -39,6 +40,20 @@ class GangConfig(StageConfig):
     max_failures: Runtime[int] = 1
     log_every: Runtime[int] = Field(default=10, ge=1)
     checkpoint_every: Runtime[int] = Field(default=100, ge=0)
+
+    def misfits(self, inputs: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
+        """Weights name shard inputs, and packs divide over the ranks."""
+        shards = inputs.get("shards", ())
+        for number, phase in enumerate(self.phases):
+            for name in phase.weights:
+                if name not in shards:
+                    known = did_you_mean(name, shards) or f"its shard inputs are {', '.join(shards)}"
+                    what = f"phase '{phase.name}' weighs '{name}', which is none of the step's shard inputs"
+                    yield Misfit(("phases", number, "weights", name), what, known)
+            if phase.packs_per_step % self.world_size:
+                packs = f"packs_per_step {phase.packs_per_step}"
+                what = f"phase '{phase.name}': {packs} does not divide over {self.world_size} ranks"
+                yield Misfit(("phases", number, "packs_per_step"), what, f"use a multiple of {self.world_size}")
 
 
 def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Attempt) -> dict[str, Any]:

@@ -6,6 +6,8 @@ failures are found before anything starts. Exit codes follow ``docs/workflow.md`
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 FailureClass = Literal["config", "user", "infra", "interrupted"]
@@ -59,3 +61,9 @@ class LockError(CookhouseError):
 
     failure = "infra"
     exit_code = 5
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for a near miss, else ''."""
+    close = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else ""

@@ -8,8 +8,9 @@ when the class is defined, so nobody can forget.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -51,6 +52,18 @@ class StageConfig(Record):
         for name in cls.model_fields:
             if field_kind(cls, name) is None:
                 raise TypeError(f"{cls.__name__}.{name}: mark the field Identity[...], Runtime[...] or Source[...]")
+
+    def misfits(self, inputs: Mapping[str, tuple[str, ...]]) -> Iterable[Misfit]:
+        """What of this configuration contradicts the step's inputs (port -> step names); asked before anything runs."""
+        return ()
+
+
+class Misfit(NamedTuple):
+    """``path`` leads to the value inside the configuration, ``what`` is wrong with it, ``do`` is the way out."""
+
+    path: tuple[str | int, ...]
+    what: str
+    do: str
 
 
 class ExternalFile(Record):

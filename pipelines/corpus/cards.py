@@ -122,7 +122,8 @@ class Face:
 
         self.font = pymupdf.Font(name)
         advance = self.width(SPECIMEN, 1.0) / len(SPECIMEN)
-        self.sizes = tuple(min(max(target / advance, 20.0), 26.0) for target in GLYPH_ADVANCE)
+        low, high = (min(max(target / advance, 20.0), 26.0) for target in GLYPH_ADVANCE)
+        self.sizes: tuple[float, float] = (low, high)
 
     def width(self, line: str, size: float) -> float:
         """Points the line takes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,13 @@ class Attempt:
     """What a stage gets to write into. ``dir`` is a local folder; all files under it but ``RESERVED`` become the
     result.
 
-    ``limit`` is the ``--limit N`` of the run (only the first N inputs) or None. ``tracking`` holds the ids of the
-    tracking run when there is one. ``elders`` are earlier attempts of the same key and generation, oldest first.
+    ``limit`` is the ``--limit N`` of the run (only the first N inputs) or None. ``elders`` are earlier attempts
+    of the same key and generation, oldest first.
     """
 
     dir: Path
     root: Path
     limit: int | None = None
-    tracking: Mapping[str, str] = field(default_factory=dict)
     elders: tuple[Path, ...] = ()
 
     @cached_property

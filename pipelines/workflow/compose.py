@@ -24,8 +24,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipelines.core.errors import ConfigError
-from pipelines.workflow.recipe import did_you_mean
+from pipelines.core.errors import ConfigError, did_you_mean
 
 PACKAGED = Path(__file__).resolve().parents[2] / "conf"
 COMMAND_LINE = "command line"

@@ -111,7 +111,6 @@ class Spec:
     elders: list[str]
     generation: int
     limit: int | None
-    tracking: Mapping[str, str]
     cwd: str
     uses_ray: bool
 
@@ -220,7 +219,6 @@ def _run(spec: Spec) -> None:
         Path(spec.attempt),
         Path(spec.root),
         spec.limit,
-        dict(spec.tracking),
         tuple(Path(elder) for elder in spec.elders),
     )
     run_attempt(

@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, did_you_mean
 from pipelines.workflow.keys import SHORT, Document, difference, key_document, key_of
 from pipelines.workflow.probe import HashCache, Probed, probe_step
-from pipelines.workflow.recipe import Origin, Step, did_you_mean
+from pipelines.workflow.recipe import Origin, Step
 from pipelines.workflow.store import Record
 
 

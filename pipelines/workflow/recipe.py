@@ -10,17 +10,16 @@ steps:
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, did_you_mean
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.stage import StageDef, load_stage
 
@@ -113,6 +112,8 @@ def _parse_step(
         config = definition.config.model_validate(fields)
     except ValidationError as error:
         raise _translate(error, name, definition, origin) from None
+    for path, what, do in config.misfits(inputs):
+        raise ConfigError(f"step '{name}': {what}", where=origin(("steps", name, *path)), do=do)
     return Step(name, definition, config, inputs)
 
 
@@ -151,12 +152,6 @@ def _parse_inputs(
                 do=f"write inputs: {{{port}: <name of a step>}}",
             )
     return inputs
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for a near miss, else ''."""
-    close = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def _translate(error: ValidationError, name: str, definition: StageDef, origin: Origin) -> ConfigError:

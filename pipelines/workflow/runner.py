@@ -222,7 +222,6 @@ class Runner:
             elders=[str(elder) for elder in attempt.elders],
             generation=planned.generation,
             limit=planned.keyed.document.get("limit"),
-            tracking={},
             cwd=os.getcwd(),
             uses_ray=step.definition.uses_ray,
         )

@@ -170,7 +170,6 @@ class Store:
                 "places": {name: path.relative_to(attempt.root).as_posix() for name, path in places.items()},
                 "seconds": round(seconds, 3),
                 "attempt": attempt.dir.name,
-                "tracking": dict(attempt.tracking),
             },
         }
         write_json(attempt.dir / "manifest.json", manifest)
