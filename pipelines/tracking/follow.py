@@ -188,8 +188,13 @@ class Follower:
             log = view.attempt / "logs" / "traceback.txt"
             if log.is_file():
                 self.sink.file(view.run_id, log)
-            self.sink.state(view.run_id, STATUS.get(view.status, "FAILED"), when)
-            self._keep(artifact, view, {**remembered, "cursors": cursors, "status": STATUS.get(view.status, "FAILED")})
+            name, record = newest_record(artifact)
+            if record.get("generation", 0) >= view.generation:  # a later run has made it: the key's run stays finished
+                self._committed(view, artifact / name)
+            else:
+                status = STATUS.get(view.status, "FAILED")
+                self.sink.state(view.run_id, status, when)
+                self._keep(artifact, view, {**remembered, "cursors": cursors, "status": status})
         seconds = event.get("seconds")
         view.seconds = view.seconds if view.seconds is not None else seconds
         self.sink.tags(

@@ -122,6 +122,23 @@ def test_a_failed_step_is_failed_with_its_message_and_metrics(kitchen, store_uri
     assert Sink(store_uri).client.get_run(parent).info.status == "FAILED"
 
 
+def test_an_old_failure_told_late_does_not_undo_what_a_later_run_made(kitchen, store_uri, run):
+    made = kitchen.train(note=run)
+    failed = made.root / "attempts" / "0-dead"
+    (failed / "logs").mkdir(parents=True)
+    (failed / "attempt.json").write_text(json.dumps({"number": 0, "generation": 1}))
+    events = kitchen.events(run)
+    events.emit("run_started", recipe="toy", overrides=[])
+    events.emit("step_started", step="sft", key=made.key, attempt_dir=str(failed))
+    events.emit("step_finished", step="sft", key=made.key, status="failed", artifact_json=None, seconds=1.0, what="no")
+    events.emit("run_finished", status="failed")
+    parent = follow(kitchen, run, store_uri).parent
+    (child,) = runs_with(store_uri, key=made.key)
+    assert child.info.status == "FINISHED"
+    assert child.data.metrics["eval/cer"] == 0.5
+    assert Sink(store_uri).client.get_run(parent).info.status == "FAILED"
+
+
 @pytest.fixture
 def in_flight(kitchen, run):
     """A run whose driver died while a step worked: the folder of the attempt, nothing committed."""
