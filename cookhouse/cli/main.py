@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("running:run", "Make what is missing; finished steps are reused."),
     "status": ("inspecting:status", "Show how the steps of a run stand."),
     "logs": ("inspecting:logs", "Print what a step printed."),
+    "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
     "ui": ("services:ui", "Open MLflow on this machine."),
     "up": ("services:up", "Start the local Ray and leave it running."),
     "down": ("services:down", "End the local Ray that up or run started."),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipelines.shards.index import ShardFolder
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+FOLDERS = click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
 
 
 @click.group()
@@ -21,40 +22,47 @@ def shards() -> None:
 
 
 @shards.command()
-@FOLDER
-def verify(folder: Path) -> None:
+@FOLDERS
+def verify(folders: tuple[Path, ...]) -> None:
     """Prove every shard against its manifest, byte for byte. Exit code 1 if anything is wrong."""
     from pipelines.shards import inspect
     from pipelines.shards.verify import verify as find_problems
 
-    opened = _open(folder)
-    problems = find_problems(opened)
-    for problem in problems:
-        click.echo(str(problem))
-    if problems:
-        click.echo(f"{len(problems)} problems", err=True)
+    found = 0
+    for folder in folders:
+        opened = _open(folder)
+        problems = find_problems(opened)
+        found += len(problems)
+        for problem in problems:
+            click.echo(str(problem))
+        if not problems:
+            totals = inspect.stats(opened)
+            sizes = f"{totals['shards']} shards, {totals['ok']} samples, {totals['bytes']:,} bytes"
+            click.echo(f"{folder}: {sizes}: all as written")
+    if found:
+        click.echo(f"{found} problems", err=True)
         sys.exit(1)
-    totals = inspect.stats(opened)
-    click.echo(f"{totals['shards']} shards, {totals['ok']} samples, {totals['bytes']:,} bytes: all as written")
 
 
 @shards.command()
-@FOLDER
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def stats(folder: Path, as_json: bool) -> None:
+@FOLDERS
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a folder instead of a table.")
+def stats(folders: tuple[Path, ...], as_json: bool) -> None:
     """Totals by status, split, kind and tag, and why rows were left out."""
     from pipelines.shards import inspect
 
-    totals = inspect.stats(_open(folder))
-    if as_json:
-        click.echo(json.dumps(totals, sort_keys=True))
-        return
-    for name, value in totals.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {count:,}" for key, count in value.items()) or "-"
-        else:
-            value = f"{value:,}"
-        click.echo(f"{name:12} {value}")
+    for folder in folders:
+        totals = inspect.stats(_open(folder))
+        if as_json:
+            click.echo(json.dumps({"folder": str(folder), **totals}, sort_keys=True))
+            continue
+        click.echo(f"{'folder':12} {folder}")
+        for name, value in totals.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{key} {count:,}" for key, count in value.items()) or "-"
+            else:
+                value = f"{value:,}"
+            click.echo(f"{name:12} {value}")
 
 
 @shards.command()
@@ -97,6 +105,6 @@ def _open(folder: Path) -> ShardFolder:
             "no shards here",
             where=str(folder),
             why="there is neither an artifact.json nor a manifest folder",
-            do="give the folder of a documents, videos, captions, text or questions artifact ",
+            do="give the folder of a documents, videos, captions, text or questions artifact",
         )
     return Folder(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import LanguageConfig, VisionConfig
 from pipelines.core.identity import Identity, StageConfig
@@ -68,7 +68,8 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
 
 class LanguageBackbone(StageConfig):
     """Generated text -> decoder. ``text_share`` of the sequences are plain sentences, ``question_share`` questions about
-    text cards, the rest text cards to read."""
+    text cards, the rest text cards to read. Of sums in plain text all or only the ``results`` are supervised. With an
+    input ``start`` training goes on from another decoder."""
 
     language: Identity[LanguageConfig]
     steps: Identity[int] = 4000
@@ -76,6 +77,7 @@ class LanguageBackbone(StageConfig):
     lr: Identity[float] = 2e-3
     text_share: Identity[float] = 0.15
     question_share: Identity[float] = 0.5
+    sums: Identity[Literal["all", "results"]] = "all"
     test_cards: Identity[int] = 500
     seed: Identity[int] = 0
 
@@ -83,6 +85,7 @@ class LanguageBackbone(StageConfig):
 @stage(
     "language_backbone",
     code_version=2,
+    optional_inputs=("start",),
     engines=("torch", "transformers", "pymupdf"),
     deterministic="numbers",
     uses_ray=False,
@@ -92,7 +95,7 @@ class LanguageBackbone(StageConfig):
 def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """``language.safetensors`` holds the decoder under its released names (``llm.*``) in bfloat16."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
     from transformers import Qwen3ForCausalLM
 
     from cookhouse.stages.textcards import FORMS, TextCards
@@ -102,7 +105,10 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     llm = Qwen3ForCausalLM(language_config(config.language))
-    cards = TextCards(config.text_share, config.question_share)
+    if start := inputs.optional("start"):
+        weights = load_file(start.path("language.safetensors"))
+        llm.load_state_dict({name.removeprefix("llm."): tensor.float() for name, tensor in weights.items()})
+    cards = TextCards(config.text_share, config.question_share, config.sums)
     plan = LanguagePlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
     train_language(llm, plan, cards.example, out.events.metrics)
     figures: dict[str, float] = {}

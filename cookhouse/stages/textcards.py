@@ -25,6 +25,7 @@ from pipelines.corpus.words import pair_split, sentence
 from pipelines.shards.sample import image_content, text_content, turn
 
 READ_PROMPT = "Read."
+Supervise = Literal["all", "results"]
 Form = Literal["read", "short", "long"]
 FORMS: tuple[Form, ...] = ("read", "short", "long")
 SPECIAL = {name: 256 + index for index, (name, _) in enumerate(BYTE_SPECIALS)}
@@ -92,32 +93,40 @@ def _plain(tokens: list[int]) -> np.ndarray:
     return ids
 
 
-def plain(rng: np.random.Generator, split: str) -> Example:
-    """A sentence, or a line of sums; every token supervised."""
+def plain(rng: np.random.Generator, split: str, supervise: Supervise) -> Example:
+    """A sentence, or a line of five sums; of sums ``results`` supervises only what comes after an equals sign, as the
+    numbers before it cannot be foreseen."""
     if rng.random() < 0.5:
-        text = sentence(rng, split)
-    else:
-        sums: list[str] = []
-        while len(sums) < 5:
-            a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
-            if pair_split(a, b) == split:
-                sums.append(f"{a} + {b} = {a + b}")
-        text = ", ".join(sums)
-    ids = [*text.encode(), SPECIAL["<|endoftext|>"]]
-    return _plain(ids), np.array([IGNORED, *ids[1:]])
+        ids = [*sentence(rng, split).encode(), SPECIAL["<|endoftext|>"]]
+        return _plain(ids), np.array([IGNORED, *ids[1:]])
+    ids, labels = [], []
+    for index in range(5):
+        a, b = _pair(rng, split)
+        asked, answer = f"{', ' if index else ''}{a} + {b} =".encode(), f" {a + b}".encode()
+        ids += [*asked, *answer]
+        labels += [*(asked if supervise == "all" else [IGNORED] * len(asked)), *answer]
+    ids.append(SPECIAL["<|endoftext|>"])
+    return _plain(ids), np.array([IGNORED, *labels[1:], ids[-1]])
+
+
+def _pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
+    while True:
+        a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
+        if pair_split(a, b) == split:
+            return a, b
 
 
 class TextCards:
     """A stream of examples: ``text_share`` of them plain text, ``question_share`` questions about cards, half of them
     with a thought, all kinds equally often; the rest read all lines of a card."""
 
-    def __init__(self, text_share: float, question_share: float) -> None:
-        self.text_share, self.question_share = text_share, question_share
+    def __init__(self, text_share: float, question_share: float, supervise: Supervise = "all") -> None:
+        self.text_share, self.question_share, self.supervise = text_share, question_share, supervise
 
     def example(self, rng: np.random.Generator) -> Example:
         kind = rng.random()
         if kind < self.text_share:
-            return plain(rng, "train")
+            return plain(rng, "train", self.supervise)
         asks = kind < self.text_share + self.question_share
         form: Form = ("long" if rng.random() < 0.5 else "short") if asks else "read"
         return self._drawn(rng, "train", form)
