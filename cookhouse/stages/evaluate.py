@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pipelines.core.errors import DataError
 from pipelines.core.identity import Identity, Runtime, StageConfig
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, stage
 
@@ -23,7 +24,7 @@ class Evaluate(StageConfig):
     ``max_items_per_mode`` questions are answered in each mode by every model. ``batch_size`` counts samples a chunk,
     ``gallery`` the pictures shown in the page. ``bootstrap_draws`` and ``seed`` serve choice and bootstrap."""
 
-    families: Identity[tuple[str, ...]] = ("card",)
+    families: Identity[tuple[str, ...]] = ("card", "user")
     max_regions: Identity[int] = Field(540, ge=1)
     max_items_per_mode: Identity[int] = Field(400, ge=1)
     max_new_tokens: Identity[int] = Field(128, ge=1)
@@ -61,6 +62,12 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     models = model_folders(inputs)
     reading = choose_reading(documents, config.families, config.max_regions, config.seed)
     asked = choose_questions(questions, config.max_items_per_mode, config.seed)
+    if not reading.refs and not any(asked.values()):
+        raise DataError(
+            f"nothing to evaluate: no test question, no document of {' or '.join(config.families)} with a low region",
+            why=f"{len(documents)} test documents, {len(questions)} test questions",
+            do="give more documents (some files are held out for the test by a hash), or name other families",
+        )
     settings = {
         "output": str(out.dir / PART),
         "max_new_tokens": config.max_new_tokens,

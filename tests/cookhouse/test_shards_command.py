@@ -59,7 +59,12 @@ def test_a_folder_without_shards_is_one_message(tmp_path: Path, capsys) -> None:
 
 def test_every_command_the_documents_name_exists() -> None:
     named: set[str] = set()
-    for path in (REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").glob("*.md"), *REPO.glob("*/README.md")):
+    for path in (
+        REPO / "README.md",
+        REPO / "CONTRIBUTING.md",
+        *(REPO / "docs").glob("*.md"),
+        *REPO.glob("*/README.md"),
+    ):
         found = set(re.findall(r"(?:^|`|bin/)cookhouse ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         assert found <= set(COMMANDS), path
         named |= found

@@ -1,6 +1,7 @@
 """The stage from shards and weights to report, and the promises it makes about them."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from cookhouse.stages.evaluate import Evaluate, evaluate_models
 from model.checkpoint import load_model
-from model.evaluation.plan import choose_reading
+from model.evaluation.plan import choose_reading, reading_chunks
 from model.evaluation.predictions import RegionRow
 from model.evaluation.tasks import by_line, shown_pictures
 from model.pack import pack
@@ -56,9 +57,24 @@ def test_a_sample_of_another_split_is_refused(inputs):
         choose_reading(refs, ("card",), 10, 0)
 
 
-def test_shards_without_test_cards_are_an_error(inputs, tmp_path):
-    with pytest.raises(DataError, match="no test sample of family scan"):
-        run_stage_inprocess(evaluate_models, CONFIG.model_copy(update={"families": ("scan",)}), inputs, tmp_path)
+def test_without_test_documents_questions_are_still_answered(inputs, tmp_path):
+    config = CONFIG.model_copy(update={"families": ("scan",)})
+    result = run_stage_inprocess(evaluate_models, config, inputs, tmp_path)
+    report = json.loads(result.path("report.json").read_text())
+    assert report["reading"] == {}
+    assert set(report["questions"]) == {"short", "long"}
+    cer = report["bars"][0]
+    assert (cer["name"], cer["shown"], cer["value"]) == ("cer_low", False, None)
+    assert "0 low regions" in cer["why"]
+    assert "not shown" in result.path("report.html").read_text()
+
+
+def test_one_page_alone_is_read_without_a_wrong_picture(inputs):
+    refs = [ref for ref in ShardIndex.from_artifacts([inputs["documents"]]).refs if ref.split == "test"]
+    chosen = choose_reading(refs, ("card",), 10, 0)
+    alone = replace(chosen, refs=chosen.refs[:1], lines=chosen.lines[:1])
+    chunks = list(reading_chunks(alone, "sft", "m", 4, output="x-{unit}", max_new_tokens=8))
+    assert [chunk.picture for chunk in chunks] == ["right"]
 
 
 def test_a_later_attempt_adopts_the_chunks_that_were_finished(inputs, tmp_path, monkeypatch):
