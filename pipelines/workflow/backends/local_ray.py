@@ -50,6 +50,15 @@ class RayOptions:
     stop_wait_s: float
 
 
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+"""For glibc, unless the user says otherwise: packs differ in size at every training step, and the heap of a worker would
+grow with the holes they leave. Large blocks go back to the system at once instead."""
+
+
 class LocalRay:
     """The local Ray of one store root. Nothing is started before :meth:`start`."""
 
@@ -192,7 +201,8 @@ class LocalRay:
         paths = [str(PACKAGE_ROOT), *given.get("PYTHONPATH", "").split(os.pathsep)]
         kept = {name: value for name, value in given.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
         return (
-            kept
+            ALLOCATOR
+            | kept
             | JOB_ENVIRONMENT
             | self.client_environment()
             | {
