@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,6 +50,27 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
             out.print(line)
     else:
         out.print(f"\nall from the store, in {wall_s:.1f} s (seconds above: when they were made)")
+    for planned in plan.steps:
+        record = results[planned.name].record
+        if record and record.stats.get("bars"):
+            out.print()
+            for line in bars(record.stats["bars"]):
+                out.print(line, soft_wrap=True, highlight=False)
+            artifact = record.open(planned.name)
+            if "report.html" in artifact.names:
+                out.print(f"  {artifact.path('report.html')}", soft_wrap=True, highlight=False)
+
+
+def bars(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was to be shown, and whether it was: ``not shown  gain_lower_long  -0.037  > 0  (-0.037 is not > 0)``."""
+    width = max(len(bar["name"]) for bar in found)
+    lines = ["bars:"]
+    for bar in found:
+        value = f"{bar['value']:.3f}" if bar["value"] is not None and math.isfinite(bar["value"]) else "-"
+        state = "shown" if bar["shown"] else "not shown"
+        why = f"  ({bar['why']})" if bar.get("why") and not bar["shown"] else ""
+        lines.append(f"  {state:<9}  {bar['name']:<{width}}  {value:>7}  {bar['bar']}{why}")
+    return lines
 
 
 def count(stats: Mapping[str, Any]) -> str:

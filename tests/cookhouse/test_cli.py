@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from commands import command
 
+from cookhouse.cli.closing import bars
+
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
 
 
@@ -195,3 +197,17 @@ def test_a_real_signal_stops_cleanly(number, cookhouse, here) -> None:
     assert "Traceback" not in err
     assert not list(here.glob("artifacts/*/*/lease.json"))
     assert "ADOPT" in cookhouse("plan", "recipe=toy")[1]
+
+
+def test_bars_say_what_was_not_shown_and_why() -> None:
+    found = [
+        {"name": "cer_low", "value": 0.3046, "bar": "<= 0.5", "shown": True, "why": ""},
+        {"name": "gain", "value": -0.037, "bar": "> 0", "shown": False, "why": "-0.037 is not > 0"},
+        {"name": "other", "value": float("nan"), "bar": ">= 0.3", "shown": False, "why": "0 low regions"},
+    ]
+    assert bars(found) == [
+        "bars:",
+        "  shown      cer_low    0.305  <= 0.5",
+        "  not shown  gain      -0.037  > 0  (-0.037 is not > 0)",
+        "  not shown  other          -  >= 0.3  (0 low regions)",
+    ]
