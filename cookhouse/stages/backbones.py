@@ -1,4 +1,5 @@
-"""Stages ``vision_backbone`` and ``language_backbone``: the pretrained towers that ``recipe=tiny`` starts from."""
+"""Stages ``vision_backbone``, ``language_backbone`` and ``bridge``: the towers ``recipe=tiny`` starts from, and the map
+between them."""
 
 from __future__ import annotations
 
