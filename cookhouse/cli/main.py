@@ -44,10 +44,10 @@ class _Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            import difflib
+            from pipelines.core.errors import did_you_mean
 
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"there is no command '{args[0]}'" + (f"; did you mean '{close[0]}'?" if close else ""))
+            close = did_you_mean(args[0], COMMANDS)
+            ctx.fail(f"there is no command '{args[0]}'" + (f"; {close}" if close else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -18,7 +18,7 @@ from model.backbones.language import IGNORED, NOTHING, Example
 from model.chat import render
 from model.tokenizer import BYTE_SPECIALS
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import KINDS, LARGEST_ADDEND, Card, Face, draw_card
+from pipelines.corpus.cards import KIND_SHARES, KINDS, LARGEST_ADDEND, Card, Face, draw_card
 from pipelines.corpus.fonts import faces
 from pipelines.corpus.glyphs import ALPHABET, SLOTS, patch_labels
 from pipelines.corpus.words import pair_split, sentence
@@ -39,11 +39,11 @@ def _face(name: str) -> Face:
     return Face(name)
 
 
-def draw(rng: np.random.Generator, split: str, kinds: Sequence[float] | None = None) -> tuple[Card, Face]:
-    """A card of the split in one of its faces."""
+def draw(rng: np.random.Generator, split: str, kinds: Sequence[float] = KIND_SHARES) -> tuple[Card, Face]:
+    """A card of the split in one of its faces, of a kind drawn by ``kinds``."""
     choice = faces(split)
     face = _face(choice[int(rng.integers(len(choice)))])
-    return (draw_card(rng, split, face.fits) if kinds is None else draw_card(rng, split, face.fits, kinds)), face
+    return draw_card(rng, split, face.fits, kinds), face
 
 
 def grid_tokens(card: Card, face: Face, rng: np.random.Generator) -> np.ndarray:
@@ -139,5 +139,5 @@ class TextCards:
 
     @staticmethod
     def _drawn(rng: np.random.Generator, split: str, form: Form) -> Example:
-        card, face = draw(rng, split, None if form == "read" else [1 / len(KINDS)] * len(KINDS))
+        card, face = draw(rng, split, KIND_SHARES if form == "read" else [1 / len(KINDS)] * len(KINDS))
         return card_example(card, grid_tokens(card, face, rng), form)
