@@ -1,5 +1,6 @@
 # make demo   create .venv, install, run the whole recipe at tiny size
 # make test   create .venv if needed, run the tests
+# make test-slow  the long tests (marked slow), which make test leaves out
 # make check  ruff, types, import contracts
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -8,13 +9,16 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check format install clean
+.PHONY: demo test test-slow check format install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cookhouse run recipe=tiny
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow --timeout=1800
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

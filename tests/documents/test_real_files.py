@@ -24,7 +24,6 @@ EXPECTED = {
 }
 
 
-@pytest.mark.slow
 def test_every_real_file_ends_in_a_row(tmp_path: Path) -> None:
     folder = SHARED / "data" / "documents"
     if not folder.is_dir():

@@ -231,7 +231,6 @@ def test_sidecars_of_another_form_are_refused(tmp_path: Path, text: str) -> None
         read_targets(str(path), "Describe.")
 
 
-@pytest.mark.slow
 def test_all_real_videos_are_accounted_for(real_videos: Path, tmp_path: Path) -> None:
     config = VideoShards(source=str(real_videos), fps=2, max_frames=48, view_pixels=160 * 160)
     made = run_stage_inprocess(build_video_shards, config, {}, tmp_path)
