@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from cookhouse.stages import STAGES
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import Record
-from pipelines.workflow.compose import Composed, choices_of, compose
+from pipelines.core.secrets import leaks
+from pipelines.workflow.compose import COMMAND_LINE, Composed, choices_of, compose
 from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_steps, make_plan
 from pipelines.workflow.recipe import Step, parse_steps
 from pipelines.workflow.store import Store
@@ -87,6 +88,7 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
     """
     composed = compose(overrides)
     values = composed.values
+    _refuse_secrets(composed)
     cluster, storage, tracking = (
         _settings(kind, name, values, composed)
         for kind, name in ((Cluster, "cluster"), (Storage, "storage"), (Tracking, "tracking"))
@@ -108,6 +110,19 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
             )
         steps = parse_steps(values["steps"], registry, composed.origin)
     return Project(composed, cluster, storage, tracking, steps)
+
+
+def _refuse_secrets(composed: Composed) -> None:
+    """A configuration is written into artifacts, so it may hold no secret; ``tracking.uri`` is not written anywhere."""
+    for path, why in leaks(composed.values):
+        if path != ("tracking", "uri"):
+            written = composed.origin(path)
+            raise ConfigError(
+                f"{'.'.join(path)} holds a secret",
+                where=COMMAND_LINE if written.startswith(COMMAND_LINE) else written,
+                why=f"{why}, and configurations are written into artifacts, logs and MLflow",
+                do="let the stage read it from an environment variable instead",
+            )
 
 
 def _settings(kind: type[Any], name: str, values: dict[str, Any], composed: Composed) -> Any:

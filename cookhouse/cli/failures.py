@@ -56,7 +56,9 @@ def _explain(error: Exception, verbose: bool) -> int:
 
 def keep_traceback() -> Path | str:
     """Write the traceback being handled to ``{root}/logs`` and return the file; root is the last one a command used."""
-    text = traceback.format_exc()
+    from pipelines.core.secrets import redact
+
+    text = redact(traceback.format_exc())
     for folder in (STATE["root"] / "logs" if STATE["root"] else None, Path("artifacts/logs")):
         if folder is None:
             continue

@@ -64,7 +64,9 @@ def run(
     chosen = [] if limit is None else ["--limit", str(limit)]
     for option, names in (("--only", only), ("--until", until)):
         chosen += [word for name in names for word in (option, name)]
-    print_end(plan, results, [*overrides, *chosen], time.monotonic() - started, verbose)
+    print_end(
+        plan, results, [*overrides, *chosen], time.monotonic() - started, verbose, tracked=project.tracking.enabled
+    )
     return exit_code(results)
 
 
@@ -79,18 +81,20 @@ def _carry_out(
     keep_ray: bool,
 ) -> dict[str, StepResult]:
     from cookhouse.cli.view import RunView
+    from pipelines.core.secrets import redact
     from pipelines.workflow.runner import Runner
     from pipelines.workflow.runs import create_run
 
     name = backend or project.cluster.backend
-    record = create_run(store.root, plan, recipe=project.recipe, overrides=overrides, backend=name, limit=limit)
+    shown = [redact(text) for text in overrides]
+    record = create_run(store.root, plan, recipe=project.recipe, overrides=shown, backend=name, limit=limit)
     mirror = _start_mirror(project, store, record.run_id)
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
     say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
     status = "failed"
     view = RunView(record.events(), [step.name for step in plan.steps])
     with view:
-        view.event("run_started", recipe=project.recipe, overrides=list(overrides), run_id=record.run_id)
+        view.event("run_started", recipe=project.recipe, overrides=shown, run_id=record.run_id)
         try:
             runner = Runner(
                 store,
@@ -178,7 +182,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def print_end(
-    plan: Plan, results: Mapping[str, StepResult], typed: Sequence[str], wall_s: float, verbose: bool
+    plan: Plan,
+    results: Mapping[str, StepResult],
+    typed: Sequence[str],
+    wall_s: float,
+    verbose: bool,
+    *,
+    tracked: bool,
 ) -> None:
     """Summary, failures, and the commands to type next, with the arguments of this one."""
     from cookhouse.cli.closing import print_failures, print_next, print_summary
@@ -187,7 +197,7 @@ def print_end(
     print_failures(results, verbose)
     where = [text for text in typed if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]
-    next_commands = [(["ui", *where], "compare runs in MLflow")]
+    next_commands = [(["ui", *where], "compare runs in MLflow")] if tracked else []
     if failed:
         next_commands = [
             (["logs", failed[0], *where], "what the failed step printed"),

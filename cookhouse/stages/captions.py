@@ -31,6 +31,7 @@ class CaptionShards(StageConfig):
     "captions",
     code_version=1,
     optional_inputs=("sources",),
+    replaces={"source": "sources"},
     engines=("pillow", "pyarrow", "webdataset"),
     deterministic="bytes",
     needs="data",

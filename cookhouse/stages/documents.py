@@ -36,6 +36,7 @@ def document_tools(config: DocumentShards) -> Mapping[str, str]:
     "documents",
     code_version=1,
     optional_inputs=("sources",),
+    replaces={"source": "sources"},
     engines=("pymupdf", "numpy", "pillow", "webdataset", "pyarrow"),
     deterministic="bytes",
     tool_digest=document_tools,

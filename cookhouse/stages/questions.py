@@ -33,6 +33,7 @@ class QuestionShards(StageConfig):
     "questions",
     code_version=1,
     optional_inputs=("sources",),
+    replaces={"source": "sources"},
     engines=("pymupdf", "pillow", "pyarrow", "webdataset"),
     deterministic="bytes",
     needs="data",

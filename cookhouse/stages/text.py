@@ -25,6 +25,7 @@ class TextShards(StageConfig):
     "text",
     code_version=1,
     optional_inputs=("sources",),
+    replaces={"source": "sources"},
     engines=("pyarrow", "webdataset"),
     deterministic="bytes",
     needs="data",

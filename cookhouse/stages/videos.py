@@ -33,6 +33,7 @@ class VideoShards(StageConfig):
     "videos",
     code_version=1,
     optional_inputs=("sources",),
+    replaces={"source": "sources"},
     engines=("av", "pillow", "pyarrow", "webdataset"),
     deterministic="bytes",
     needs="data",

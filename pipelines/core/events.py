@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.secrets import redact, secret_values
+
 
 class EventWriter:
-    """Writes one JSON object a line and flushes each, so a killed process loses at most the line being written.
+    """Writes one JSON object a line and flushes each, so a killed process loses at most the line being written. Secrets of
+    the environment do not get that far.
 
     ``kind`` is ``metric`` (``step`` and ``values``), ``progress`` (``done``, ``total``, ``unit``), ``note`` or ``state``.
     """
@@ -21,12 +24,13 @@ class EventWriter:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        self._secrets = secret_values()
         self._file = self.path.open("a", encoding="utf-8")
 
     def emit(self, kind: str, **fields: Any) -> None:
         line = json.dumps({"t": round(time.time(), 3), "kind": kind, **fields}, ensure_ascii=False, default=float)
         with self._lock:
-            self._file.write(line + "\n")
+            self._file.write(redact(line, self._secrets) + "\n")
             self._file.flush()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:

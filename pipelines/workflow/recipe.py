@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -32,12 +32,19 @@ STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 @dataclass(frozen=True)
 class Step:
-    """One use of a stage: its name, typed configuration and inputs (port -> step names in order)."""
+    """One use of a stage: its name, typed configuration and inputs (port -> step names in order). ``label`` is what the
+    recipe calls it where a plan had to give it another name: a sweep knows several ``sft``."""
 
     name: str
     definition: StageDef
     config: StageConfig
     inputs: Mapping[str, tuple[str, ...]]
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name in the recipe."""
+        return self.label or self.name
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -45,7 +52,8 @@ class Step:
 
 
 def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Origin) -> tuple[Step, ...]:
-    """Typed steps in an order in which every step comes after its inputs (else in the order of the recipe).
+    """Typed steps in an order in which every step comes after its inputs (else in the order of the recipe). A step whose
+    every reader was given a source of its own instead is left out.
 
     Raises ConfigError for an unknown stage, port, step or field, a wrong value, a missing input or a cycle.
     """
@@ -61,6 +69,7 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
     steps = {name: _parse_step(name, value, list(raw), registry, origin) for name, value in raw.items()}
+    steps = _without_replaced(steps)
     try:
         depth = _depths(steps)
     except CycleError as error:
@@ -68,6 +77,20 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
             "the steps form a circle", why=" -> ".join(error.args[1]), do="remove one of these inputs"
         ) from None
     return tuple(sorted(steps.values(), key=lambda step: depth[step.name]))
+
+
+def _without_replaced(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """The steps without the inputs that a given source replaces, and without the steps that only fed those."""
+    kept, fed = {}, set()
+    for name, step in steps.items():
+        given = {port for field, port in step.definition.replaces.items() if getattr(step.config, field) is not None}
+        inputs = {port: parents for port, parents in step.inputs.items() if port not in given}
+        fed |= {parent for port in given for parent in step.inputs.get(port, ())}
+        kept[name] = replace(step, inputs=inputs)
+    while idle := fed & kept.keys() - {parent for step in kept.values() for parent in step.parents}:
+        for name in idle:
+            fed |= set(kept.pop(name).parents)
+    return kept
 
 
 def _depths(steps: Mapping[str, Step]) -> dict[str, int]:

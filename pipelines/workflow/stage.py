@@ -94,7 +94,7 @@ class StageDef:
     ``engines`` are installed packages whose versions decide the result; ``tool_digest(config)`` adds digests of files
     they read (an OCR model). ``uses_ray`` False saves connecting to the cluster. ``limit`` False keeps ``--limit``
     out of the key of a stage that does not read ``Attempt.limit``. ``needs`` names the pip extra a missing import
-    points to.
+    points to. ``replaces``: source field -> input port that is not read, and so not made, when the field is set.
     """
 
     name: str
@@ -109,6 +109,7 @@ class StageDef:
     uses_ray: bool = True
     limit: bool = True
     needs: str = ""
+    replaces: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dotted(self) -> str:
@@ -137,6 +138,7 @@ def stage(
     uses_ray: bool = True,
     limit: bool = True,
     needs: str = "",
+    replaces: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Attach a :class:`StageDef` to a function. Raises TypeError when the first parameter is not annotated with a
     StageConfig, so a wrong stage fails at import and not in the middle of a run."""
@@ -157,6 +159,7 @@ def stage(
             uses_ray=uses_ray,
             limit=limit,
             needs=needs,
+            replaces=dict(replaces or {}),
         )
         return function
 

@@ -35,3 +35,14 @@ def test_a_page_is_no_food_for_a_view_that_cannot_resolve_it() -> None:
     for name in ("pretrain", "sft"):
         for phase in steps[name].config.phases:
             assert phase.without == ("page",), f"{name}/{phase.name}"
+
+
+def test_a_source_of_ones_own_replaces_the_sample_corpus() -> None:
+    """``recipe=data`` with both sources makes no corpus; with one of them the other step still needs it."""
+    names = [step.name for step in load_project(["recipe=data", "source.documents=/d", "source.videos=/v"]).steps]
+    assert names == ["documents", "videos"]
+    steps = {step.name: step for step in load_project(["recipe=data", "source.documents=/d"]).steps}
+    assert set(steps) == {"corpus", "documents", "videos"}
+    assert steps["documents"].parents == ()
+    assert steps["videos"].parents == ("corpus",)
+    assert "corpus" in {step.name for step in load_project(["recipe=tiny", "source.documents=/d"]).steps}
