@@ -1,6 +1,7 @@
 # make demo   create .venv, install, run the whole recipe at tiny size
 # make test   create .venv if needed, run the tests
 # make test-slow  the long tests (marked slow), which make test leaves out
+# make peers  a virtual environment for each peer of the benchmarks, under .peers/
 # make check  ruff, types, import contracts
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow check format install clean
+.PHONY: demo test test-slow peers check format install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cookhouse run recipe=tiny
@@ -19,6 +20,9 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout=1800
+
+peers: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.peers
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
