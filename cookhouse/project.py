@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_
 from pipelines.workflow.recipe import Step, parse_steps
 from pipelines.workflow.store import Store
 from pipelines.workflow.survey import survey
+from pipelines.workflow.watch import Timeouts
 
 
 class Cluster(Record):
@@ -57,6 +57,7 @@ class Project:
     cluster: Cluster
     storage: Storage
     tracking: Tracking
+    timeouts: Mapping[str, Timeouts]
     steps: tuple[Step, ...]
 
     @property
@@ -65,11 +66,11 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return Store(Path(self.storage.root))
+        return Store(self.storage.root)
 
     @property
     def tracking_uri(self) -> str:
-        return self.tracking.uri or f"sqlite:///{self.store.root / 'mlflow.db'}"
+        return self.tracking.uri or f"sqlite:///{self.store.home / 'mlflow.db'}"
 
     def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
         """Probe the world and compute the keys."""
@@ -109,7 +110,18 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
         steps = parse_steps(values["steps"], registry, composed.origin)
-    return Project(composed, cluster, storage, tracking, steps)
+    return Project(composed, cluster, storage, tracking, _timeouts(values, composed), steps)
+
+
+def _timeouts(values: dict[str, Any], composed: Composed) -> dict[str, Timeouts]:
+    """Limits by step name, ``""`` for every step that has none of its own."""
+    given = dict(values["timeouts"])
+    steps = given.pop("steps", None) or {}
+    shared = _settings(Timeouts, "timeouts", {"timeouts": given}, composed)
+    return {"": shared} | {
+        name: _settings(Timeouts, f"timeouts.steps.{name}", {f"timeouts.steps.{name}": given | own}, composed)
+        for name, own in steps.items()
+    }
 
 
 def _refuse_secrets(composed: Composed) -> None:
@@ -133,6 +145,6 @@ def _settings(kind: type[Any], name: str, values: dict[str, Any], composed: Comp
         field = ".".join(str(part) for part in item["loc"])
         raise ConfigError(
             f"{name}.{field} = {item['input']!r} does not fit",
-            where=composed.origin((name, *item["loc"])),
+            where=composed.origin((*name.split("."), *item["loc"])),
             why=item["msg"],
         ) from None

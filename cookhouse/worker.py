@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from pipelines.core import places
 from pipelines.core.errors import InfraError
 from pipelines.workflow import process
 from pipelines.workflow.execute import Spec, execute
@@ -18,13 +19,13 @@ from pipelines.workflow.files import write_json
 
 
 def main(path: str) -> int:
-    spec = Spec.read(Path(path))
-    folder = Path(spec.attempt)
-    log = folder / "logs" / "job.log"
+    spec = Spec.read(places.place(path))
+    attempt = spec.open()
+    log = attempt.dir / "logs" / "job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     _say(f"the log of this step is {log}")
     _write_output_to(log)
-    write_json(folder / "worker.json", process.identity())
+    write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
     outcome = execute(spec, prepare=_connect if spec.uses_ray else None)
     if outcome.status != "ok":

@@ -24,11 +24,11 @@ def _newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Store, RunR
     from pipelines.workflow.runs import find_run
 
     store = load_project([text for text in overrides if not text.startswith(("recipe=", "steps."))], recipe=False).store
-    found = find_run(store.root, run_id)
+    found = find_run(store.home, run_id)
     if found is None:
         raise ConfigError(
             f"there is no run {run_id or ''}".rstrip(),
-            where=str(store.root / "runs"),
+            where=str(store.home / "runs"),
             do="cookhouse run recipe=... starts one; storage.root=... looks elsewhere",
         )
     return store, found

@@ -41,8 +41,8 @@ def plan(
 
     project = load_project(overrides)
     store = project.store
-    STATE["root"] = store.root
-    made = project.plan(store, limit=limit, selection=Selection(only, until, force))
+    STATE["root"] = store.home
+    made = project.plan(store, limit=limit, selection=Selection(only=only, until=until, force=force))
     if as_json:
         click.echo(
             json.dumps({"recipe": project.recipe, "root": str(store.root), "steps": [s.as_json() for s in made.steps]})

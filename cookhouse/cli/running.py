@@ -31,7 +31,7 @@ MIRROR_WAIT_HITS_S = 1.0
 @options.selection
 @click.option("--backend", type=click.Choice(["ray", "inprocess"]), help="Where steps run; default: the cluster's.")
 @click.option(
-    "--max-parallel", type=click.IntRange(min=1), default=1, show_default=True, help="Steps at the same time."
+    "--max-parallel", type=click.IntRange(min=1), help="Most steps at the same time; default: as the CPUs go."
 )
 @click.option("--keep-ray", is_flag=True, help="Leave the local Ray running for the next command.")
 @click.option("-v", "--verbose", is_flag=True, help="Print tracebacks.")
@@ -42,7 +42,7 @@ def run(
     until: tuple[str, ...],
     force: tuple[str, ...],
     backend: str | None,
-    max_parallel: int,
+    max_parallel: int | None,
     keep_ray: bool,
     verbose: bool,
 ) -> int:
@@ -56,9 +56,9 @@ def run(
 
     project = load_project(overrides)
     store = project.store
-    STATE["root"] = store.root
+    STATE["root"] = store.home
     with _interruptible():
-        plan = project.plan(store, limit=limit, selection=Selection(only, until, force))
+        plan = project.plan(store, limit=limit, selection=Selection(only=only, until=until, force=force))
         _refuse_blocked(plan)
         results = _carry_out(project, store, plan, overrides, limit, backend, max_parallel, keep_ray)
     chosen = [] if limit is None else ["--limit", str(limit)]
@@ -77,17 +77,17 @@ def _carry_out(
     overrides: tuple[str, ...],
     limit: int | None,
     backend: str | None,
-    max_parallel: int,
+    max_parallel: int | None,
     keep_ray: bool,
 ) -> dict[str, StepResult]:
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
-    from pipelines.workflow.runner import Runner
+    from pipelines.workflow.runner import Rules, Runner
     from pipelines.workflow.runs import create_run
 
     name = backend or project.cluster.backend
     shown = [redact(text) for text in overrides]
-    record = create_run(store.root, plan, recipe=project.recipe, overrides=shown, backend=name, limit=limit)
+    record = create_run(store.home, plan, recipe=project.recipe, overrides=shown, backend=name, limit=limit)
     mirror = _start_mirror(project, store, record.run_id)
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
     say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
@@ -102,8 +102,13 @@ def _carry_out(
                 _backend(project, store, name, keep_ray),
                 view,
                 run_id=record.run_id,
-                max_parallel=max_parallel,
-                stop_wait_s=project.cluster.stop_wait_s,
+                rules=Rules(
+                    max_parallel=max_parallel,
+                    cpus=project.cluster.cpus,
+                    stop_wait_s=project.cluster.stop_wait_s,
+                    timeouts=project.timeouts,
+                ),
+                asked_to_stop=record.asked_to_stop,
             )
             results = runner.run()
             status = "ok" if all(result.status in ("ok", "hit") for result in results.values()) else "failed"
@@ -144,7 +149,7 @@ def _start_mirror(project: Project, store: Store, run_id: str) -> Any:
     try:
         from pipelines.tracking.mirror import start_mirror
 
-        return start_mirror(store.root, run_id, project.tracking_uri)
+        return start_mirror(store.home, run_id, project.tracking_uri)
     except Exception as error:
         say(f"note: no tracking ({type(error).__name__}: {error})")
         return None

@@ -84,7 +84,7 @@ def list_inputs(inputs: Inputs, folder: str = "", port: str = "sources", field: 
         return Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
     artifact = inputs.one(port)
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
-    files = {name: SourceFile(path := artifact.path(name), name, path.stat().st_size, "") for name in names}
+    files = {name: SourceFile(str(path := artifact.path(name)), name, path.stat().st_size, "") for name in names}
     return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
 
 

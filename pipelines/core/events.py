@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.secrets import redact, secret_values
+from pipelines.core.trail import Trail
 
 
 class EventWriter:
@@ -44,15 +45,10 @@ class EventWriter:
         self._file.close()
 
 
-def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """Every whole line; a torn last line (the writer was killed) is left out."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    try:
-                        yield json.loads(line)
-                    except json.JSONDecodeError:
-                        continue
-    except FileNotFoundError:
-        return
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole line, from wherever the store keeps the file; a torn last line (the writer was killed) is left out."""
+    for line in Trail(path).lines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue

@@ -57,6 +57,10 @@ class StageConfig(Record):
         """What of this configuration contradicts the step's inputs (port -> step names); asked before anything runs."""
         return ()
 
+    def cpus(self) -> float:
+        """CPUs the step keeps busy; a run starts steps side by side as far as the machine's CPUs go."""
+        return 1.0
+
 
 class Misfit(NamedTuple):
     """``path`` leads to the value inside the configuration, ``what`` is wrong with it, ``do`` is the way out."""

@@ -14,9 +14,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
+from pipelines.core.errors import InfraError
 from pipelines.tracking import describe, state
 from pipelines.tracking.sink import Input, Point, Sink, is_permanent
 
@@ -106,8 +109,7 @@ class Follower:
                 self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
                 continue
             outcome = _read_json(view.attempt / "outcome.json")
-            logs = (view.attempt / "logs").glob("*")
-            last = max((path.stat().st_mtime for path in [view.attempt, *logs]), default=0.0)
+            last = max((path.stat().st_mtime for path in (view.attempt / "logs").glob("*")), default=0.0)
             if outcome.get("status", "ok") != "ok":
                 self._step_finished(view, {"status": outcome["status"]}, when)
             elif when - last > IDLE_S:
@@ -133,7 +135,7 @@ class Follower:
             self.sink.tags(self.parent, {f"cookhouse.step.{step}": f"{view.decision} {view.key[: describe.SHORT]}"})
         elif kind == "step_started":
             view = self.steps.setdefault(event["step"], StepView(event["step"]))
-            view.key, view.attempt, view.status = event["key"], Path(event["attempt_dir"]), "running"
+            view.key, view.attempt, view.status = event["key"], places.place(event["attempt_dir"]), "running"
             self._step_started(view, when)
         elif kind == "step_finished":
             view = self.steps.setdefault(event["step"], StepView(event["step"]))
@@ -177,7 +179,7 @@ class Follower:
     def _step_finished(self, view: StepView, event: Mapping[str, Any], when: float) -> None:
         view.status = str(event["status"])
         if view.status in ("ok", "hit") and event.get("artifact_json"):
-            self._committed(view, Path(event["artifact_json"]))
+            self._committed(view, places.place(event["artifact_json"]))
         elif view.attempt is not None:
             artifact = view.attempt.parent.parent
             remembered = self._ensure_run(view, artifact, when)
@@ -187,7 +189,7 @@ class Follower:
                 self.sink.tags(view.run_id, {"cookhouse.failure": str(what)})
             log = view.attempt / "logs" / "traceback.txt"
             if log.is_file():
-                self.sink.file(view.run_id, log)
+                self.sink.file(view.run_id, places.local_copy(log))
             name, record = newest_record(artifact)
             if record.get("generation", 0) >= view.generation:  # a later run has made it: the key's run stays finished
                 self._committed(view, artifact / name)
@@ -209,7 +211,7 @@ class Follower:
 
     def _committed(self, view: StepView, artifact_json: Path) -> None:
         """A result exists: make its run whole once, then copy its final metrics to this pipeline run."""
-        record, artifact = json.loads(artifact_json.read_text(encoding="utf-8")), artifact_json.parent
+        record, artifact = _read_json(artifact_json), artifact_json.parent
         view.generation, view.stage = int(record.get("generation", 1)), record["stage"]
         view.seconds, view.main = record.get("seconds"), describe.main_metric(record)
         ended, seconds = float(record["created"]), float(record.get("seconds") or 0.0)
@@ -252,14 +254,14 @@ class Follower:
         files = [artifact / record["manifest"], *(artifact / places[name] for name in SHOWN_FILES if name in places)]
         for path in files:
             if path.is_file() and path.stat().st_size <= MAX_FILE:
-                self.sink.file(view.run_id, path)
+                self.sink.file(view.run_id, places.local_copy(path))
 
     def _data_inputs(self, record: Mapping[str, Any]) -> list[Input]:
         """The inputs that hold shards; models and other inputs are tags only."""
         found = []
         for item in (item for items in record["inputs"].values() for item in items):
-            _, source = newest_record(Path(item["folder"]))
-            manifest = _read_json(Path(item["folder"]) / source.get("manifest", ""))
+            _, source = newest_record(places.place(item["folder"]))
+            manifest = _read_json(places.place(item["folder"]) / source.get("manifest", ""))
             if not any(name.startswith("shards/") for name in manifest.get("attendant", {}).get("places", {})):
                 continue
             profile = {"samples": source["stats"].get("samples"), "bytes": source["bytes"], "files": source["files"]}
@@ -335,7 +337,7 @@ class Follower:
 
 def newest_record(artifact: Path) -> tuple[str, dict[str, Any]]:
     """File name and content of the committed record of a folder, its highest generation; empty when there is none."""
-    names = sorted(path.name for path in artifact.glob("artifact*.json"))
+    names = [name for name in places.names(artifact) if fnmatchcase(name, "artifact*.json")]
     forced = [name for name in names if name != "artifact.json"]
     name = (forced or names or ["artifact.json"])[-1]
     return name, _read_json(artifact / name)
@@ -352,7 +354,7 @@ def _points(event: Mapping[str, Any]) -> list[Point]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        loaded = json.loads(places.read_bytes(path) or b"{}")
+    except (OSError, ValueError, InfraError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

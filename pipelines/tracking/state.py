@@ -15,6 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
+from pipelines.core.errors import InfraError
+from pipelines.core.trail import Trail
+
 FILE = "tracking.json"
 
 
@@ -33,18 +37,20 @@ def save(folder: Path, uri: str, record: dict[str, Any], name: str = "run") -> N
     """Replace the record of ``name`` for this store; other stores and names stay."""
     whole = _read(folder / FILE)
     whole.setdefault(store_id(uri), {})[name] = record
+    text = json.dumps(whole, indent=1, sort_keys=True)
+    if places.is_remote(folder):
+        places.write_bytes(folder / FILE, text.encode())
+        return
     draft = folder / f".{FILE}.{os.getpid()}"
-    draft.write_text(json.dumps(whole, indent=1, sort_keys=True), encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     os.replace(draft, folder / FILE)
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     """Whole JSON lines from byte ``offset`` on, and the offset after them. Torn or foreign lines are passed over."""
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read()
-    except OSError:
+        data = Trail(path).new()[offset:] if places.is_remote(path) else _from(path, offset)
+    except (OSError, InfraError):
         return [], offset
     end = data.rfind(b"\n") + 1
     found = []
@@ -56,6 +62,12 @@ def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         if isinstance(event, dict):
             found.append(event)
     return found, offset + end
+
+
+def _from(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read()
 
 
 @contextmanager
@@ -76,7 +88,7 @@ def only_mirror(folder: Path) -> Iterator[bool]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        loaded = json.loads(places.read_bytes(path) or b"{}")
+    except (OSError, ValueError, InfraError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -11,7 +11,6 @@ because a later attempt adopts the finished units of the earlier ones instead of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -19,7 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
 from pipelines.core.errors import DataError
+from pipelines.workflow.files import read_json
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,24 @@ class Artifact:
         return cls(Path(folder), step, stage, key="", stats=dict(stats or {}))
 
     @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        loaded = read_json(self.root / self.manifest)
+        if not isinstance(loaded, dict):
+            raise DataError(
+                f"the manifest of step '{self.step}' cannot be read",
+                where=str(self.root / self.manifest),
+                why="it is missing or torn",
+                do=f"rebuild it: cookhouse run ... --force {self.step}",
+            )
+        return loaded
+
+    @cached_property
     def places(self) -> dict[str, str]:
         """Logical name -> path relative to ``root``, sorted. Reads the manifest once."""
         if not self.manifest:
             found = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
             return {name: name for name in sorted(found)}
-        try:
-            loaded = json.loads((self.root / self.manifest).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(
-                f"the manifest of step '{self.step}' cannot be read",
-                where=str(self.root / self.manifest),
-                why=str(error),
-                do=f"rebuild it: cookhouse run ... --force {self.step}",
-            ) from error
-        return dict(sorted(loaded["attendant"]["places"].items()))
+        return dict(sorted(self._manifest["attendant"]["places"].items()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,19 +75,19 @@ class Artifact:
         return tuple(self.places.values())
 
     def path(self, name: str) -> Path:
-        """Where a logical name (``shards/train-000000.tar``, or a folder of such names like ``model``) lies. A path
-        relative to ``root`` is taken too. Raises DataError for a name the artifact does not hold."""
+        """Where a logical name (``shards/train-000000.tar``, or a folder of such names like ``model``) lies on this
+        machine; files of a remote store are copied down first and checked against the manifest. A path relative to
+        ``root`` is taken too. Raises DataError for a name the artifact does not hold."""
         if name in self.places:
-            return self.root / self.places[name]
+            return self._local(name)
         prefix = name.rstrip("/") + "/"
-        folders = {
-            place[: -len(logical) + len(prefix) - 1]
-            for logical, place in self.places.items()
-            if logical.startswith(prefix)
-        }
+        inside = [logical for logical in self.places if logical.startswith(prefix)]
+        folders = {self.places[logical][: -len(logical) + len(prefix) - 1] for logical in inside}
         if len(folders) == 1:
-            return self.root / folders.pop()
-        if not folders and (self.root / name).exists():
+            for logical in inside if places.is_remote(self.root) else ():
+                self._local(logical)
+            return self._copies / folders.pop()
+        if not folders and not places.is_remote(self.root) and (self.root / name).exists():
             return self.root / name
         raise DataError(
             f"step '{self.step}' ({self.stage}) has no '{name}'"
@@ -95,5 +99,23 @@ class Artifact:
         )
 
     def glob(self, pattern: str) -> list[Path]:
-        """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name."""
-        return [self.root / place for name, place in self.places.items() if fnmatchcase(name, pattern)]
+        """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name; see
+        :meth:`path` for a remote store."""
+        return [self._local(name) for name in self.places if fnmatchcase(name, pattern)]
+
+    @property
+    def _copies(self) -> Path:
+        """The folder under which the files lie on this machine: ``root`` itself, or that of its copies."""
+        if not places.is_remote(self.root):
+            return self.root
+        return places.home_of(self.root.parent.parent) / "copies" / self.root.parent.name / self.root.name
+
+    def _local(self, name: str) -> Path:
+        where = self.places[name]
+        if not places.is_remote(self.root):
+            return self.root / where
+        return places.fetch(self.root / where, self._copies / where, sha256=self._sha256[name])
+
+    @cached_property
+    def _sha256(self) -> dict[str, str]:
+        return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]}

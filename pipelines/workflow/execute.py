@@ -19,14 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
 from pipelines.core.canonical import canonical_json
-from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass
+from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError
 from pipelines.core.identity import StageConfig, identity_of
+from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
 from pipelines.workflow.stage import Inputs, SourceFile, StageDef, load_stage
-from pipelines.workflow.store import Commit, Record, Store, read_record
+from pipelines.workflow.store import Commit, Record, Store, open_attempt, read_record
 
 
 def run_attempt(
@@ -116,12 +118,21 @@ class Spec:
 
     @classmethod
     def read(cls, path: Path) -> Spec:
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """Raises InfraError when it is not there: its store is gone."""
+        data = read_json(path)
+        if data is None:
+            raise InfraError("the description of this attempt cannot be read", where=str(path))
+        return cls(**data)
 
     def write(self) -> Path:
-        path = Path(self.attempt) / "spec.json"
+        path = places.place(self.attempt) / "spec.json"
         write_json(path, self.__dict__)
         return path
+
+    def open(self) -> Attempt:
+        """The attempt as this process works on it."""
+        elders = tuple(places.place(elder) for elder in self.elders)
+        return open_attempt(places.place(self.attempt), places.place(self.root), self.limit, elders)
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,9 @@ class Outcome:
         return cls(**data) if data else None
 
 
+APPENDED = ("logs/job.log", "logs/events.jsonl")
+"""What a remote store gets in numbered parts while an attempt runs."""
+
 RESERVE = 1 << 16
 """Bytes kept free during a step, so that a full disk can still be reported."""
 
@@ -150,21 +164,23 @@ RESERVE = 1 << 16
 def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
     """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing
     stage; KeyboardInterrupt and SystemExit pass through after the outcome says ``killed``."""
-    folder = Path(spec.attempt)
-    log = folder / "logs" / "traceback.txt"
-    reserve = folder / "logs" / "reserve"
+    attempt = spec.open()
+    log = attempt.dir / "logs" / "traceback.txt"
+    reserve = attempt.dir / "logs" / "reserve"
+    shown = str(attempt.place / "logs" / "traceback.txt")
+    shipper = None if attempt.remote is None else Shipper(attempt.dir, attempt.remote, APPENDED)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         reserve.write_bytes(bytes(RESERVE))
         if prepare is not None:
             prepare()
-        _run(spec)
+        _run(spec, attempt)
         outcome = Outcome("ok")
     except CookhouseError as error:
         _keep_traceback(log)
-        outcome = Outcome("failed", error.failure, error.what, error.where, error.why, error.do, str(log))
+        outcome = Outcome("failed", error.failure, error.what, error.where, error.why, error.do, shown)
     except (KeyboardInterrupt, SystemExit):
-        write_json(folder / "outcome.json", Outcome("killed", "interrupted").__dict__)
+        write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
         raise
     except ModuleNotFoundError as error:
         _keep_traceback(log)
@@ -176,7 +192,7 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
             f"step {spec.step}",
             str(error),
             f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again",
-            str(log),
+            shown,
         )
     except BaseException as error:
         _keep_traceback(log)
@@ -187,16 +203,20 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
             f"step {spec.step}",
             _last_frame(error),
             "the traceback is in the log",
-            str(log),
+            shown,
         )
     finally:
         reserve.unlink(missing_ok=True)
+        if shipper is not None:
+            shipper.close()
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
-        write_json(folder / "outcome.json", outcome.__dict__)
+        if outcome.log and attempt.remote is not None:
+            places.upload(log, attempt.remote / "logs" / log.name)
+        write_json(attempt.place / "outcome.json", outcome.__dict__)
     return outcome
 
 
-def _run(spec: Spec) -> None:
+def _run(spec: Spec, attempt: Attempt) -> None:
     os.chdir(spec.cwd)
     definition = load_stage(spec.stage)
     config = definition.config.model_validate(spec.config)
@@ -208,19 +228,13 @@ def _run(spec: Spec) -> None:
             do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
         )
     artifacts = {
-        port: tuple(_open_input(Path(item["folder"]), item["step"], item["key"]) for item in items)
+        port: tuple(_open_input(places.place(item["folder"]), item["step"], item["key"]) for item in items)
         for port, items in spec.inputs.items()
     }
     sources = {
-        name: tuple(SourceFile(Path(path), relative, size, sha256) for path, relative, size, sha256 in rows)
+        name: tuple(SourceFile(uri, relative, size, sha256) for uri, relative, size, sha256 in rows)
         for name, rows in spec.sources.items()
     }
-    attempt = Attempt(
-        Path(spec.attempt),
-        Path(spec.root),
-        spec.limit,
-        tuple(Path(elder) for elder in spec.elders),
-    )
     run_attempt(
         definition,
         config,

@@ -1,4 +1,4 @@
-"""The few ways the workflow writes files: whole or not at all, and once or not at all."""
+"""The few ways the workflow writes files, local or in a remote store: whole or not at all, and once or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import DataError
+from pipelines.core import places
+from pipelines.core.errors import ConfigError, DataError
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,9 +28,19 @@ def _encode(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n").encode()
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise translate_disk(error, folder) from error
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file in one move: temporary name, fsync, ``os.replace``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a JSON file in one move: temporary name, fsync, ``os.replace``; one put in a remote store."""
+    if places.is_remote(path):
+        places.write_bytes(path, _encode(value))
+        return
+    _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("wb") as file:
@@ -39,14 +50,17 @@ def write_json(path: Path, value: Any) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise translate_full_disk(error, path) from error
+        raise translate_disk(error, path) from error
     sync_folder(path.parent)
 
 
 def create_json(path: Path, value: Any) -> bool:
     """Create a JSON file that must not exist; False when another process was first. Readers never see half a file:
-    it is written under a temporary name and *linked* to its own, which fails if the name is taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    it is written under a temporary name and *linked* to its own, which fails if the name is taken; a remote store is
+    asked for a conditional write, so ``value`` must hold something only this caller writes."""
+    if places.is_remote(path):
+        return places.create_bytes(path, _encode(value))
+    _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -58,7 +72,7 @@ def create_json(path: Path, value: Any) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise translate_full_disk(error, path) from error
+        raise translate_disk(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -67,9 +81,10 @@ def create_json(path: Path, value: Any) -> bool:
 
 def read_json(path: Path) -> Any | None:
     """The value, or None when the file is missing or torn."""
+    data = places.read_bytes(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None if data is None else json.loads(data)
+    except ValueError:
         return None
 
 
@@ -77,6 +92,18 @@ def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def translate_disk(error: OSError, path: Path | str) -> Exception:
+    """:func:`translate_full_disk`, and a ConfigError for a store that is read-only or closed to this user."""
+    if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return translate_full_disk(error, path)
+    return ConfigError(
+        "the store cannot be written",
+        where=str(path),
+        why=os.strerror(error.errno),
+        do="make it writable, or choose another place with storage.root=/big/disk; nothing is half-committed",
+    )
 
 
 def translate_full_disk(error: OSError, path: Path | str) -> Exception:

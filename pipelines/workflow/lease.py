@@ -2,6 +2,10 @@
 
 A lease only saves work. What keeps results right is the exclusive create of the commit: even two holders cannot publish
 two results of one generation.
+
+In a local store the heartbeat is the file's modification time; in a remote one it is a field of the object, put again
+at every beat. Taking over a dead holder's lease is guarded by a kernel lock locally; remotely two may try at once, and
+the one whose token is read back has it.
 """
 
 from __future__ import annotations
@@ -11,12 +15,13 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import LockError
+from pipelines.core import places
+from pipelines.core.errors import InfraError, LockError
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json, write_json
 
@@ -43,39 +48,58 @@ class Lease:
         another host after ``EXPIRY_S`` without heartbeat. Raises LockError while a live holder has it."""
         path = folder / "lease.json"
         token = secrets.token_hex(8)
-        value = {"token": token, "run_id": run_id, "step": step, "since": round(time.time(), 3), **process.identity()}
+        now = round(time.time(), 3)
+        value = {"token": token, "run_id": run_id, "step": step, "since": now, "beat": now, **process.identity()}
         if not create_json(path, value):
             with _guard(folder):
                 held = holder(folder)
-                if held is not None:
-                    raise LockError(
-                        f"step '{step}' is being made by another run",
-                        where=str(path),
-                        why=f"run {held['run_id']}, process {held['pid']} on {held['host']}, "
-                        f"for {time.time() - held['since']:.0f} s",
-                        do="wait for it (cookhouse status), or stop that process",
-                    )
-                write_json(path, value)
+                if held is None:
+                    write_json(path, value)
+                    held = read_json(path)
+                if held is None or held["token"] != token:
+                    raise held_by(held or {}, step, path)
         lease = cls(path, token)
         lease._thread.start()
         return lease
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            value = read_json(self.path)
-            if value is None or value["token"] != self.token:
-                self.lost.set()
-                return
-            os.utime(self.path)
+            try:
+                value = read_json(self.path)
+                if value is None or value["token"] != self.token:
+                    self.lost.set()
+                    return
+                if places.is_remote(self.path):
+                    write_json(self.path, {**value, "beat": round(time.time(), 3)})
+                else:
+                    os.utime(self.path)
+            except (InfraError, OSError):
+                continue  # the store does not answer now; whoever finds the lease old may take it over
 
     def release(self) -> None:
         """Stop the heartbeat and remove the file if it is still ours."""
         self._stop.set()
         self._thread.join()
-        with _guard(self.path.parent):
+        with suppress(InfraError), _guard(self.path.parent):  # a store that is gone lets the lease expire
             value = read_json(self.path)
             if value is not None and value["token"] == self.token:
-                self.path.unlink(missing_ok=True)
+                places.remove(self.path)
+
+
+def held_by(holder: Mapping[str, Any], step: str, path: Path) -> LockError:
+    """What to tell a person about a lease that somebody else holds."""
+    who = (
+        f"run {holder['run_id']}, process {holder['pid']} on {holder['host']}, "
+        f"for {time.time() - holder['since']:.0f} s"
+        if holder
+        else "another run took it at the same moment"
+    )
+    return LockError(
+        f"step '{step}' is being made by another run",
+        where=str(path),
+        why=who,
+        do="wait for it (run without --no-wait), or stop that process (cookhouse status says more)",
+    )
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
@@ -87,7 +111,8 @@ def holder(folder: Path) -> dict[str, Any] | None:
     alive = process.is_alive(value)
     if alive is None:
         try:
-            alive = time.time() - path.stat().st_mtime < EXPIRY_S
+            beat = value["beat"] if places.is_remote(path) else path.stat().st_mtime
+            alive = time.time() - beat < EXPIRY_S
         except FileNotFoundError:
             alive = False
     return dict(value) if alive else None
@@ -96,7 +121,10 @@ def holder(folder: Path) -> dict[str, Any] | None:
 @contextmanager
 def _guard(folder: Path) -> Iterator[None]:
     """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops this
-    lock with its process."""
+    lock with its process. A remote store has no such lock; see the module's text."""
+    if places.is_remote(folder):
+        yield
+        return
     handle = os.open(folder / ".lease.lock", os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,19 @@ class Facts:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a person asked for: only these steps, nothing after these steps, these again although they exist."""
+    """What a person asked for: ``only`` these steps; ``start`` with these and make what follows them (``--from``); nothing
+    after ``until``; ``force`` these again although they exist, with ``downstream`` all that follows them too;
+    ``refresh`` rebuilds STALE steps, ``strict_code`` those with DRIFT. With ``wait`` a step that another run makes is
+    waited for, without it is BLOCKED."""
 
     only: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    downstream: bool = False
+    refresh: bool = False
+    strict_code: bool = False
+    wait: bool = False
 
 
 EVERYTHING = Selection()
@@ -101,6 +110,7 @@ class PlannedStep:
             "units_to_adopt": self.units,
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
+            "cpus": self.keyed.step.config.cpus(),
             "estimate": {"seconds": estimate.data["seconds"], "bytes": estimate.data["bytes"]} if estimate else None,
         }
 
@@ -110,7 +120,11 @@ class Plan:
     steps: tuple[PlannedStep, ...]
 
     def __getitem__(self, name: str) -> PlannedStep:
-        return next(step for step in self.steps if step.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, PlannedStep]:
+        return {step.name: step for step in self.steps}
 
     @property
     def work(self) -> tuple[PlannedStep, ...]:
@@ -159,63 +173,99 @@ def with_keys(
 def make_plan(keyed: Sequence[KeyedStep], facts: Mapping[str, Facts], selection: Selection = EVERYTHING) -> Plan:
     """Decide every step. Raises ConfigError when the selection names a step that does not exist."""
     names = [item.step.name for item in keyed]
-    for option in ("only", "until", "force"):
-        for name in getattr(selection, option):
-            if name not in names:
+    known = set(names)
+    for option, chosen in (
+        ("only", selection.only),
+        ("from", selection.start),
+        ("until", selection.until),
+        ("force", selection.force),
+    ):
+        for name in chosen:
+            if name not in known:
                 raise ConfigError(
                     f"there is no step '{name}'",
                     where=f"--{option} {name}",
                     do=did_you_mean(name, names) or f"the steps are {', '.join(names)}",
                 )
-    shown, runnable = _selected(keyed, selection)
+    parents = {item.step.name: item.step.parents for item in keyed}
+    forced = descendants(parents, selection.force) if selection.downstream else set(selection.force)
+    shown, runnable = _selected(parents, selection)
     planned: dict[str, PlannedStep] = {}
     for item in keyed:
-        if item.step.name in shown:
-            planned[item.step.name] = _decide(
-                item, facts[item.step.name], planned, selection, item.step.name in runnable
-            )
+        name = item.step.name
+        if name in shown:
+            planned[name] = _decide(item, facts[name], planned, selection, name in forced, name in runnable)
     return Plan(tuple(planned.values()))
 
 
-def _selected(keyed: Sequence[KeyedStep], selection: Selection) -> tuple[set[str], set[str]]:
-    """(steps the plan shows, steps it may make)."""
-    parents = {item.step.name: item.step.parents for item in keyed}
-    if selection.only:
-        return {*selection.only, *(parent for name in selection.only for parent in parents[name])}, set(selection.only)
-    if not selection.until:
-        return set(parents), set(parents)
-    wanted, rest = set(), list(selection.until)
+def descendants(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
+    """``names`` and every step that reads one of them, however indirectly; ``parents`` in topological order."""
+    found = set(names)
+    for name, needed in parents.items():
+        if found.intersection(needed):
+            found.add(name)
+    return found
+
+
+def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
+    """``names`` and every step they read, however indirectly."""
+    found: set[str] = set()
+    rest = list(names)
     while rest:
         name = rest.pop()
-        if name not in wanted:
-            wanted.add(name)
+        if name not in found:
+            found.add(name)
             rest.extend(parents[name])
-    return wanted, wanted
+    return found
+
+
+def _selected(parents: Mapping[str, Sequence[str]], selection: Selection) -> tuple[set[str], set[str]]:
+    """(steps the plan shows, steps it may make)."""
+    runnable = set(parents)
+    if selection.only:
+        runnable = set(selection.only)
+    if selection.start:
+        runnable &= descendants(parents, selection.start)
+    if selection.until:
+        runnable &= ancestors(parents, selection.until)
+    if not selection.only and not selection.start:
+        return runnable, runnable
+    return runnable | {parent for name in runnable for parent in parents[name]}, runnable
 
 
 def _decide(
-    item: KeyedStep, facts: Facts, planned: Mapping[str, PlannedStep], selection: Selection, runnable: bool
+    item: KeyedStep,
+    facts: Facts,
+    planned: Mapping[str, PlannedStep],
+    selection: Selection,
+    forced: bool,
+    runnable: bool,
 ) -> PlannedStep:
-    name, record = item.step.name, facts.record
-    forced = name in selection.force
-    if record is not None and not forced:
-        decision, reasons = _reuse(item, record, facts, planned)
-        return PlannedStep(item, decision, reasons, facts, record.generation)
-    generation = record.generation + 1 if record is not None else 1
-    reasons = ("--force: a new generation of the same key",) if forced and record is not None else _why(item, facts)
-    blockers = _blockers(item, facts, planned, runnable)
+    record = facts.record
+    if record is None:
+        generation, reasons = 1, _why(item, facts)
+    else:
+        decision, found = _reuse(item, record, facts, planned)
+        renewed = (decision is Decision.STALE and selection.refresh) or (
+            decision is Decision.DRIFT and selection.strict_code
+        )
+        if not forced and not (renewed and runnable):
+            return PlannedStep(item, decision, found, facts, record.generation)
+        generation = record.generation + 1
+        reasons = ("--force: a new generation of the same key",) if forced else found
+    blockers = _blockers(item, facts, planned, selection, runnable)
     if blockers:
         return PlannedStep(item, Decision.BLOCKED, blockers, facts, generation)
-    if facts.units and not (forced and record is not None):
-        return PlannedStep(
-            item,
-            Decision.ADOPT,
-            (f"{facts.units} finished units of an earlier attempt", *reasons),
-            facts,
-            generation,
-            facts.units,
-        )
+    if facts.holder is not None:
+        reasons = (f"{_holder(facts.holder)}: wait for it", *reasons)
+    if facts.units and record is None:
+        adopted = f"{facts.units} finished units of an earlier attempt"
+        return PlannedStep(item, Decision.ADOPT, (adopted, *reasons), facts, generation, facts.units)
     return PlannedStep(item, Decision.RUN, reasons, facts, generation)
+
+
+def _holder(who: Mapping[str, Any]) -> str:
+    return f"run {who['run_id']} (process {who['pid']} on {who['host']}) is making it"
 
 
 def _reuse(
@@ -235,7 +285,7 @@ def _reuse(
             stale.append(
                 f"input {read['step']} was rebuilt with other bytes: "
                 f"{read['content_digest'][:SHORT]} -> {now.content_digest[:SHORT]}; "
-                f"rebuild with --force {item.step.name}"
+                "rebuild with --refresh"
             )
     if stale:
         return Decision.STALE, tuple(stale)
@@ -246,27 +296,28 @@ def _reuse(
     return Decision.HIT, ()
 
 
+NEIGHBOURS = 20
+"""How many earlier results a missing step is compared with: the newest of the same step, else of the same stage."""
+
+
 def _why(item: KeyedStep, facts: Facts) -> tuple[str, ...]:
     """The fields that differ from the nearest earlier result: of the same step, with the fewest, the newest."""
-    if not facts.nearest:
-        return ("first run",)
-    ranked = sorted(
-        facts.nearest,
-        key=lambda record: (
-            record.step != item.step.name,
-            len(difference(record.document, item.document)),
-            -float(record.data["created"]),
-        ),
-    )
-    return tuple(difference(ranked[0].document, item.document)) or ("first run",)
+    newest = sorted(facts.nearest, key=lambda record: (record.step != item.step.name, -float(record.data["created"])))
+    ranked = [
+        (record.step != item.step.name, len(lines), index, lines)
+        for index, record in enumerate(newest[:NEIGHBOURS])
+        if (lines := difference(record.document, item.document))
+    ]
+    return tuple(min(ranked)[3]) if ranked else ("first run",)
 
 
-def _blockers(item: KeyedStep, facts: Facts, planned: Mapping[str, PlannedStep], runnable: bool) -> tuple[str, ...]:
+def _blockers(
+    item: KeyedStep, facts: Facts, planned: Mapping[str, PlannedStep], selection: Selection, runnable: bool
+) -> tuple[str, ...]:
     if not runnable:
         return ("not selected and not made yet",)
-    if facts.holder is not None:
-        who = facts.holder
-        return (f"run {who['run_id']} (process {who['pid']} on {who['host']}) is making it",)
+    if facts.holder is not None and not selection.wait:
+        return (_holder(facts.holder),)
     return tuple(
         f"input {parent} is not made and not selected (use --until {item.step.name})"
         if planned[parent].reasons == ("not selected and not made yet",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import hashlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
 from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Record, StageConfig, sources_of
@@ -91,21 +93,26 @@ def probe_step(
 
 
 def absolute(value: str) -> str:
-    """A path or glob as the worker can use it from any directory."""
-    return os.path.abspath(os.path.expanduser(value))
+    """A path or glob as the worker can use it from any directory; a URL as it is."""
+    return value if "://" in value else os.path.abspath(os.path.expanduser(value))
 
 
 def list_source(value: str, cache: HashCache, *, limit: int | None = None, where: str = "") -> Iterator[SourceFile]:
-    """The files of a folder (recursive), a glob or a single file, in the order of their relative names; the first
-    ``limit`` of them. Hidden files are left out; a file that cannot be read is listed with an empty sha256, so that the
-    stage accounts for it.
+    """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
+    their relative names; the first ``limit`` of them. Hidden files are left out; a file that cannot be read is listed
+    with an empty sha256, so that the stage accounts for it. An object of a remote store is not read: its ETag stands for
+    its bytes.
 
-    Raises ConfigError when nothing is there, nothing is in it, or nothing in it can be read.
+    Raises ConfigError when nothing is there, nothing is in it, or nothing in it can be read, InfraError when the store
+    does not answer.
     """
+    remote = "://" in value
     path = absolute(value)
-    found = sorted(_walk(path))
+    found: list[tuple[str, str, dict[str, Any]]] = sorted(
+        _walk_remote(path) if remote else ((name, file, {}) for name, file in _walk(path)), key=lambda item: item[:2]
+    )
     if not found:
-        if not os.path.lexists(path) and not glob.has_magic(path):
+        if not remote and not os.path.lexists(path) and not glob.has_magic(path):
             raise ConfigError(
                 f"the source '{value}' does not exist",
                 where=where,
@@ -115,22 +122,47 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
         raise ConfigError(
             f"the source '{value}' holds no file",
             where=where,
-            why=f"{path} matches nothing" if glob.has_magic(path) else f"{path} is empty (hidden files do not count)",
+            why=f"{path} matches nothing"
+            if remote or glob.has_magic(path)
+            else f"{path} is empty (hidden files do not count)",
             do="put files there or give another folder",
         )
     listing = []
     reason = ""
-    for name, file in found[:limit]:
+    for name, file, info in found[:limit]:
+        if remote:
+            stamp = hashlib.sha256(f"etag:{places.etag(info)}".encode()).hexdigest()
+            listing.append(SourceFile(file, name, int(info.get("size") or 0), stamp))
+            continue
         try:
-            listing.append(SourceFile(Path(file), name, os.path.getsize(file), cache.sha256(Path(file))))
+            listing.append(SourceFile(file, name, os.path.getsize(file), cache.sha256(Path(file))))
         except OSError as error:
             reason = f"{file}: {error.strerror}"
-            listing.append(SourceFile(Path(file), name, 0, ""))
+            listing.append(SourceFile(file, name, 0, ""))
     if not any(item.sha256 for item in listing):
         raise ConfigError(
             f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
         )
     yield from listing
+
+
+def _walk_remote(url: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(relative name, URL, what the store says of it) of every object under a prefix or matching a glob."""
+    scheme = url.partition("://")[0]
+    magic = next((index for index, letter in enumerate(url) if letter in "*?["), None)
+    base = (url if magic is None else url[:magic].rpartition("/")[0]).rstrip("/")
+    store: Any = places.place(url if magic is None else base)
+    with places.reaching(store):
+        pattern = url.removeprefix(f"{scheme}://")
+        if magic is None:
+            found = store.fs.find(store.path, detail=True)
+        else:
+            found = store.fs.glob(pattern, detail=True)
+    top = base.removeprefix(f"{scheme}://").rstrip("/") + "/"
+    for key, info in found.items():
+        name = key.removeprefix(top) if key.startswith(top) else key.rpartition("/")[2]
+        if info.get("type") == "file" and not any(part.startswith(".") for part in name.split("/")):
+            yield name, f"{scheme}://{key}", info
 
 
 def _walk(path: str) -> Iterator[tuple[str, str]]:

@@ -6,27 +6,27 @@ run takes over the first and attaches to the second.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.core.errors import CookhouseError, InfraError
-from pipelines.workflow.backends import Backend, Handle, JobState
-from pipelines.workflow.execute import Outcome, Spec
-from pipelines.workflow.files import read_json
-from pipelines.workflow.keys import SHORT
+from pipelines.core.errors import CookhouseError, LockError
+from pipelines.workflow import lease as leases
+from pipelines.workflow.backends import Backend
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.plan import Decision, Plan, PlannedStep
+from pipelines.workflow.ready import ReadySet, admits
+from pipelines.workflow.runs import EVERY_STEP
 from pipelines.workflow.store import Record, Store
+from pipelines.workflow.watch import Timeouts, Watch
 
 RETRIES = 2
 BACKOFF_S = (1.0, 5.0)
 POLL_S = 0.1
-ASK_BACKEND_S = 1.0
-"""How often the backend is asked; in between, the files of the attempt say more and cost less."""
+ASK_LEASE_S = 1.0
+"""How often a step that another run makes is looked at."""
 
 
 class Listener(Protocol):
@@ -37,6 +37,23 @@ class Listener(Protocol):
 
     def progress(self, step: str, lines: Sequence[str]) -> None:
         """New JSONL lines of a step's own events; they stand in its attempt already and are only shown."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a run goes about its plan. ``max_parallel`` None leaves it to ``cpus``; ``keep_going`` runs branches that do not
+    depend on a failed step; ``wait`` waits for another run that makes the same step instead of failing with it.
+    ``timeouts`` by step name, ``""`` for every other step."""
+
+    max_parallel: int | None = None
+    cpus: float = 1.0
+    keep_going: bool = False
+    wait: bool = True
+    stop_wait_s: float = 20.0
+    timeouts: Mapping[str, Timeouts] = field(default_factory=dict)
+
+    def timeouts_of(self, step: str) -> Timeouts:
+        return self.timeouts.get(step) or self.timeouts.get("") or Timeouts()
 
 
 @dataclass
@@ -53,20 +70,9 @@ class StepResult:
     log: Path | None = None
 
 
-@dataclass
-class _Active:
-    planned: PlannedStep
-    lease: Lease
-    started: float = field(default_factory=time.monotonic)
-    handle: Handle | None = None
-    attempts: int = 0
-    not_before: float = 0.0
-    asked: float = 0.0
-    read: int = 0
-
-
 class Runner:
-    """Carries out one plan on one backend. ``backend`` is a callable, so that a plan of HITs starts nothing."""
+    """Carries out one plan on one backend. ``backend`` is a callable, so that a plan of HITs starts nothing;
+    ``asked_to_stop`` gives the steps somebody wants stopped."""
 
     def __init__(
         self,
@@ -76,16 +82,23 @@ class Runner:
         listener: Listener,
         *,
         run_id: str,
-        max_parallel: int = 1,
-        stop_wait_s: float = 20.0,
+        rules: Rules = Rules(),
+        asked_to_stop: Callable[[], set[str]] = set,
     ) -> None:
-        self.store, self.plan, self.run_id = store, plan, run_id
+        self.store, self.plan, self.run_id, self.rules = store, plan, run_id, rules
         self.emit, self.show = listener.event, listener.progress
-        self.max_parallel, self.stop_wait_s = max_parallel, stop_wait_s
+        self.asked_to_stop = asked_to_stop
         self._make_backend = backend
         self._backend: Backend | None = None
         self.results: dict[str, StepResult] = {}
-        self._active: dict[str, _Active] = {}
+        self._planned = {planned.name: planned for planned in plan.steps}
+        self._active: dict[str, Watch] = {}
+        self._waiting: dict[str, float] = {}
+        work = {planned.name for planned in plan.work}
+        self._ready = ReadySet(
+            {item.name: [name for name in item.keyed.step.parents if name in work] for item in plan.work}
+        )
+        self._asked = 0.0
 
     @property
     def backend(self) -> Backend:
@@ -108,7 +121,7 @@ class Runner:
                 if planned.decision is Decision.BLOCKED:
                     self.results[planned.name] = StepResult(planned.name, "blocked")
                 elif not planned.works:
-                    self._finish(StepResult(planned.name, "hit", planned.facts.record), planned)
+                    self._finish(StepResult(planned.name, "hit", planned.facts.record))
             if self.plan.work:
                 self.emit("backend_ready", **self.backend.describe())
             self._loop()
@@ -124,200 +137,148 @@ class Runner:
 
     def _loop(self) -> None:
         while True:
-            failed = any(result.status == "failed" for result in self.results.values())
-            for planned in () if failed else self.plan.work:
-                if len(self._active) < self.max_parallel and self._is_ready(planned):
-                    self._begin(planned)
-                    break
-            if not self._active:
-                if failed or not any(self._is_ready(planned) for planned in self.plan.work):
+            self._begin_ready()
+            if not self._active and not self._waiting:
+                if self._stopping or not self._ready:
                     return
                 continue
-            for active in list(self._active.values()):
-                self._advance(active)
-            if self._active:
+            self._heed_wishes()
+            for name in list(self._waiting):
+                self._ask_again(name)
+            for watch in list(self._active.values()):
+                self._advance(watch)
+            if self._active or self._waiting:
                 time.sleep(POLL_S)
 
-    def _is_ready(self, planned: PlannedStep) -> bool:
-        return (
-            planned.name not in self.results
-            and planned.name not in self._active
-            and all(self.results.get(parent, _NOTHING).record is not None for parent in planned.keyed.step.parents)
+    @property
+    def _stopping(self) -> bool:
+        """A step failed and nothing new is to be started."""
+        return not self.rules.keep_going and any(
+            result.status in ("failed", "killed") for result in self.results.values()
         )
+
+    def _begin_ready(self) -> None:
+        while self._ready and not self._stopping:
+            running = [self._cpus(name) for name in self._active]
+            name = self._ready.take(
+                lambda name, running=running: admits(  # type: ignore[misc]
+                    self._cpus(name), running, self.rules.cpus, self.rules.max_parallel
+                )
+            )
+            if name is None:
+                return
+            self._begin(self._planned[name])
+
+    def _cpus(self, name: str) -> float:
+        return self._planned[name].keyed.step.config.cpus()
 
     def _begin(self, planned: PlannedStep) -> None:
+        """Take the lease and go on, or wait for the run that holds it."""
+        step = planned.keyed.step
         try:
             lease = Lease.acquire(planned.facts.folder, run_id=self.run_id, step=planned.name)
-        except CookhouseError as error:
-            self._finish(StepResult(planned.name, "failed", error=error), planned)
+        except LockError as error:
+            if not self.rules.wait:
+                self._finish(StepResult(planned.name, "failed", error=error))
+            else:
+                if planned.name not in self._waiting:
+                    self.emit("step_waiting", step=planned.name, key=planned.key, why=error.why)
+                self._waiting[planned.name] = time.monotonic()
             return
-        self._active[planned.name] = _Active(planned, lease)
+        except CookhouseError as error:
+            self._finish(StepResult(planned.name, "failed", error=error))
+            return
+        self._waiting.pop(planned.name, None)
+        parents = {name: record for name in step.parents if (record := self.results[name].record) is not None}
+        watch = Watch(self.store, planned, lease, parents, self.rules.timeouts_of(planned.name))
+        self._active[planned.name] = watch
+        try:
+            if (record := watch.committed()) is not None:  # made between the plan and the lease
+                self._close(watch, StepResult(planned.name, "hit", record))
+        except CookhouseError as error:
+            self._fail_or_retry(watch, error)
 
-    def _advance(self, active: _Active) -> None:
+    def _ask_again(self, name: str) -> None:
+        if time.monotonic() - self._waiting[name] < ASK_LEASE_S:
+            return
+        self._waiting[name] = time.monotonic()
+        planned = self._planned[name]
+        if leases.holder(planned.facts.folder) is None:
+            self._begin(planned)
+
+    def _heed_wishes(self) -> None:
+        if time.monotonic() - self._asked < ASK_LEASE_S:
+            return
+        self._asked = time.monotonic()
+        wanted = self.asked_to_stop()
+        if EVERY_STEP in wanted:
+            raise KeyboardInterrupt
+        for name in wanted & set(self._active):
+            watch = self._active[name]
+            if watch.handle is not None:
+                self.backend.cancel(watch.handle)
+
+    def _advance(self, watch: Watch) -> None:
         """One look at a step: start its next attempt, or see how the current one is doing."""
         try:
-            if self._committed(active):
-                self._succeed(active)
-            elif active.handle is None:
-                if time.monotonic() >= active.not_before:
-                    self._start_attempt(active)
+            if watch.handle is None:
+                if time.monotonic() >= watch.not_before:
+                    self._start(watch)
+                return
+            self._follow(watch)
+            outcome = watch.look(self.backend)
+            if outcome is None:
+                return
+            self._follow(watch)
+            if (record := watch.committed()) is not None:
+                self._close(watch, StepResult(watch.name, "ok", record))
+            elif outcome.status == "killed":
+                self._close(watch, StepResult(watch.name, "killed", error=watch.ended_badly(outcome)))
             else:
-                self._watch(active)
+                raise watch.ended_badly(outcome)
         except CookhouseError as error:
-            self._fail_or_retry(active, error)
+            self._fail_or_retry(watch, error)
 
-    def _start_attempt(self, active: _Active) -> None:
-        planned = active.planned
-        active.attempts += 1
-        found = self._living_attempt(active)
-        if found is None:
-            spec, submission = self._prepare(planned)
-            attempt = Path(spec.attempt)
-            self.emit("step_started", step=planned.name, key=planned.key, attempt_dir=str(attempt), reattached=False)
-            active.read = 0
-            active.handle = Handle(submission, attempt)
-            active.handle = self.backend.submit(spec, submission)
-        else:
-            active.handle, active.read = found, 0
-            self.emit(
-                "step_started", step=planned.name, key=planned.key, attempt_dir=str(found.attempt), reattached=True
-            )
-
-    def _living_attempt(self, active: _Active) -> Handle | None:
-        """An attempt of this key that a driver before us left running."""
-        for _, folder in reversed(self.store.attempts(active.planned.facts.folder, active.planned.generation)):
-            submission = (read_json(folder / "attempt.json") or {}).get("submission")
-            if submission and Outcome.read(folder) is None:
-                handle = Handle(submission, folder)
-                if self.backend.status(handle).live:
-                    return handle
-        return None
-
-    def _prepare(self, planned: PlannedStep) -> tuple[Spec, str]:
-        step, probed = planned.keyed.step, planned.keyed.probed
-        attempt = self.store.begin(
-            planned.facts.folder,
-            generation=planned.generation,
-            submission=f"{step.name}-{planned.key[:SHORT]}-a{{number}}",
-        )
-        parents = {port: [(name, self.results[name].record) for name in names] for port, names in step.inputs.items()}
-        spec = Spec(
-            stage=step.definition.dotted,
-            step=step.name,
-            key=planned.key,
-            document=planned.keyed.document,
-            config=probed.config.model_dump(mode="json"),
-            inputs={
-                port: [
-                    {"step": name, "key": record.key, "folder": str(record.folder)} for name, record in items if record
-                ]
-                for port, items in parents.items()
-            },
-            sources={
-                name: [[str(file.path), file.name, file.size, file.sha256] for file in files]
-                for name, files in probed.files.items()
-            },
-            attempt=str(attempt.dir),
-            root=str(attempt.root),
-            elders=[str(elder) for elder in attempt.elders],
-            generation=planned.generation,
-            limit=planned.keyed.document.get("limit"),
-            cwd=os.getcwd(),
-            uses_ray=step.definition.uses_ray,
-        )
-        spec.write()
-        return spec, str((read_json(attempt.dir / "attempt.json") or {})["submission"])
-
-    def _watch(self, active: _Active) -> None:
-        handle = active.handle
-        assert handle is not None
-        self._follow(active)
-        if active.lease.lost.is_set():
-            self.backend.cancel(handle)
-            raise InfraError(
-                f"step '{active.planned.name}' lost its lease",
-                where=str(active.lease.path),
-                why="another run took it over",
-                do="look at cookhouse status, then run again",
-            )
-        outcome = Outcome.read(handle.attempt)
-        now = time.monotonic()
-        if outcome is None and now - active.asked >= ASK_BACKEND_S:
-            active.asked = now
-            state = self.backend.status(handle)
-            outcome = Outcome.read(handle.attempt)  # it may have ended between the two looks
-            if not state.live and outcome is None:
-                outcome = self._died(active, handle, state)
-        if outcome is None:
-            return
-        if self._committed(active):
-            self._succeed(active)
-        else:
-            raise _error_of(outcome, active.planned.name)
-
-    def _died(self, active: _Active, handle: Handle, state: JobState) -> Outcome:
-        words = [line for line in self.backend.logs(handle).splitlines() if line.strip()]
-        why = "its Ray is gone" if state is JobState.LOST else "it was killed (kill -9, out of memory, or a lost node)"
-        return Outcome(
-            "failed",
-            "infra",
-            f"the process of step '{active.planned.name}' ended without a word",
-            handle.submission,
-            why + (f"; last line: {words[-1][:200]}" if words else ""),
-            "",
-            str(handle.log),
+    def _start(self, watch: Watch) -> None:
+        watch.start(self.backend)
+        assert watch.handle is not None
+        self.emit(
+            "step_started",
+            step=watch.name,
+            key=watch.planned.key,
+            attempt_dir=str(watch.handle.attempt),
+            reattached=watch.reattached,
         )
 
-    def _follow(self, active: _Active) -> None:
+    def _follow(self, watch: Watch) -> None:
         """Pass on the new events of the step itself (progress and metrics), for whoever shows them."""
-        assert active.handle is not None
-        try:
-            with open(active.handle.attempt / "logs" / "events.jsonl", "rb") as file:
-                file.seek(active.read)
-                text = file.read()
-        except FileNotFoundError:
-            return
-        whole = text.rfind(b"\n") + 1
-        active.read += whole
-        if whole:
-            self.show(active.planned.name, text[:whole].decode(errors="replace").splitlines())
+        lines = watch.events()
+        if lines:
+            self.show(watch.name, lines)
 
-    def _committed(self, active: _Active) -> bool:
-        record = self.store.find(active.planned.keyed.step.definition.name, active.planned.key)
-        return record is not None and record.generation >= active.planned.generation
-
-    def _succeed(self, active: _Active) -> None:
-        planned = active.planned
-        if active.handle is not None:
-            self._follow(active)
-        record = self.store.find(planned.keyed.step.definition.name, planned.key)
-        self._close(active, StepResult(planned.name, "ok" if active.handle else "hit", record))
-
-    def _fail_or_retry(self, active: _Active, error: CookhouseError) -> None:
-        if error.failure == "infra" and active.attempts <= RETRIES and not active.lease.lost.is_set():
-            wait = BACKOFF_S[min(active.attempts, len(BACKOFF_S)) - 1]
+    def _fail_or_retry(self, watch: Watch, error: CookhouseError) -> None:
+        if error.failure == "infra" and watch.attempts <= RETRIES and not watch.lease.lost.is_set():
+            wait = BACKOFF_S[min(max(1, watch.attempts), len(BACKOFF_S)) - 1]
             self.emit(
-                "step_retry",
-                step=active.planned.name,
-                attempt=active.attempts,
-                wait_s=wait,
-                what=error.what,
-                why=error.why,
+                "step_retry", step=watch.name, attempt=watch.attempts, wait_s=wait, what=error.what, why=error.why
             )
-            active.handle, active.not_before = None, time.monotonic() + wait
+            watch.handle, watch.not_before = None, time.monotonic() + wait
         else:
-            self._close(active, StepResult(active.planned.name, "failed", error=error))
+            self._close(watch, StepResult(watch.name, "failed", error=error))
 
-    def _close(self, active: _Active, result: StepResult) -> None:
-        result.seconds = time.monotonic() - active.started
-        result.attempts = active.attempts
-        result.log = active.handle.log if active.handle else None
-        del self._active[active.planned.name]
-        active.lease.release()
-        self._finish(result, active.planned)
+    def _close(self, watch: Watch, result: StepResult) -> None:
+        result.seconds = time.monotonic() - watch.started
+        result.attempts = watch.attempts
+        result.log = watch.handle.log if watch.handle else None
+        del self._active[watch.name]
+        watch.lease.release()
+        self._finish(result)
 
-    def _finish(self, result: StepResult, planned: PlannedStep) -> None:
+    def _finish(self, result: StepResult) -> None:
         self.results[result.name] = result
+        planned = self._planned[result.name]
+        if planned.works:
+            self._ready.finish(result.name, ok=result.record is not None)
         self.emit(
             "step_finished",
             step=result.name,
@@ -329,28 +290,19 @@ class Runner:
         )
 
     def _abandon(self) -> None:
-        """Stop what runs and give the leases back; what was committed stays."""
-        for active in self._active.values():
-            if active.handle is not None:
-                self.backend.cancel(active.handle)
-        deadline = time.monotonic() + self.stop_wait_s
-        for active in list(self._active.values()):
+        """Stop what runs and give the leases back; what was committed stays. A second interrupt meanwhile kills."""
+        for watch in self._active.values():
+            if watch.handle is not None:
+                self.backend.cancel(watch.handle)
+        deadline = time.monotonic() + self.rules.stop_wait_s
+        for watch in list(self._active.values()):
             try:
-                while active.handle and self.backend.status(active.handle).live and time.monotonic() < deadline:
+                while watch.handle and self.backend.status(watch.handle).live and time.monotonic() < deadline:
                     time.sleep(POLL_S)
+            except KeyboardInterrupt:
+                deadline = 0.0
             finally:
-                done = self._committed(active)
-                record = (
-                    self.store.find(active.planned.keyed.step.definition.name, active.planned.key) if done else None
-                )
-                self._close(active, StepResult(active.planned.name, "ok" if done else "killed", record))
-
-
-_NOTHING = StepResult("", "waiting")
-
-
-def _error_of(outcome: Outcome, step: str) -> CookhouseError:
-    error = InfraError if outcome.failure == "infra" else CookhouseError
-    raised = error(outcome.what or f"step '{step}' was stopped", where=outcome.where, why=outcome.why, do=outcome.do)
-    raised.log = outcome.log  # type: ignore[attr-defined]
-    return raised
+                if deadline == 0.0 and watch.handle is not None:
+                    watch.kill()
+                record = watch.committed()
+                self._close(watch, StepResult(watch.name, "ok" if record else "killed", record))

@@ -1,5 +1,6 @@
-"""What every run did: ``{root}/runs/{run_id}.json`` says what it set out to do, ``runs/{run_id}/events.jsonl`` what
-happened. Neither says how things stand now; that is derived (``status``)."""
+"""What every run did: ``{home}/runs/{run_id}.json`` says what it set out to do, ``runs/{run_id}/events.jsonl`` what
+happened. Neither says how things stand now; that is derived (``status``). ``runs/{run_id}/cancel/`` holds wishes that a
+step be stopped."""
 
 from __future__ import annotations
 
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import EventWriter
+from pipelines.core.places import names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.plan import Plan
+
+EVERY_STEP = "_all"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class RunRecord:
     root: Path
     run_id: str
     data: Mapping[str, Any]
+
+    def ask_to_stop(self, step: str | None = None) -> None:
+        """Leave the wish that this run, or one step of it, be stopped; its driver sees it within a second."""
+        folder = self.root / "runs" / self.run_id / "cancel"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / (step or EVERY_STEP)).touch()
+
+    def asked_to_stop(self) -> set[str]:
+        """Steps somebody wants stopped; ``EVERY_STEP`` for all."""
+        return set(names(self.root / "runs" / self.run_id / "cancel"))
 
     @property
     def events_file(self) -> Path:
@@ -55,6 +69,6 @@ def create_run(
 
 def find_run(root: Path, run_id: str | None = None) -> RunRecord | None:
     """A run by its id, or the newest one; None when there is none."""
-    names = sorted(path.stem for path in (root / "runs").glob("*.json")) if run_id is None else [run_id]
-    data = read_json(root / "runs" / f"{names[-1]}.json") if names else None
-    return RunRecord(root, names[-1], data) if data else None
+    known = sorted(path.stem for path in (root / "runs").glob("*.json")) if run_id is None else [run_id]
+    data = read_json(root / "runs" / f"{known[-1]}.json") if known else None
+    return RunRecord(root, known[-1], data) if data else None

@@ -23,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
+from pipelines.core import places
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.artifact import Artifact
@@ -45,13 +46,18 @@ F = TypeVar("F", bound=Callable[..., Stats])
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source folder as the probe saw it: absolute ``path``, ``name`` relative to the folder, bytes,
-    sha256 (empty when the file cannot be read)."""
+    """One file of a source folder as the probe saw it: ``uri`` (absolute path or URL), ``name`` relative to the folder,
+    bytes, sha256 (empty when the file cannot be read; of a remote object, sha256 over its ETag)."""
 
-    path: Path
+    uri: str
     name: str
     size: int
     sha256: str
+
+    @property
+    def path(self) -> Path:
+        """The file on this machine; one of a remote store is copied down at the first use and kept."""
+        return places.local_copy(places.place(self.uri))
 
 
 @dataclass(frozen=True)

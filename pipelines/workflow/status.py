@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import read_events
+from pipelines.core.places import place
 from pipelines.workflow import lease, process
 from pipelines.workflow.attempt import read_units
 from pipelines.workflow.execute import Outcome
@@ -51,7 +51,7 @@ def step_status(store: Store, row: Mapping[str, Any], *, since: float) -> StepSt
     record = store.find(row["stage"], row["key"])
     if record is not None and record.generation >= row["generation"]:
         return StepStatus(**base, state="done", units=0)
-    folder = Path(row["folder"])
+    folder = place(row["folder"])
     attempts = store.attempts(folder, row["generation"])
     held = lease.holder(folder)
     if not attempts:

@@ -6,10 +6,10 @@ Readers open only what ``artifact.json`` names. A forced rebuild of the same key
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
 from pipelines.core.canonical import digest
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.attempt import Attempt, read_units
-from pipelines.workflow.files import create_json, read_json, sha256_file, translate_full_disk, write_json
+from pipelines.workflow.files import create_json, read_json, sha256_file, write_json
 from pipelines.workflow.keys import SHORT, Document
 from pipelines.workflow.probe import HashCache
 
@@ -92,24 +93,35 @@ def commit_name(generation: int) -> str:
 
 
 class Store:
-    """All artifacts under one root folder."""
+    """All artifacts under one root: a folder, or a URL fsspec knows (``s3://bucket/prefix``).
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(os.path.abspath(root))
+    ``home`` is where this machine keeps its own notes: run records, the local Ray, caches, the tracking database. It is
+    the root itself when that is local.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        found = places.place(root)
+        self.root = found if places.is_remote(found) else Path(os.path.abspath(found))
+        self.home = places.home_of(self.root)
 
     @cached_property
     def cache(self) -> HashCache:
-        return HashCache(self.root / ".cache" / "probe.json")
+        return HashCache(self.home / ".cache" / "probe.json")
+
+    def folders(self, stage: str, key: str = "") -> list[Path]:
+        """Folders of a stage's keys, committed or not, sorted by name; only those of ``key`` when it is given."""
+        parent = self.root / stage
+        shown = re.compile(rf".*-{key[:SHORT]}" if key else rf".*-[0-9a-f]{{{SHORT}}}")
+        return [parent / name for name in places.names(parent) if shown.fullmatch(name)]
 
     def folder(self, stage: str, label: str, key: str) -> Path:
         """Where the artifact of a key lies: under the name its step had when it was first tried, else under
         ``label``."""
-        found = sorted((self.root / stage).glob(f"*-{key[:SHORT]}"))
-        return found[0] if found else self.root / stage / f"{label}-{key[:SHORT]}"
+        return next(iter(self.folders(stage, key)), self.root / stage / f"{label}-{key[:SHORT]}")
 
     def find(self, stage: str, key: str) -> Record | None:
         """The committed result of a key, its highest generation, or None."""
-        for folder in sorted((self.root / stage).glob(f"*-{key[:SHORT]}")):
+        for folder in self.folders(stage, key):
             record = read_record(folder)
             if record is not None and record.key == key:
                 return record
@@ -117,7 +129,7 @@ class Store:
 
     def records(self, stage: str) -> Iterator[Record]:
         """Every committed result of a stage."""
-        for folder in sorted((self.root / stage).glob(f"*-{'?' * SHORT}")):
+        for folder in self.folders(stage):
             record = read_record(folder)
             if record is not None:
                 yield record
@@ -125,11 +137,11 @@ class Store:
     def attempts(self, folder: Path, generation: int | None = None) -> list[tuple[int, Path]]:
         """(number, folder) of the tries at one key, oldest first; only those of a generation when it is given."""
         found = []
-        for path in (folder / "attempts").glob("*-*"):
-            about = read_json(path / "attempt.json")
+        for name in places.names(folder / "attempts"):
+            about = read_json(folder / "attempts" / name / "attempt.json")
             if about and generation in (None, about["generation"]):
-                found.append((int(about["number"]), path))
-        return sorted(found)
+                found.append((int(about["number"]), name))
+        return [(number, folder / "attempts" / name) for number, name in sorted(found)]
 
     def pending_units(self, folder: Path, generation: int) -> int:
         """How many finished units a new attempt would adopt."""
@@ -138,17 +150,13 @@ class Store:
     def begin(self, folder: Path, *, generation: int = 1, limit: int | None = None, submission: str = "") -> Attempt:
         """A new attempt, with the earlier ones of the same generation as its elders. ``submission`` is the name under
         which a backend is asked for it; ``{number}`` in it becomes the attempt's number."""
-        elders = self.attempts(folder, generation)
         every = self.attempts(folder)
         number = every[-1][0] + 1 if every else 1
         path = folder / "attempts" / f"{number}-{secrets.token_hex(3)}"
-        try:
-            path.mkdir(parents=True)
-        except OSError as error:
-            raise translate_full_disk(error, path) from error
         about = {"number": number, "generation": generation, "created": round(time.time(), 3)}
         write_json(path / "attempt.json", {**about, "submission": submission.format(number=number)})
-        return Attempt(path, folder, limit, elders=tuple(elder for _, elder in elders))
+        elders = (elder for _, elder in self.attempts(folder, generation) if elder != path)
+        return open_attempt(path, folder, limit, tuple(elders))
 
     def commit(
         self, attempt: Attempt, about: Commit, stats: Mapping[str, Any], *, generation: int, seconds: float
@@ -158,21 +166,25 @@ class Store:
         When another process committed the same generation first, its record is returned and this attempt is only
         a folder; no two results of one generation can exist.
         """
-        places = attempt.places()
+        results = attempt.results()
         content: list[dict[str, Any]] = [
-            {"path": name, "size": path.stat().st_size, "sha256": sha256_file(path)} for name, path in places.items()
+            {"path": name, "size": file.stat().st_size, "sha256": _sha256(file)} for name, (_, file) in results.items()
         ]
-        units = len(attempt.units())
+        units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
         manifest: dict[str, Any] = {
             "schema": 1,
             "content": {"files": content, "bytes": sum(row["size"] for row in content), "units": units},
             "attendant": {
-                "places": {name: path.relative_to(attempt.root).as_posix() for name, path in places.items()},
+                "places": {name: place.relative_to(attempt.root).as_posix() for name, (place, _) in results.items()},
                 "seconds": round(seconds, 3),
                 "attempt": attempt.dir.name,
             },
         }
-        write_json(attempt.dir / "manifest.json", manifest)
+        there = {name for receipt in read_units(attempt.place).values() for name in receipt.get("files", ())}
+        attempt.carry_up(
+            [name for name, (_, file) in results.items() if name not in there and not places.is_remote(file)]
+        )
+        write_json(attempt.place / "manifest.json", manifest)
         record = {
             "schema": 1,
             **{
@@ -182,7 +194,7 @@ class Store:
             "deterministic": about.deterministic,
             "generation": generation,
             "attempt": attempt.dir.name,
-            "manifest": (attempt.dir / "manifest.json").relative_to(attempt.root).as_posix(),
+            "manifest": (attempt.place / "manifest.json").relative_to(attempt.root).as_posix(),
             "content_digest": digest(manifest["content"]),
             "files": len(content),
             "bytes": manifest["content"]["bytes"],
@@ -192,20 +204,37 @@ class Store:
             "provenance": dict(about.provenance),
         }
         create_json(attempt.root / commit_name(generation), record)
-        shutil.rmtree(attempt.dir / "scratch", ignore_errors=True)
+        for name in ("scratch", "elders") if attempt.remote is None else set(places.names(attempt.dir)) - {"logs"}:
+            places.remove(attempt.dir / name)
         committed = read_record(attempt.root)
         assert committed is not None, "a record that was just created can be read"
         return committed
 
 
+def open_attempt(path: Path, folder: Path, limit: int | None, elders: tuple[Path, ...]) -> Attempt:
+    """An attempt by its place in the store; for a remote one the stage works in a local folder under ``home``."""
+    if not places.is_remote(path):
+        return Attempt(path, folder, limit, elders)
+    local = places.home_of(folder.parent.parent) / "work" / folder.parent.name / folder.name / path.name
+    local.mkdir(parents=True, exist_ok=True)
+    return Attempt(local, folder, limit, elders, remote=path)
+
+
+def _sha256(file: Path) -> str:
+    """sha256 of a local file, or of a remote one as it streams by."""
+    if not places.is_remote(file):
+        return sha256_file(file)
+    found = hashlib.sha256()
+    with places.reaching(file), file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            found.update(block)
+    return found.hexdigest()
+
+
 def read_record(folder: Path) -> Record | None:
     """The highest readable generation in a folder, or None."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return None
-    generations = sorted((int(match[1] or 1) for name in names if (match := COMMIT.fullmatch(name))), reverse=True)
-    for generation in generations:
+    found = (COMMIT.fullmatch(name) for name in places.names(folder))
+    for generation in sorted((int(match[1] or 1) for match in found if match), reverse=True):
         data = read_json(folder / commit_name(generation))
         if data is not None:
             return Record(folder, generation, data)

@@ -7,23 +7,35 @@ from collections.abc import Sequence
 from pipelines.workflow import lease
 from pipelines.workflow.keys import source_hash
 from pipelines.workflow.plan import Facts, KeyedStep
-from pipelines.workflow.store import Store
+from pipelines.workflow.store import Record, Store
 
 
 def survey(store: Store, keyed: Sequence[KeyedStep]) -> dict[str, Facts]:
-    """Step name -> facts. A committed step costs one small read; only a missing one is compared with its neighbours."""
-    return {item.step.name: _look(store, item) for item in keyed}
-
-
-def _look(store: Store, item: KeyedStep) -> Facts:
-    definition = item.step.definition
-    record = store.find(definition.name, item.key)
-    folder = record.folder if record is not None else store.folder(definition.name, item.step.name, item.key)
-    if record is not None:
-        return Facts(folder, record, source_hash=source_hash(definition), holder=lease.holder(folder))
-    return Facts(
-        folder,
-        units=store.pending_units(folder, generation=1),
-        nearest=tuple(store.records(definition.name)),
-        holder=lease.holder(folder),
-    )
+    """Step name -> facts. A committed step costs one small read; a missing one is compared with its neighbours, which
+    are read once a stage."""
+    neighbours: dict[str, tuple[Record, ...]] = {}
+    sources: dict[str, str] = {}
+    found = {}
+    for item in keyed:
+        definition = item.step.definition
+        if definition.dotted not in sources:
+            sources[definition.dotted] = source_hash(definition)
+        record = store.find(definition.name, item.key)
+        if record is not None:
+            found[item.step.name] = Facts(
+                record.folder,
+                record,
+                source_hash=sources[definition.dotted],
+                holder=lease.holder(record.folder),
+            )
+            continue
+        if definition.name not in neighbours:
+            neighbours[definition.name] = tuple(store.records(definition.name))
+        folder = store.folder(definition.name, item.step.name, item.key)
+        found[item.step.name] = Facts(
+            folder,
+            units=store.pending_units(folder, generation=1),
+            nearest=neighbours[definition.name],
+            holder=lease.holder(folder),
+        )
+    return found

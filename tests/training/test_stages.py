@@ -36,7 +36,7 @@ def test_pretrain_then_sft_from_its_model(shards, tmp_path: Path) -> None:
     assert stats["optimizer_steps"] == 10
     assert stats["main_metric"][0] == "loss"
     assert stats["metrics"]["train/tokens"] > 0
-    assert sorted(first.places()) == [
+    assert sorted(first.results()) == [
         f"model/{name}"
         for name in (
             "config.json",

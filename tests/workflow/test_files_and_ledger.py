@@ -69,7 +69,7 @@ def test_a_new_attempt_adopts_units_and_only_their_files(store: Store) -> None:
     assert second.units() == {"u1": {"files": ["whole.txt"], "n": 1}}
     assert second.path("whole.txt") == first.dir / "whole.txt"
     assert second.path("new") == second.dir / "new"
-    assert list(second.places()) == ["mine.txt", "whole.txt"]
+    assert list(second.results()) == ["mine.txt", "whole.txt"]
     (first.dir / "whole.txt").unlink()
     assert store.begin(folder).units() == {}, "a receipt without its files does not count"
 

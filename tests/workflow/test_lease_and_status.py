@@ -7,17 +7,16 @@ import sys
 import threading
 
 import pytest
-from toy_recipe import Quiet, carry_out, recipe
+from toy_recipe import carry_out, recipe
 
 from pipelines.core.errors import LockError
 from pipelines.workflow import lease as lease_module
 from pipelines.workflow import process
-from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.files import read_json, write_json
 from pipelines.workflow.lease import Lease, holder
-from pipelines.workflow.runner import Runner
 from pipelines.workflow.runs import create_run, find_run
 from pipelines.workflow.status import run_status
+from pipelines.workflow.watch import prepare
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +103,7 @@ def test_status_follows_the_files(planned, store, dead) -> None:
     assert states(store, run) == dict.fromkeys(("numbers", "squares", "total"), "waiting")
     lease = Lease.acquire(plan["numbers"].facts.folder, run_id=run.run_id, step="numbers")
     assert states(store, run)["numbers"] == "starting"
-    Runner(store, plan, InProcess, Quiet(), run_id=run.run_id)._prepare(plan["numbers"])
+    prepare(store, plan["numbers"], {})
     assert states(store, run)["numbers"] == "running"
     worker = store.attempts(plan["numbers"].facts.folder)[-1][1] / "worker.json"
     write_json(worker, process.identity())

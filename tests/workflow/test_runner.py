@@ -17,6 +17,7 @@ from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.execute import Spec, _run
 from pipelines.workflow.runner import Runner
 from pipelines.workflow.store import Store
+from pipelines.workflow.watch import prepare
 
 POINTS = ["start", "before-0", "after-0", "before-2", "after-2", "after-3", "end"]
 
@@ -31,7 +32,7 @@ class Scripted(InProcess):
     def submit(self, spec: Spec, submission: str) -> Handle:
         handle = Handle(submission, Path(spec.attempt))
         try:
-            _run(spec)
+            _run(spec, spec.open())
             (handle.attempt / "outcome.json").write_text('{"status": "ok"}')
         except Killed:
             pass
@@ -42,7 +43,7 @@ class Scripted(InProcess):
 def fast(monkeypatch) -> None:
     monkeypatch.setattr(runner_module, "BACKOFF_S", (0.0,))
     monkeypatch.setattr(runner_module, "POLL_S", 0.0)
-    monkeypatch.setattr(runner_module, "ASK_BACKEND_S", 0.0)
+    monkeypatch.setattr("pipelines.workflow.watch.ASK_BACKEND_S", 0.0)
 
 
 def kill_once(monkeypatch, point: str) -> None:
@@ -109,7 +110,7 @@ def test_a_dead_driver_leaves_units_for_the_next_run(planned, store, monkeypatch
         def status(self, handle: Handle) -> JobState:
             raise Killed
 
-    runner = Runner(store, planned(recipe()), Fatal, Quiet(), run_id="test", stop_wait_s=0)
+    runner = Runner(store, planned(recipe()), Fatal, Quiet(), run_id="test")
     monkeypatch.setattr(runner, "_abandon", lambda: None)
     with pytest.raises(Killed):
         runner.run()
@@ -194,8 +195,7 @@ def test_a_plan_of_hits_starts_no_backend(planned, store) -> None:
 def test_a_living_job_is_attached_to(planned, store) -> None:
     """A driver before us submitted the job and died; it still runs and then commits."""
     plan = planned(recipe(), until=("numbers",))
-    earlier = Runner(store, plan, InProcess, Quiet(), run_id="earlier")
-    spec, submission = earlier._prepare(plan["numbers"])
+    spec, submission = prepare(store, plan["numbers"], {})
 
     class Busy(InProcess):
         asked = 0
@@ -232,10 +232,9 @@ def test_events_tell_the_story(planned, store) -> None:
 
 def test_two_results_of_one_generation_cannot_exist(planned, store) -> None:
     plan = planned(recipe(), until=("numbers",))
-    runner = Runner(store, plan, InProcess, Quiet(), run_id="test")
-    specs = [runner._prepare(plan["numbers"])[0] for _ in range(2)]
+    specs = [prepare(store, plan["numbers"], {})[0] for _ in range(2)]
     for spec in specs:
-        _run(spec)
+        _run(spec, spec.open())
     record = store.find("toy_numbers", plan["numbers"].key)
     assert record.data["attempt"] == Path(specs[0].attempt).name
     assert len(commits(store)) == 1

@@ -9,7 +9,7 @@ from toy_stages import REGISTRY
 from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.plan import Plan, Selection, key_steps, make_plan
 from pipelines.workflow.recipe import parse_steps
-from pipelines.workflow.runner import Runner, StepResult
+from pipelines.workflow.runner import Rules, Runner, StepResult
 from pipelines.workflow.store import Store
 from pipelines.workflow.survey import survey
 
@@ -29,7 +29,7 @@ def recipe(numbers: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]
     }
 
 
-def make_plan_of(store: Store, raw: dict[str, Any], *, limit: int | None = None, **selection: tuple[str, ...]) -> Plan:
+def make_plan_of(store: Store, raw: dict[str, Any], *, limit: int | None = None, **selection: Any) -> Plan:
     """Probe, survey and decide."""
     keyed = key_steps(parse_steps(raw, REGISTRY, nowhere), store.cache, limit=limit, origin=nowhere)
     return make_plan(keyed, survey(store, keyed), Selection(**selection))
@@ -49,6 +49,6 @@ class Quiet:
 
 
 def carry_out(
-    store: Store, plan: Plan, backend: Any = InProcess, listener: Quiet | None = None
+    store: Store, plan: Plan, backend: Any = InProcess, listener: Quiet | None = None, **rules: Any
 ) -> dict[str, StepResult]:
-    return Runner(store, plan, backend, listener or Quiet(), run_id="test", stop_wait_s=1).run()
+    return Runner(store, plan, backend, listener or Quiet(), run_id="test", rules=Rules(stop_wait_s=1, **rules)).run()

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipelines.core.trail import Trail
 from pipelines.workflow.execute import Spec
 
 
@@ -37,6 +38,10 @@ class Handle:
     def log(self) -> Path:
         """What the job printed; the job writes it itself, so it survives the driver and the cluster."""
         return self.attempt / "logs" / "job.log"
+
+    def printed(self) -> str:
+        """What is in that log by now, from wherever the store keeps it; empty when nothing is."""
+        return Trail(self.log).new().decode(errors="replace")
 
 
 class Backend(Protocol):

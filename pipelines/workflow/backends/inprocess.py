@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import Any
 
+from pipelines.core import places
 from pipelines.workflow.backends import Handle, JobState
 from pipelines.workflow.execute import Spec, execute
 
@@ -15,12 +15,13 @@ class InProcess:
     name = "inprocess"
 
     def submit(self, spec: Spec, submission: str) -> Handle:
-        handle = Handle(submission, Path(spec.attempt))
-        handle.log.parent.mkdir(parents=True, exist_ok=True)
+        handle = Handle(submission, places.place(spec.attempt))
+        printed = spec.open().dir / "logs" / "job.log"
+        printed.parent.mkdir(parents=True, exist_ok=True)
         here = os.getcwd()
         try:
             with (
-                handle.log.open("a", encoding="utf-8") as log,
+                printed.open("a", encoding="utf-8") as log,
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
@@ -33,7 +34,7 @@ class InProcess:
         return JobState.ENDED
 
     def logs(self, handle: Handle) -> str:
-        return handle.log.read_text(encoding="utf-8") if handle.log.exists() else ""
+        return handle.printed()
 
     def cancel(self, handle: Handle) -> None:
         """Nothing to do: the interrupt that leads here has already ended the stage."""

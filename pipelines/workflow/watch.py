@@ -1,0 +1,236 @@
+"""One step of a run while it is made: its lease, its attempts, the job that works, and how long it may take.
+
+The runner holds one ``Watch`` a step in flight and calls ``look`` again and again; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pipelines.core import places
+from pipelines.core.errors import CookhouseError, DataError, InfraError
+from pipelines.core.identity import Record as Settings
+from pipelines.core.trail import Trail
+from pipelines.workflow import process
+from pipelines.workflow.backends import Backend, Handle, JobState
+from pipelines.workflow.execute import Outcome, Spec
+from pipelines.workflow.files import read_json
+from pipelines.workflow.keys import SHORT
+from pipelines.workflow.lease import Lease
+from pipelines.workflow.plan import PlannedStep
+from pipelines.workflow.store import Record, Store
+
+ASK_BACKEND_S = 1.0
+"""How often the backend is asked; in between, the files of the attempt say more and cost less."""
+LOOK_REMOTE_S = 2.0
+"""How often the files of an attempt in a remote store are looked at."""
+
+
+class Timeouts(Settings):
+    """Seconds, None for no limit. ``queue_s``: accepted but not started; ``start_s``: started but its process has not
+    reported; ``progress_s``: no new event of the step; ``wall_s``: the attempt as a whole. The first three are failures
+    of the machine and retried, the last is not."""
+
+    queue_s: float | None = None
+    start_s: float | None = None
+    progress_s: float | None = None
+    wall_s: float | None = None
+
+
+@dataclass
+class Watch:
+    """``parents`` are the committed inputs by step name. ``events`` gives new lines of the current attempt."""
+
+    store: Store
+    planned: PlannedStep
+    lease: Lease
+    parents: dict[str, Record]
+    timeouts: Timeouts
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.handle: Handle | None = None
+        self.reattached = False
+        self.attempts = 0
+        self.not_before = 0.0
+        self._asked = self._looked = 0.0
+        self._began = self._running_since = self._heard = 0.0
+        self._reported = False
+        self._state = JobState.PENDING
+        self._trail: Trail | None = None
+        self._remote = places.is_remote(self.planned.facts.folder)
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
+
+    def committed(self) -> Record | None:
+        """The result, once it is there (whoever made it)."""
+        record = self.store.find(self.planned.keyed.step.definition.name, self.planned.key)
+        return record if record is not None and record.generation >= self.planned.generation else None
+
+    def start(self, backend: Backend) -> None:
+        """Attach to an attempt that a driver before us left running, else begin and submit a new one. Raises what the
+        store and the backend raise."""
+        self.attempts += 1
+        found = self._living(backend)
+        self.reattached = found is not None
+        if found is None:
+            spec, submission = prepare(self.store, self.planned, self.parents)
+            self._begin(Handle(submission, places.place(spec.attempt)))
+            self.handle = backend.submit(spec, submission)
+        else:
+            self._begin(found)
+
+    def _begin(self, handle: Handle) -> None:
+        now = time.monotonic()
+        self.handle, self._trail = handle, Trail(handle.attempt / "logs" / "events.jsonl")
+        self._began = self._heard = now
+        self._running_since, self._reported, self._state = 0.0, False, JobState.PENDING
+        self._asked = self._looked = 0.0
+
+    def _living(self, backend: Backend) -> Handle | None:
+        for _, folder in reversed(self.store.attempts(self.planned.facts.folder, self.planned.generation)):
+            submission = (read_json(folder / "attempt.json") or {}).get("submission")
+            if submission and (folder / "spec.json").exists() and Outcome.read(folder) is None:
+                handle = Handle(submission, folder)
+                if backend.status(handle).live:
+                    return handle
+        return None
+
+    def events(self) -> list[str]:
+        """New JSONL lines of the step's own events."""
+        found = self._trail.lines() if self._trail is not None else []
+        if found:
+            self._heard = time.monotonic()
+            self._reported = True
+        return found
+
+    def look(self, backend: Backend) -> Outcome | None:
+        """How the current attempt ended, None while it goes on. Raises InfraError when the lease was lost and when a
+        time limit passed, DataError when the attempt as a whole took too long; the job is cancelled then."""
+        assert self.handle is not None
+        if self.lease.lost.is_set():
+            backend.cancel(self.handle)
+            raise InfraError(
+                f"step '{self.name}' lost its lease",
+                where=str(self.lease.path),
+                why="another run took it over",
+                do="look at cookhouse status, then run again",
+            )
+        now = time.monotonic()
+        if self._remote and now - self._looked < LOOK_REMOTE_S:
+            return None
+        self._looked = now
+        outcome = Outcome.read(self.handle.attempt)
+        if outcome is None and now - self._asked >= ASK_BACKEND_S:
+            self._asked = now
+            self._state = backend.status(self.handle)
+            if not self._state.live:
+                outcome = Outcome.read(self.handle.attempt)  # it may have ended between the two looks
+                return outcome or self._died(backend)
+            if self._state is JobState.RUNNING and not self._running_since:
+                self._running_since = now
+            self._reported = self._reported or (self.handle.attempt / "worker.json").exists()
+        if outcome is None:
+            self._enforce(backend, now)
+        return outcome
+
+    def _died(self, backend: Backend) -> Outcome:
+        assert self.handle is not None
+        words = [line for line in backend.logs(self.handle).splitlines() if line.strip()]
+        lost = self._state is JobState.LOST
+        why = "its Ray is gone" if lost else "it was killed (kill -9, out of memory, or a lost node)"
+        return Outcome(
+            "failed",
+            "infra",
+            f"the process of step '{self.name}' ended without a word",
+            self.handle.submission,
+            why + (f"; last line: {words[-1][:200]}" if words else ""),
+            "",
+            str(self.handle.log),
+        )
+
+    def _enforce(self, backend: Backend, now: float) -> None:
+        limits = self.timeouts
+        pending, running = self._state is JobState.PENDING, self._running_since or now
+        passed: list[tuple[str, float | None, float, bool]] = [
+            ("wall_s", limits.wall_s, now - self._began, True),
+            ("queue_s", limits.queue_s, now - self._began, pending and not self._reported),
+            ("start_s", limits.start_s, now - running, not pending and not self._reported),
+            ("progress_s", limits.progress_s, now - max(self._heard, running), self._reported),
+        ]
+        for name, limit, seconds, applies in passed:
+            if limit is None or not applies or seconds <= limit:
+                continue
+            assert self.handle is not None
+            backend.cancel(self.handle)
+            error = DataError if name == "wall_s" else InfraError
+            raise error(
+                f"step '{self.name}' {_PASSED[name]}",
+                where=f"timeouts.{name} = {limit:g}, {self.handle.submission}",
+                why=f"{seconds:.0f} s",
+                do="see cookhouse logs; finished units are kept, a larger limit goes on from them",
+            )
+
+    def ended_badly(self, outcome: Outcome) -> CookhouseError:
+        """The error an outcome stands for."""
+        kind = InfraError if outcome.failure == "infra" else CookhouseError
+        raised = kind(
+            outcome.what or f"step '{self.name}' was stopped", where=outcome.where, why=outcome.why, do=outcome.do
+        )
+        raised.log = outcome.log  # type: ignore[attr-defined]
+        return raised
+
+    def kill(self) -> None:
+        """SIGKILL to the attempt's process when it runs on this machine and does not end by itself."""
+        assert self.handle is not None
+        worker = read_json(self.handle.attempt / "worker.json")
+        if worker and worker["pid"] != os.getpid() and process.is_alive(worker):
+            with suppress(ProcessLookupError):
+                os.kill(int(worker["pid"]), signal.SIGKILL)
+
+
+_PASSED = {
+    "wall_s": "took longer than it may",
+    "queue_s": "waited too long for a place to run",
+    "start_s": "was started but its process never reported",
+    "progress_s": "made no progress for too long",
+}
+
+
+def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -> tuple[Spec, str]:
+    """A new attempt of a planned step, written down for the process that will run it, and the name it is submitted
+    under. ``parents``: its committed inputs by step name."""
+    step, probed = planned.keyed.step, planned.keyed.probed
+    submission = f"{step.name}-{planned.key[:SHORT]}-a{{number}}"
+    attempt = store.begin(planned.facts.folder, generation=planned.generation, submission=submission)
+    spec = Spec(
+        stage=step.definition.dotted,
+        step=step.name,
+        key=planned.key,
+        document=planned.keyed.document,
+        config=probed.config.model_dump(mode="json"),
+        inputs={
+            port: [{"step": name, "key": parents[name].key, "folder": str(parents[name].folder)} for name in names]
+            for port, names in step.inputs.items()
+        },
+        sources={
+            name: [[file.uri, file.name, file.size, file.sha256] for file in files]
+            for name, files in probed.files.items()
+        },
+        attempt=str(attempt.place),
+        root=str(attempt.root),
+        elders=[str(elder) for elder in attempt.elders],
+        generation=planned.generation,
+        limit=planned.keyed.document.get("limit"),
+        cwd=os.getcwd(),
+        uses_ray=step.definition.uses_ray,
+    )
+    spec.write()
+    return spec, str((read_json(attempt.place / "attempt.json") or {})["submission"])
