@@ -96,7 +96,7 @@ def create_bytes(path: Path, data: bytes) -> bool:
         except OSError:
             if not remote.exists():  # two conditional writes at once may both be told to try again
                 raise
-        return bool(remote.read_bytes() == data)
+        return read_bytes(path) == data
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -110,6 +110,9 @@ def read_bytes(path: Path) -> bytes | None:
     """The bytes of a file, None when it is missing."""
     with reaching(path):
         try:
+            if is_remote(path):
+                remote = cast("UPath", path)
+                return bytes(remote.fs.cat_file(remote.path))
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None

@@ -109,7 +109,8 @@ class Follower:
                 self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
                 continue
             outcome = _read_json(view.attempt / "outcome.json")
-            last = max((path.stat().st_mtime for path in (view.attempt / "logs").glob("*")), default=0.0)
+            seen = [*(view.attempt / "logs").glob("*"), *([] if places.is_remote(view.attempt) else [view.attempt])]
+            last = max((path.stat().st_mtime for path in seen), default=0.0)
             if outcome.get("status", "ok") != "ok":
                 self._step_finished(view, {"status": outcome["status"]}, when)
             elif when - last > IDLE_S:
@@ -234,7 +235,7 @@ class Follower:
 
     def _describe_result(self, view: StepView, artifact: Path, record: Mapping[str, Any]) -> None:
         manifest = _read_json(artifact / record["manifest"])
-        places = manifest.get("attendant", {}).get("places", {})
+        lying = manifest.get("attendant", {}).get("places", {})
         self.sink.params(view.run_id, describe.params_of(record["document"]))
         self.sink.tags(
             view.run_id,
@@ -251,7 +252,7 @@ class Follower:
             },
         )
         self.sink.inputs(view.run_id, self._data_inputs(record))
-        files = [artifact / record["manifest"], *(artifact / places[name] for name in SHOWN_FILES if name in places)]
+        files = [artifact / record["manifest"], *(artifact / lying[name] for name in SHOWN_FILES if name in lying)]
         for path in files:
             if path.is_file() and path.stat().st_size <= MAX_FILE:
                 self.sink.file(view.run_id, places.local_copy(path))

@@ -21,7 +21,7 @@ class InProcess:
         here = os.getcwd()
         try:
             with (
-                printed.open("a", encoding="utf-8") as log,
+                printed.open("a", encoding="utf-8", buffering=1) as log,
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
