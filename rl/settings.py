@@ -73,6 +73,10 @@ class ReinforceConfig(StageConfig):
             raise ValueError("trains must hold 'language': it is the policy")
         return self
 
+    def cpus(self) -> float:
+        """Rollout workers and learners are busy at the same time, whatever share Ray reserves for them."""
+        return float(self.rollout_workers + self.learners)
+
     @property
     def sampling(self) -> Sampling:
         return Sampling(self.group, self.temperature, self.max_new_tokens_short, self.max_new_tokens_long)

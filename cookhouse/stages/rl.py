@@ -175,6 +175,9 @@ class _Seed:
             {
                 "step": step,
                 "folder": folder.relative_to(self.out.dir).as_posix(),
+                "state": sorted(
+                    path.relative_to(self.out.dir).as_posix() for path in folder.rglob("*") if path.is_file()
+                ),
                 "curve": self.curve,
                 "samples": self.samples,
                 "ledger": self._ledger(),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from model.training.phases import Optimizer, Phase
 from pipelines.core.canonical import digest
-from pipelines.core.errors import DataError, did_you_mean
+from pipelines.core.errors import CookhouseError, DataError, did_you_mean
 from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
 from pipelines.workflow.stage import Attempt, Inputs
 
 if TYPE_CHECKING:
     from model.training.job import ModelSource
+
+CHECKPOINT_LOOK_S = 2.0
 
 
 class GangConfig(StageConfig):
@@ -40,6 +44,10 @@ class GangConfig(StageConfig):
     max_failures: Runtime[int] = 1
     log_every: Runtime[int] = Field(default=10, ge=1)
     checkpoint_every: Runtime[int] = Field(default=100, ge=0)
+
+    def cpus(self) -> float:
+        """The whole gang at once."""
+        return self.world_size * self.cpus_per_worker
 
     def misfits(self, inputs: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
         """Weights name shard inputs, and packs divide over the ranks."""
@@ -85,7 +93,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         fingerprint=digest(
             [identity_of(config), [artifact.key for port in sorted(inputs) for artifact in inputs[port]]]
         ),
-        roots=tuple(elder / "checkpoints" for elder in out.elders),
+        roots=out.adopted("checkpoints"),
         events=out.events.path,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
@@ -93,13 +101,14 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         prefetch=config.prefetch,
         threads=config.threads,
     )
-    totals = launch(
-        config.launcher,
-        job,
-        cpus_per_worker=config.cpus_per_worker,
-        gpus_per_worker=config.gpus_per_worker,
-        max_failures=config.max_failures,
-    )
+    with checkpoints_kept(out):
+        totals = launch(
+            config.launcher,
+            job,
+            cpus_per_worker=config.cpus_per_worker,
+            gpus_per_worker=config.gpus_per_worker,
+            max_failures=config.max_failures,
+        )
     skipped = totals["skipped_samples"]
     if skipped > config.max_skipped_share * (totals["samples"] + skipped):
         raise DataError(
@@ -127,3 +136,37 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         },
         "fill": totals["fill"],
     }
+
+
+@contextmanager
+def checkpoints_kept(out: Attempt) -> Iterator[None]:
+    """In a remote store a checkpoint outlives its machine only if it is carried there: while training runs, every whole
+    one becomes a unit of the ledger. In a local store the next attempt finds them where they lie."""
+    if out.remote is None:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_checkpoints, args=(out, stop), name="checkpoints", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _keep_checkpoints(out: Attempt, stop: threading.Event) -> None:
+    from model.training.checkpoints import MANIFEST
+
+    kept: set[str] = set()
+    while not stop.wait(CHECKPOINT_LOOK_S):
+        for manifest in sorted((out.dir / "checkpoints").glob(f"*/{MANIFEST}")):
+            folder = manifest.parent
+            if folder.name in kept:
+                continue
+            names = sorted(path.relative_to(out.dir).as_posix() for path in folder.rglob("*") if path.is_file())
+            with suppress(
+                OSError, CookhouseError
+            ):  # dropped for a newer one meanwhile, or the store is away: next look
+                out.commit_unit(f"checkpoint-{folder.name}", {"state": names})
+                kept.add(folder.name)

@@ -58,8 +58,9 @@ class StageConfig(Record):
         return ()
 
     def cpus(self) -> float:
-        """CPUs the step keeps busy; a run starts steps side by side as far as the machine's CPUs go."""
-        return 1.0
+        """CPUs the step keeps busy, by default its field ``workers``; a run starts steps side by side as far as the
+        machine's CPUs go."""
+        return float(getattr(self, "workers", 1))
 
 
 class Misfit(NamedTuple):
