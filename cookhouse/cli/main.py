@@ -7,6 +7,7 @@ Hydra overrides (``recipe=tiny steps.documents.views_per_page=2 source.documents
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "run": ("running:run", "Make what is missing; finished steps are reused."),
     "status": ("inspecting:status", "Show how the steps of a run stand."),
     "logs": ("inspecting:logs", "Print what a step printed."),
+    "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
     "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
     "ui": ("services:ui", "Open MLflow on this machine."),
     "up": ("services:up", "Start the local Ray and leave it running."),
@@ -57,7 +59,8 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, prog_name="cookhouse")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """From raw documents and videos to an evaluated multimodal model, step by step.
 
     \b
@@ -65,6 +68,8 @@ def cli() -> None:
     cookhouse run recipe=tiny
     cookhouse run recipe=tiny source.documents=/data/pdfs --limit 20
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,77 +1,134 @@
-"""``cookhouse plan``: decisions with reasons, and nothing started."""
+"""``cookhouse plan``: decisions with reasons, what they will cost, and nothing started."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cookhouse.cli import options
+from cookhouse.cli.words import duration, size
 
 if TYPE_CHECKING:
-    from pipelines.workflow.plan import Plan
+    from pipelines.workflow.estimate import Estimate
+    from pipelines.workflow.plan import Plan, PlannedStep
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
+SHADES = {
+    "HIT": "fill:#d9efdd,stroke:#2f7d46",
+    "RUN": "fill:#fdf0c9,stroke:#a77400",
+    "ADOPT": "fill:#d6edf7,stroke:#1d6f92",
+    "BLOCKED": "fill:#f9d9d6,stroke:#ab2f26",
+    "DRIFT": "fill:#eadcf5,stroke:#74459a",
+    "STALE": "fill:#eadcf5,stroke:#74459a",
+}
 
 
 @click.command()
-@options.overrides
+@options.words
 @options.selection
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--graph", type=click.Choice(["mermaid"]), help="Print the plan as a graph.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 when there is work to do, 0 when there is none.")
 @options.verbose
 def plan(
-    overrides: tuple[str, ...],
-    limit: int | None,
-    only: tuple[str, ...],
-    until: tuple[str, ...],
-    force: tuple[str, ...],
+    words: tuple[str, ...],
+    chosen: options.Chosen,
     as_json: bool,
+    graph: str | None,
     detailed_exitcode: bool,
 ) -> int:
-    """Show what would run and why; nothing is started.
+    """Show what would run, why and at what cost; nothing is started.
 
-    HIT reuses a result, RUN makes it, ADOPT goes on from finished units, BLOCKED cannot be made now. DRIFT and STALE
-    reuse a result and say what changed around it.
+    STEPs are the targets: those and what they need (as --until). HIT reuses a result, RUN makes it, ADOPT goes on from
+    finished units, BLOCKED cannot be made now. DRIFT and STALE reuse a result and say what changed around it.
     """
     from cookhouse.cli.failures import STATE
     from cookhouse.project import load_project
-    from pipelines.workflow.plan import Selection
+    from pipelines.workflow.estimate import estimate
 
+    targets, overrides = options.targets_and_overrides(words)
     project = load_project(overrides)
     store = project.store
     STATE["root"] = store.home
-    made = project.plan(store, limit=limit, selection=Selection(only=only, until=until, force=force))
+    made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
+    estimates = estimate(made)
     if as_json:
-        click.echo(
-            json.dumps({"recipe": project.recipe, "root": str(store.root), "steps": [s.as_json() for s in made.steps]})
-        )
+        steps = [{**step.as_json(), "estimate": _estimate_json(estimates, step.name)} for step in made.steps]
+        click.echo(json.dumps({"recipe": project.recipe, "root": str(store.root), "steps": steps}))
+    elif graph:
+        click.echo("\n".join(mermaid(made)))
     else:
-        click.echo("\n".join(render(made)))
-        click.echo(conclusion(made))
+        click.echo("\n".join(render(made, estimates)))
+        click.echo("\n".join(conclusion(made, estimates, store.root)))
     return 3 if detailed_exitcode and made.work else 0
 
 
-def render(made: Plan) -> list[str]:
+def _estimate_json(estimates: Mapping[str, Estimate], name: str) -> dict[str, Any] | None:
+    return estimates[name].as_json() if name in estimates else None
+
+
+def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
     """One line a step and one a reason."""
     width = max(len(step.name) for step in made.steps)
     lines = []
     for step in made.steps:
         decision = click.style(f"{step.decision:<8}", fg=COLOURS[step.decision])
-        estimate = step.as_json()["estimate"]
-        about = f"  (last time {estimate['seconds']:.0f} s, {estimate['bytes'] / 1e6:.1f} MB)" if estimate else ""
-        lines.append(f"{decision}{step.name:<{width}}  {step.key[:12]}{about}")
+        cost = f"  {words_of(estimates[step.name])}, {cpus(step)}" if step.name in estimates else ""
+        lines.append(f"{decision}{step.name:<{width}}  {step.key[:12]}{cost}")
         lines += [f"{'':8}{'':{width}}  {reason}" for reason in step.reasons[:8]]
         if len(step.reasons) > 8:
             lines.append(f"{'':8}{'':{width}}  and {len(step.reasons) - 8} more (--json)")
     return lines
 
 
-def conclusion(made: Plan) -> str:
-    """The last line: how much there is to do."""
+def cpus(step: PlannedStep) -> str:
+    """``2 CPUs``."""
+    count = step.keyed.step.config.cpus()
+    return f"{count:g} CPU{'' if count == 1 else 's'}"
+
+
+def words_of(cost: Estimate) -> str:
+    """``about 2 min, 12 MB (documents-5a8b767184b6 at 2.5 times its source bytes)``."""
+    if cost.seconds is None or cost.bytes is None:
+        return "cost unknown"
+    return f"about {duration(cost.seconds)}, {size(cost.bytes)} ({cost.basis})"
+
+
+def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Path) -> list[str]:
+    """The last lines: how much there is to do, and whether the disk holds it."""
+    from pipelines.workflow.estimate import total
+
     if made.blocked:
-        return f"{len(made.blocked)} of {len(made.steps)} steps are blocked"
+        return [f"{len(made.blocked)} of {len(made.steps)} steps are blocked"]
     if not made.work:
-        return f"nothing to do: all {len(made.steps)} steps exist"
-    return f"{len(made.work)} of {len(made.steps)} steps to make"
+        return [f"nothing to do: all {len(made.steps)} steps exist"]
+    line = f"{len(made.work)} of {len(made.steps)} steps to make"
+    whole = total(estimates)
+    if whole.unknown < len(estimates):
+        more = f" and {whole.unknown} of unknown cost" if whole.unknown else ""
+        line += f": about {duration(whole.seconds)} of work and {size(whole.bytes)}{more}"
+    free = free_bytes(root)
+    return [line] if free is None else [f"{line}; {size(free)} free at {root}"]
+
+
+def free_bytes(root: Path) -> int | None:
+    """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
+    place = next((path for path in (root, *root.parents) if path.exists()), None) if "://" not in str(root) else None
+    return shutil.disk_usage(place).free if place is not None else None
+
+
+def mermaid(made: Plan) -> list[str]:
+    """The plan as a Mermaid flowchart, steps coloured by decision."""
+    lines = ["flowchart LR"]
+    for step in made.steps:
+        lines.append(f'  {step.name}["{step.name}<br/>{step.decision} {step.key[:12]}"]:::{step.decision}')
+    for step in made.steps:
+        shown = {item.name for item in made.steps}
+        lines += [f"  {parent} --> {step.name}" for parent in step.keyed.step.parents if parent in shown]
+    used = dict.fromkeys(str(step.decision) for step in made.steps)
+    return lines + [f"  classDef {name} {SHADES[name]},color:#1b1b1b" for name in used]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.workflow.backends import Backend
     from pipelines.workflow.plan import Plan
-    from pipelines.workflow.runner import StepResult
+    from pipelines.workflow.runner import Rules, StepResult
     from pipelines.workflow.store import Store
 
 WORKER = "cookhouse.worker"
@@ -27,87 +27,64 @@ MIRROR_WAIT_HITS_S = 1.0
 
 
 @click.command()
-@options.overrides
+@options.words
 @options.selection
-@click.option("--backend", type=click.Choice(["ray", "inprocess"]), help="Where steps run; default: the cluster's.")
-@click.option(
-    "--max-parallel", type=click.IntRange(min=1), help="Most steps at the same time; default: as the CPUs go."
-)
-@click.option("--keep-ray", is_flag=True, help="Leave the local Ray running for the next command.")
-@click.option("-v", "--verbose", is_flag=True, help="Print tracebacks.")
-def run(
-    overrides: tuple[str, ...],
-    limit: int | None,
-    only: tuple[str, ...],
-    until: tuple[str, ...],
-    force: tuple[str, ...],
-    backend: str | None,
-    max_parallel: int | None,
-    keep_ray: bool,
-    verbose: bool,
-) -> int:
+@options.manner
+def run(words: tuple[str, ...], chosen: options.Chosen, manner: options.Manner) -> int:
     """Make what is missing; finished steps are reused.
 
-    Ctrl-C stops cleanly. Run the same command again to go on from what was committed.
+    STEPs are the targets: those and what they need (as --until). Ctrl-C stops cleanly, a second one at once. Run the
+    same command again to go on from what was committed.
     """
+    targets, overrides = options.targets_and_overrides(words)
+    return carry_out(overrides, targets, chosen, manner)
+
+
+def carry_out(overrides: Sequence[str], targets: Sequence[str], chosen: options.Chosen, manner: options.Manner) -> int:
+    """Plan, run and report; what ``run``, ``resume`` and ``retry`` have in common. Returns the exit code."""
     started = time.monotonic()
     from cookhouse.project import load_project
-    from pipelines.workflow.plan import Selection
 
     project = load_project(overrides)
     store = project.store
     STATE["root"] = store.home
-    with _interruptible():
-        plan = project.plan(store, limit=limit, selection=Selection(only=only, until=until, force=force))
-        _refuse_blocked(plan)
-        results = _carry_out(project, store, plan, overrides, limit, backend, max_parallel, keep_ray)
-    chosen = [] if limit is None else ["--limit", str(limit)]
-    for option, names in (("--only", only), ("--until", until)):
-        chosen += [word for name in names for word in (option, name)]
-    print_end(
-        plan, results, [*overrides, *chosen], time.monotonic() - started, verbose, tracked=project.tracking.enabled
-    )
+    with interruptible():
+        plan = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets, wait=manner.wait))
+        refuse_blocked(plan)
+        refuse_full_disk(plan, store, manner)
+        results = _run(project, store, plan, overrides, chosen.limit, manner)
+    typed = [*targets, *overrides, *chosen.again()]
+    print_end(plan, results, typed, time.monotonic() - started, manner.verbose, tracked=project.tracking.enabled)
     return exit_code(results)
 
 
-def _carry_out(
-    project: Project,
-    store: Store,
-    plan: Plan,
-    overrides: tuple[str, ...],
-    limit: int | None,
-    backend: str | None,
-    max_parallel: int | None,
-    keep_ray: bool,
+def _run(
+    project: Project, store: Store, plan: Plan, overrides: Sequence[str], limit: int | None, manner: options.Manner
 ) -> dict[str, StepResult]:
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
-    from pipelines.workflow.runner import Rules, Runner
+    from pipelines.workflow.runner import Runner
     from pipelines.workflow.runs import create_run
 
-    name = backend or project.cluster.backend
+    name = manner.backend or project.cluster.backend
     shown = [redact(text) for text in overrides]
     record = create_run(store.home, plan, recipe=project.recipe, overrides=shown, backend=name, limit=limit)
-    mirror = _start_mirror(project, store, record.run_id)
+    mirror = start_mirror(project, store, record.run_id)
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
-    say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
+    if not manner.quiet:
+        say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
     status = "failed"
-    view = RunView(record.events(), [step.name for step in plan.steps])
+    view = RunView(record.events(), [step.name for step in plan.steps], quiet=manner.quiet)
     with view:
         view.event("run_started", recipe=project.recipe, overrides=shown, run_id=record.run_id)
         try:
             runner = Runner(
                 store,
                 plan,
-                _backend(project, store, name, keep_ray),
+                make_backend(project, store, name, keep=manner.keep_ray),
                 view,
                 run_id=record.run_id,
-                rules=Rules(
-                    max_parallel=max_parallel,
-                    cpus=project.cluster.cpus,
-                    stop_wait_s=project.cluster.stop_wait_s,
-                    timeouts=project.timeouts,
-                ),
+                rules=rules(project, manner),
                 asked_to_stop=record.asked_to_stop,
             )
             results = runner.run()
@@ -126,7 +103,21 @@ def _carry_out(
     return results
 
 
-def _backend(project: Project, store: Store, name: str, keep_ray: bool) -> Callable[[], Backend]:
+def rules(project: Project, manner: options.Manner) -> Rules:
+    """How the runner goes about it, from the configuration and the options."""
+    from pipelines.workflow.runner import Rules
+
+    return Rules(
+        max_parallel=manner.max_parallel,
+        cpus=project.cluster.cpus,
+        keep_going=manner.keep_going,
+        wait=manner.wait,
+        stop_wait_s=project.cluster.stop_wait_s,
+        timeouts=project.timeouts,
+    )
+
+
+def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Callable[[], Backend]:
     """Called when the first step has to run, never for a plan of HITs."""
 
     def make() -> Backend:
@@ -137,12 +128,12 @@ def _backend(project: Project, store: Store, name: str, keep_ray: bool) -> Calla
         from cookhouse.cli.services import local_ray
         from pipelines.workflow.backends.ray_jobs import RayJobs
 
-        return RayJobs(local_ray(project, store), WORKER, keep=keep_ray)
+        return RayJobs(local_ray(project, store), WORKER, keep=keep)
 
     return make
 
 
-def _start_mirror(project: Project, store: Store, run_id: str) -> Any:
+def start_mirror(project: Project, store: Store, run_id: str) -> Any:
     """The process that mirrors the run's events into MLflow; a run without it is a run all the same."""
     if not project.tracking.enabled:
         return None
@@ -155,7 +146,8 @@ def _start_mirror(project: Project, store: Store, run_id: str) -> Any:
         return None
 
 
-def _refuse_blocked(plan: Plan) -> None:
+def refuse_blocked(plan: Plan) -> None:
+    """Raises LockError when another run makes a step and is not to be waited for, ConfigError when inputs are missing."""
     from pipelines.core.errors import ConfigError, LockError
 
     if not plan.blocked:
@@ -165,14 +157,34 @@ def _refuse_blocked(plan: Plan) -> None:
         raise LockError(
             f"step '{step.name}' cannot be made now",
             why="; ".join(step.reasons),
-            do="wait for that run (cookhouse status) or stop it",
+            do="leave out --no-wait to wait for that run, or stop it (cookhouse cancel)",
         )
     other = next((item for item in plan.blocked if item.reasons and "not selected and" not in item.reasons[0]), step)
     raise ConfigError(f"step '{other.name}' cannot be made", why="; ".join(other.reasons), do="select its inputs too")
 
 
+def refuse_full_disk(plan: Plan, store: Store, manner: options.Manner) -> None:
+    """Raises ConfigError when earlier results say that the disk will not hold this, unless ``--yes``."""
+    from cookhouse.cli.planning import free_bytes
+    from cookhouse.cli.words import size
+    from pipelines.core.errors import ConfigError
+    from pipelines.workflow.estimate import estimate, total
+
+    free = free_bytes(store.root)
+    if manner.yes or not plan.work or free is None:
+        return
+    expected = total(estimate(plan)).bytes
+    if expected > free:
+        raise ConfigError(
+            f"about {size(expected)} would be written and {size(free)} are free",
+            where=str(store.root),
+            why="going by earlier results (cookhouse plan)",
+            do="free some space (cookhouse gc), choose storage.root=/big/disk, or start all the same with --yes",
+        )
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP end a run as Ctrl-C does."""
 
     def interrupt(*_: object) -> None:
@@ -208,7 +220,7 @@ def print_end(
             (["logs", failed[0], *where], "what the failed step printed"),
             (["run", *typed], "go on from what was committed"),
         ]
-    next_commands.append((["status", *where], "how the steps stand"))
+    next_commands.append((["status", *where], "how the steps stand (--html draws it)"))
     if not failed:
         next_commands.append((["plan", *typed], "add steps.<name>.<field>=<value> to see what it would make anew"))
     print_next(next_commands)

@@ -1,18 +1,26 @@
-"""``cookhouse config``: the composed configuration, with the place each value was written."""
+"""``cookhouse config``: the composed configuration, with the place each value was written, and what could be written."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cookhouse.cli import options
 
+if TYPE_CHECKING:
+    from cookhouse.project import Project
+
+Path = tuple[str, ...]
+
 
 @click.group()
 def config() -> None:
-    """Show or validate the composed configuration."""
+    """Show, validate and compare configurations."""
 
 
 @config.command()
@@ -21,9 +29,102 @@ def config() -> None:
 @options.verbose
 def show(overrides: tuple[str, ...], as_json: bool) -> None:
     """Print every value and where it was written. Fields at their defaults are shown too."""
-    from cookhouse.project import load_project
+    from pipelines.core.secrets import redact
 
-    project = load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
+    project = _load(overrides)
+    values = values_of(project)
+    if as_json:
+        click.echo(redact(json.dumps(values, ensure_ascii=False)))
+        return
+    for path, value in leaves(values):
+        line = f"{'.'.join(path)} = {json.dumps(value, ensure_ascii=False)}  # {place_of(project, path)}"
+        click.echo(redact(line))
+
+
+@config.command()
+@options.overrides
+@options.verbose
+def validate(overrides: tuple[str, ...]) -> int:
+    """Check every stage of a recipe, or of all recipes when none is given. Sources are not looked at."""
+    from cookhouse.project import load_project
+    from pipelines.core.errors import ConfigError
+    from pipelines.workflow.compose import choices_of, search_folders
+
+    given = [text for text in overrides if text.startswith("recipe=")]
+    rest = [text for text in overrides if text not in given]
+    wrong = 0
+    for recipe in given or [f"recipe={name}" for name in choices_of("recipe", search_folders())]:
+        try:
+            project = load_project([recipe, *rest])
+        except ConfigError as error:
+            wrong += 1
+            click.echo(f"{recipe}: {error}", err=True)
+        else:
+            click.echo(f"{recipe}: {len(project.steps)} steps are right")
+    return 2 if wrong else 0
+
+
+@config.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@options.verbose
+def diff(before: str, after: str, as_json: bool) -> None:
+    """What differs between two configurations, each given as one quoted list of overrides.
+
+    cookhouse config diff "recipe=tiny" "recipe=tiny steps.sft.seed=2"
+    """
+    old, new = _load(shlex.split(before)), _load(shlex.split(after))
+    rows = differences(dict(leaves(values_of(old))), dict(leaves(values_of(new))))
+    if as_json:
+        click.echo(json.dumps([{"path": ".".join(path), "a": was, "b": now} for path, was, now in rows]))
+        return
+    for path, was, now in rows:
+        places = " | ".join(dict.fromkeys(place_of(side, path) for side in (old, new)))
+        click.echo(f"{'.'.join(path)}  {_shown(was)} -> {_shown(now)}  # {places}")
+    if not rows:
+        click.echo("no difference")
+
+
+@config.command()
+@click.argument("stages", nargs=-1, metavar="[STAGE]...")
+@options.verbose
+def schema(stages: tuple[str, ...]) -> None:
+    """Print the JSON Schema of stages (default: all). ``x-cookhouse`` says what a field is to the key: identity, runtime
+    or source."""
+    from cookhouse.stages import STAGES
+    from pipelines.core.errors import ConfigError, did_you_mean
+
+    found = {}
+    for name in stages or STAGES:
+        if name not in STAGES:
+            do = did_you_mean(name, STAGES) or f"the stages are {', '.join(STAGES)}"
+            raise ConfigError(f"there is no stage '{name}'", do=do)
+        found[name] = schema_of(STAGES[name])
+    click.echo(json.dumps(found[stages[0]] if len(stages) == 1 else found, indent=1, ensure_ascii=False))
+
+
+@config.command()
+@options.verbose
+def groups() -> None:
+    """List the groups of ``conf/`` and their choices: the names to the right of ``recipe=``, ``cluster=``, ``model=`` ..."""
+    from pipelines.workflow.compose import choices_of, compose, search_folders
+
+    folders = search_folders()
+    chosen = compose([]).choices
+    rows = []
+    for group in sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()}):
+        for name in choices_of(group, folders):
+            file = next(f for folder in folders if (f := folder / group / f"{name}.yaml").is_file())
+            rows.append((f"{group}={name}", "*" if chosen.get(group) == name else " ", _about(file.read_text())))
+    width = max((len(text) for text, _, _ in rows), default=0)
+    for text, mark, about in rows:
+        click.echo(f"{mark} {text:<{width}}  {about}".rstrip())
+    click.echo("\n* is taken when nothing else is said")
+
+
+def values_of(project: Project) -> dict[str, Any]:
+    """Everything that was composed; steps with all their fields, as their stages understand them."""
     values = {name: value for name, value in project.composed.values.items() if name != "steps"}
     values["steps"] = {
         step.name: {
@@ -33,42 +134,81 @@ def show(overrides: tuple[str, ...], as_json: bool) -> None:
         }
         for step in project.steps
     }
-    if as_json:
-        click.echo(json.dumps(values, ensure_ascii=False))
-        return
-    for path, value in _leaves(values, ()):
-        place = project.composed.origin(path)
-        written = place if place and _is_written(project.composed.raw, path) else "default"
-        click.echo(f"{'.'.join(path)} = {json.dumps(value, ensure_ascii=False)}  # {written}")
+    return values
 
 
-@config.command()
-@options.overrides
-@options.verbose
-def validate(overrides: tuple[str, ...]) -> None:
-    """Check every stage of a recipe, or of all recipes when none is given. Sources are not looked at."""
-    from cookhouse.project import load_project
-    from pipelines.workflow.compose import choices_of, search_folders
-
-    given = [text for text in overrides if text.startswith("recipe=")]
-    rest = [text for text in overrides if text not in given]
-    for recipe in given or [f"recipe={name}" for name in choices_of("recipe", search_folders())]:
-        project = load_project([recipe, *rest])
-        click.echo(f"{recipe}: {len(project.steps)} steps are right")
-
-
-def _leaves(value: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], Any]]:
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """(path, value) of every value that is no mapping, and of lists of mappings item by item."""
     if isinstance(value, dict) and value:
-        return [leaf for name, item in value.items() for leaf in _leaves(item, (*path, str(name)))]
-    return [(path, value)]
+        for name, item in value.items():
+            yield from leaves(item, (*path, str(name)))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, str(index)))
+    else:
+        yield path, value
 
 
-def _is_written(raw: Any, path: tuple[str, ...]) -> bool:
+ABSENT = object()
+
+
+def differences(old: dict[Path, Any], new: dict[Path, Any]) -> list[tuple[Path, Any, Any]]:
+    """(path, before, after) of what differs, in the order of the first; ``None`` where a side has no such value."""
+    return [
+        (path, old.get(path), new.get(path))
+        for path in dict.fromkeys([*old, *new])
+        if old.get(path, ABSENT) != new.get(path, ABSENT)
+    ]
+
+
+def schema_of(dotted: str) -> dict[str, Any]:
+    """JSON Schema of a stage's configuration, with what each field is to the key."""
+    from pipelines.core.identity import field_kind
+    from pipelines.workflow.stage import load_stage
+
+    definition = load_stage(dotted)
+    made = definition.config.model_json_schema()
+    for name, about in made.get("properties", {}).items():
+        about["x-cookhouse"] = field_kind(definition.config, name)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def place_of(project: Project, path: Path) -> str:
+    """``conf/recipe/tiny.yaml:12``, ``command line (...)`` or ``default``."""
+    place = project.composed.origin(path)
+    return place if place and _is_written(project.composed.raw, path) else "default"
+
+
+def _load(overrides: tuple[str, ...] | list[str]) -> Project:
+    from cookhouse.project import load_project
+
+    return load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
+
+
+def _shown(value: Any) -> str:
+    return "(none)" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _about(text: str) -> str:
+    """The first sentence of the comment a file of ``conf/`` begins with."""
+    words: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        words += [] if line.startswith("# @package") else line.lstrip("#").split()
+    sentence = re.split(r"[.:;](?:\s|$)", " ".join(words))[0]
+    return sentence if len(sentence) <= 90 else sentence[:87] + "..."
+
+
+def _is_written(raw: Any, path: Path) -> bool:
     """Whether a file or an override says this very value; an interpolation above it counts."""
     for part in path:
         if isinstance(raw, str) and raw.startswith("${"):
             return True
-        if not isinstance(raw, dict) or part not in raw:
+        if isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
+            raw = raw[int(part)]
+        elif isinstance(raw, dict) and part in raw:
+            raw = raw[part]
+        else:
             return False
-        raw = raw[part]
     return True

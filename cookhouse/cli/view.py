@@ -45,10 +45,13 @@ class _Row:
 class RunView:
     """The listener of a run: writes every event to the run's JSONL and shows it. Use as a context manager."""
 
-    def __init__(self, writer: EventWriter, steps: Sequence[str], *, live: bool | None = None) -> None:
+    def __init__(
+        self, writer: EventWriter, steps: Sequence[str], *, live: bool | None = None, quiet: bool = False
+    ) -> None:
         self.writer = writer
         self.rows = {name: _Row() for name in steps}
-        self._wants_live = sys.stderr.isatty() if live is None else live
+        self._quiet = quiet
+        self._wants_live = not quiet and (sys.stderr.isatty() if live is None else live)
         self._live: Live | None = None
 
     def __enter__(self) -> RunView:
@@ -77,6 +80,9 @@ class RunView:
             self._say(
                 fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
             )
+        elif kind == "step_waiting":
+            row.status = "elsewhere"
+            self._say(fields["step"], f"waits: {fields['why']}", loud=True)
         elif kind == "step_retry":
             words = f"{fields['what']} ({fields['why']}); trying again in {fields['wait_s']:.0f} s"
             self._say(fields["step"], words, loud=True)
@@ -102,6 +108,8 @@ class RunView:
 
     def _say(self, step: str, *words: str, loud: bool = False) -> None:
         """A plain line off a terminal; beside the live table only what is ``loud``."""
+        if self._quiet:
+            return
         text = "  ".join(word for word in words if word)
         if self._live is not None:
             if loud:

@@ -99,7 +99,6 @@ class PlannedStep:
 
     def as_json(self) -> dict[str, Any]:
         """Stable JSON for ``plan --json`` and the run record."""
-        estimate = self.facts.nearest[0] if self.works and self.facts.nearest else None
         return {
             "step": self.name,
             "stage": self.keyed.step.definition.name,
@@ -111,7 +110,6 @@ class PlannedStep:
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
             "cpus": self.keyed.step.config.cpus(),
-            "estimate": {"seconds": estimate.data["seconds"], "bytes": estimate.data["bytes"]} if estimate else None,
         }
 
 
@@ -301,14 +299,21 @@ NEIGHBOURS = 20
 
 
 def _why(item: KeyedStep, facts: Facts) -> tuple[str, ...]:
-    """The fields that differ from the nearest earlier result: of the same step, with the fewest, the newest."""
-    newest = sorted(facts.nearest, key=lambda record: (record.step != item.step.name, -float(record.data["created"])))
+    """The fields that differ from the nearest earlier result."""
+    before = nearest(item, facts)
+    return tuple(difference(before.document, item.document)) if before is not None else ("first run",)
+
+
+def nearest(item: KeyedStep, facts: Facts) -> Record | None:
+    """The earlier result of the stage that explains most: of the same step, with the fewest differences, the newest."""
+    name = item.step.shown
+    newest = sorted(facts.nearest, key=lambda record: (record.step != name, -float(record.data["created"])))
     ranked = [
-        (record.step != item.step.name, len(lines), index, lines)
+        (record.step != name, len(lines), index)
         for index, record in enumerate(newest[:NEIGHBOURS])
         if (lines := difference(record.document, item.document))
     ]
-    return tuple(min(ranked)[3]) if ranked else ("first run",)
+    return newest[min(ranked)[2]] if ranked else None
 
 
 def _blockers(

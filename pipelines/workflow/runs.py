@@ -4,14 +4,15 @@ step be stopped."""
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.events import EventWriter
+from pipelines.core.events import EventWriter, read_events
 from pipelines.core.places import names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
@@ -42,6 +43,13 @@ class RunRecord:
     def events_file(self) -> Path:
         return self.root / "runs" / self.run_id / "events.jsonl"
 
+    @property
+    def going(self) -> bool:
+        """Whether its command still works on it, as far as this machine can tell."""
+        if process.is_alive(self.data["driver"]) is False:
+            return False
+        return not any(event["kind"] == "run_finished" for event in read_events(self.events_file))
+
     def events(self) -> EventWriter:
         return EventWriter(self.events_file)
 
@@ -69,6 +77,28 @@ def create_run(
 
 def find_run(root: Path, run_id: str | None = None) -> RunRecord | None:
     """A run by its id, or the newest one; None when there is none."""
-    known = sorted(path.stem for path in (root / "runs").glob("*.json")) if run_id is None else [run_id]
-    data = read_json(root / "runs" / f"{known[-1]}.json") if known else None
-    return RunRecord(root, known[-1], data) if data else None
+    if run_id is None:
+        return next(newest_runs(root), None)
+    data = read_json(root / "runs" / f"{run_id}.json")
+    return RunRecord(root, run_id, data) if data else None
+
+
+def newest_runs(root: Path) -> Iterator[RunRecord]:
+    """All runs, the newest first; ids say it to the second, the records to the millisecond."""
+    known = sorted((path.stem for path in (root / "runs").glob("*.json")), reverse=True)
+    for _, names_of_second in itertools.groupby(known, key=lambda name: name[: len("20261124-101530")]):
+        found = [(name, read_json(root / "runs" / f"{name}.json")) for name in names_of_second]
+        read = [RunRecord(root, name, data) for name, data in found if data]
+        yield from sorted(read, key=lambda run: -float(run.data["started"]))
+
+
+def keys_of_runs(root: Path, newest: int) -> set[str]:
+    """Keys of the steps of the newest runs, and of every run whose command is at work; the runs of one sweep count as
+    one."""
+    keys: set[str] = set()
+    seen: set[str] = set()
+    for run in newest_runs(root):
+        seen.add(run.data.get("sweep") or run.run_id)
+        if len(seen) <= newest or run.going:
+            keys |= {row["key"] for row in run.data["steps"]}
+    return keys

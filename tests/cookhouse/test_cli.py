@@ -115,10 +115,61 @@ def test_a_locked_step_is_5(cookhouse) -> None:
     folder = Path(json.loads(out)["steps"][0]["folder"])
     folder.mkdir(parents=True)
     lease = Lease.acquire(folder, run_id="other", step="numbers")
-    code, _, err = cookhouse(*RUN)
+    code, _, err = cookhouse(*RUN, "--no-wait")
     lease.release()
     assert code == 5
     assert "run other" in err
+
+
+def test_quiet_says_only_the_end(cookhouse) -> None:
+    code, out, err = cookhouse(*RUN, "-q")
+    assert code == 0
+    assert err == ""
+    assert "total 20" in out
+
+
+def test_targets_are_named_without_an_option(cookhouse) -> None:
+    code, out, _ = cookhouse(*RUN, "squares")
+    assert code == 0
+    assert "cookhouse plan squares recipe=toy" in out
+    assert "total" not in cookhouse("plan", "recipe=toy", "squares")[1]
+    code, _, err = cookhouse("plan", "recipe=toy", "sqares")
+    assert code == 2
+    assert "did you mean 'squares'?" in err
+
+
+def test_a_plan_as_a_graph(cookhouse) -> None:
+    code, out, _ = cookhouse("plan", "recipe=toy", "--graph", "mermaid")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == "flowchart LR"
+    assert "  numbers --> squares" in lines
+    assert "  squares --> total" in lines
+
+
+def test_costs_are_told_before_and_a_full_disk_is_refused(cookhouse, monkeypatch) -> None:
+    assert "cost unknown" in cookhouse("plan", "recipe=toy")[1]
+    cookhouse(*RUN)
+    out = cookhouse("plan", "recipe=toy", "steps.numbers.count=8")[1]
+    assert "about 0" in out
+    assert "free at" in out
+    monkeypatch.setattr("cookhouse.cli.planning.free_bytes", lambda root: 3)
+    code, _, err = cookhouse(*RUN, "steps.numbers.count=8")
+    assert code == 2
+    assert "would be written and 3 B are free" in err
+    assert cookhouse(*RUN, "steps.numbers.count=8", "--yes")[0] == 0
+
+
+def test_no_color_means_no_colour(here) -> None:
+    from click.testing import CliRunner
+
+    from cookhouse.cli.main import cli
+
+    def coloured(**environment: str) -> bool:
+        return "\x1b[" in CliRunner(env=environment).invoke(cli, ["plan", "recipe=toy"], color=True).output
+
+    assert coloured(NO_COLOR="")
+    assert not coloured(NO_COLOR="1")
 
 
 def test_limit_and_force(cookhouse) -> None:
