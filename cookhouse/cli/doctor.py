@@ -17,7 +17,7 @@ import click
 from cookhouse.cli import options
 
 EXTRAS = {
-    "data": ("ray", "pymupdf", "av", "pillow", "webdataset", "pyarrow"),
+    "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
     "ocr": ("paddleocr", "onnxruntime", "rapidocr"),
     "train": ("torch", "transformers", "deepspeed"),
     "tracking": ("mlflow",),
@@ -111,28 +111,31 @@ def packages() -> Iterator[Check]:
 
 
 def ocr_models() -> Iterator[Check]:
-    """The model files that scanned pages need, as the documents package describes them."""
+    """The model files that scanned pages need, and each engine that can run them."""
     try:
-        from pipelines.documents.ocr import describe_models
-
-        told = describe_models()
+        from pipelines.documents.ocr import RUNS, describe_models
     except Exception as error:
         yield Check("note", "ocr", f"not available: {error}; scanned pages are quarantined")
         return
-    files = [f"{part} {told[part]['sha256'][:12]}" for part in ("detection", "recognition") if part in told]
-    missing = "not ready, scanned pages are quarantined: pip install 'cookhouse[ocr]'"
-    yield Check(
-        "ok" if told["ready"] else "note",
-        "ocr models",
-        f"{told['origin']}: {', '.join(files)}" if told["ready"] else missing,
-    )
+    for engine in RUNS:
+        told = describe_models(engine)
+        files = [f"{part} {told[part]['sha256'][:12]}" for part in ("detection", "recognition") if part in told]
+        missing = "not ready, scanned pages are quarantined: pip install 'cookhouse[ocr]'"
+        yield Check(
+            "ok" if told["ready"] else "note",
+            f"ocr {engine}",
+            f"models of {told['origin']}: {', '.join(files)}" if told["ready"] else missing,
+        )
 
 
 def licences() -> Iterator[Check]:
-    """What a user of the default page engine has to know."""
+    """What a user of each page engine has to know."""
     if importlib.util.find_spec("pymupdf") is not None:
         yield Check(
             "note",
             "licence",
-            "PyMuPDF is AGPL-3.0 or commercial (Artifex): read the README before you offer it as a service",
+            "PyMuPDF (the default page engine) is AGPL-3.0 or commercial (Artifex): read the README before you offer it"
+            " as a service, or set steps.documents.engine=pypdfium2",
         )
+    if importlib.util.find_spec("pypdfium2") is not None:
+        yield Check("ok", "licence", "pypdfium2 (steps.documents.engine=pypdfium2) is Apache-2.0 or BSD-3, PDFium is BSD-3")

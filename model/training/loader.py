@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from model.pack import Encoded, Pack, pack
 from model.processor import Processor
 from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
+from pipelines.core.seeds import generator
+from pipelines.corruption.view import ONLINE, redraw
 from pipelines.shards.read import read_sample
+from pipelines.shards.sample import image_content, text_content, turn
 
 OnError = Literal["skip", "fail"]
 _BROKEN = (DataError, OSError, UnidentifiedImageError, ValueError, KeyError, Image.DecompressionBombError)
@@ -108,9 +112,17 @@ def encode_item(item: Item, processor: Processor) -> Encoded:
     sample = json.loads(parts["json"])
     messages: list[dict[str, Any]] = [_thinned(message, item.stride) for message in sample["messages"]]
     images = {name: _decode(parts[name]) for name in _parts_of(messages)}
+    if ONLINE in sample["meta"]:
+        images["jpg"], messages = _drawn(images["jpg"], sample["meta"][ONLINE], item)
     return processor.encode(
         messages, images, mode=sample["mode"], package=max(1, item.package), temporal=item.package > 0
     )
+
+
+def _drawn(page: Image.Image, online: Mapping[str, Any], item: Item) -> tuple[Image.Image, list[dict[str, Any]]]:
+    """A page stored clean as it looks at this visit, with its question and answer: the draw of the documents stage."""
+    drawn = redraw(np.asarray(page), online, generator(ONLINE, item.draw, item.ref.key))
+    return Image.fromarray(drawn.image), turn([image_content(), text_content(drawn.prompt)], drawn.target)
 
 
 def filler(processor: Processor) -> Encoded:

@@ -19,6 +19,7 @@ Samples keep about their mix order: a pack is closed as soon as the next sample 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
@@ -27,6 +28,7 @@ from model.config import ModelConfig
 from model.training.phases import Mode, Phase
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.seeds import generator, seed_of
+from pipelines.corruption.view import ONLINE
 from pipelines.shards.index import SampleRef
 from pipelines.shards.mix import mix
 
@@ -37,11 +39,12 @@ _CHUNK = 2048
 
 class Item(NamedTuple):
     """A sample in a plan. ``package``: frames per package for its videos, 0 = 2D (frame by frame). ``stride``: every
-    stride-th frame is kept."""
+    stride-th frame is kept. ``draw``: seed of what is drawn at this visit (a page stored clean is damaged anew)."""
 
     ref: SampleRef
     package: int = 0
     stride: int = 1
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,13 +216,20 @@ def _eligible(
 
 
 def _stream(refs_of: Mapping[str, Sequence[SampleRef]], phase: Phase, index: int, seed: int) -> Iterator[Item]:
-    """Samples of the mix without end, each with its drawn package size and stride (videos only)."""
+    """Samples of the mix without end, each with its drawn package size and stride (videos only), or with the seed of its
+    draw at this visit (pages stored clean)."""
     weights = {name: phase.weights[name] for name in refs_of}
     order = seed_of("plan", seed, index) % 2**63
     draws = generator("package", seed, index)
+    visits: Counter[tuple[str, str]] = Counter()
     epoch = 0
     while True:
         for ref in mix(refs_of, weights, order, epoch, _CHUNK):
+            if ONLINE in ref.tags:
+                visit = visits[ref.dataset, ref.key]
+                visits[ref.dataset, ref.key] += 1
+                yield Item(ref, draw=seed_of("draw", seed, index, ref.dataset, visit))
+                continue
             if not ref.frames:
                 yield Item(ref)
                 continue

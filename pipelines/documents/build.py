@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +16,21 @@ import numpy as np
 
 from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.corruption.operators import LEVELS
+from pipelines.corruption.view import ONLINE, TextRegion
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.engine import PageContent, PageFailure, Render
-from pipelines.documents.extract import COUNT, READ
+from pipelines.documents.extract import READ
+from pipelines.documents.filters import judge_text
 from pipelines.documents.ink import has_ink
-from pipelines.documents.ocr import NAMES, describe_models, find_models, model_folders
 from pipelines.documents.ocr_reader import TARGET as OCR_TARGET
-from pipelines.documents.ocr_reader import OcrLines, OcrSetup
+from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
 from pipelines.documents.plan import PageUnit, Span, Verdict
 from pipelines.documents.reader import read_file
 from pipelines.documents.regions import find_regions, visible_words
 from pipelines.documents.routing import route_page
 from pipelines.documents.sample import CleanPage, make_view
+from pipelines.documents.scan import OcrReader, PageRef, read_scan
 from pipelines.shards.manifest import CATEGORIES, Row
-from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import Item, write_unit
 
 STAGE = "documents"
@@ -41,7 +42,7 @@ OCR_RECYCLE = 300  # pages; PaddleOCR grows on long runs
 _boxes: dict[tuple[Any, ...], Sandbox] = {}
 
 
-def _sandbox(target: str, deadline_s: float, memory_bytes: int, recycle: int = 20_000) -> Sandbox:
+def sandbox(target: str, deadline_s: float, memory_bytes: int, recycle: int = 20_000) -> Sandbox:
     """The worker's child for a target, started when first used and killed when the worker ends."""
     key = (target, deadline_s, memory_bytes)
     if key not in _boxes:
@@ -60,35 +61,13 @@ def close_sandboxes() -> None:
 
 @dataclass(frozen=True)
 class PageJob:
-    """A unit and all that decides its bytes; small enough to send to a worker."""
+    """A unit and all that decides its bytes; small enough to send to a worker. ``ocr`` reads scans elsewhere (a pool of
+    actors), None reads them in a child of the worker."""
 
     unit: PageUnit
     settings: DocumentSettings
     directory: str
-
-
-@dataclass(frozen=True)
-class ProbeJob:
-    """Files to count the pages of."""
-
-    sources: tuple[SourceItem, ...]
-    settings: DocumentSettings
-
-
-def probe_files(job: ProbeJob) -> dict[str, int | Verdict]:
-    """Pages of each file by name, or the verdict that the file cannot be opened."""
-    settings = job.settings
-    box = _sandbox(COUNT, settings.page_deadline_s, settings.memory_bytes)
-    found: dict[str, int | Verdict] = {}
-    for source in job.sources:
-        if not source.sha256:
-            found[source.name] = Verdict("quarantined", "source_unavailable", "the file cannot be read")
-            continue
-        try:
-            found[source.name] = box.call(settings.engine, source.path)
-        except SandboxError as error:
-            found[source.name] = Verdict("quarantined", _category(error.category), error.message)
-    return found
+    ocr: OcrReader | None = None
 
 
 def build_page_unit(job: PageJob) -> dict[str, Any]:
@@ -105,34 +84,34 @@ def build_page_unit(job: PageJob) -> dict[str, Any]:
 
 
 def _items(job: PageJob, tally: Counter[str]) -> Iterator[Item]:
+    read = job.ocr or read_here(job.settings)
     for span in job.unit.spans:
-        for row, parts in _span_items(span, job.settings, tally):
+        for row, parts in _span_items(span, job.settings, read, tally):
             if row.status != "ok":
                 tally[f"categories/{row.category}"] += 1
             yield row, parts
 
 
-def _span_items(span: Span, settings: DocumentSettings, tally: Counter[str]) -> Iterator[Item]:
+def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
     if span.verdict is not None:
         yield _unwritten(span, None, 0, span.verdict), None
         return
-    box = _sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
-    natural = span.source.family == "card"
-    render = Render(dpi=settings.dpi, max_pixels=settings.max_pixels, natural=natural)
-    for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, render):
+    box = sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
+    for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
         page: CleanPage | Verdict
+        facts: dict[str, Any] = {}
         if isinstance(answer, PageFailure):
-            page = Verdict("quarantined", _category(answer.category), answer.message)
+            page = Verdict("quarantined", category(answer.category), answer.message)
         else:
-            page = _clean_page(span, answer, settings, tally)
+            page, facts = _clean_page(span, answer, settings, read, tally)
         for view in range(settings.views_per_page):
             if isinstance(page, Verdict):
-                yield _unwritten(span, answer.index, view, page), None
+                yield _unwritten(span, answer.index, view, page, facts), None
             else:
                 yield _written(span, page, view, settings, tally)
 
 
-def _category(name: str) -> str:
+def category(name: str) -> str:
     return name if name in CATEGORIES else "parse"
 
 
@@ -141,7 +120,9 @@ def _key(span: Span, page: int | None, view: int) -> str:
     return f"{start}-file" if page is None else f"{start}-p{page:05d}-v{view:02d}"
 
 
-def _unwritten(span: Span, page: int | None, view: int, verdict: Verdict) -> Row:
+def _unwritten(
+    span: Span, page: int | None, view: int, verdict: Verdict, facts: Mapping[str, Any] | None = None
+) -> Row:
     source = span.source
     return Row(
         key=_key(span, page, view),
@@ -155,39 +136,49 @@ def _unwritten(span: Span, page: int | None, view: int, verdict: Verdict) -> Row
         kind="document",
         item=-1 if page is None else page,
         tags=(source.family or "user",),
+        detail=json.dumps(facts or {}, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
     )
 
 
 def _clean_page(
-    span: Span, content: PageContent, settings: DocumentSettings, tally: Counter[str]
-) -> CleanPage | Verdict:
-    """Route, words, regions of one page; a verdict when it has no text to ask for."""
+    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+) -> tuple[CleanPage | Verdict, dict[str, Any]]:
+    """Route, words, regions of one page, or the verdict that leaves it out; and the facts both rest on."""
     route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
     tally[f"routes/{route.route}"] += 1
     facts: dict[str, Any] = {"route": route.record(), "points": [round(side, 2) for side in content.points]}
     facts["scale"] = round(content.scale, 6)
     if route.route == "blank":
-        return Verdict("filtered", "empty_text", "the page is blank")
-    boxes: np.ndarray = content.boxes
-    texts: Sequence[str] = content.texts
+        return Verdict("filtered", "empty_text", "the page is blank"), facts
+    by_line = max(content.image.shape[:2]) < settings.card_side
+    regions: Sequence[TextRegion]
     if route.route == "scan":
         if not settings.ocr:
-            return Verdict("filtered", "policy", "the page is a scan and OCR is off")
+            return Verdict("filtered", "policy", "the page is a scan and OCR is off"), facts
+        page = PageRef(settings.engine, span.source.path, content.index, _render(span, settings))
         try:
-            lines = _read_scan(content, settings)
+            scan = read_scan(content, page, span.source.sha256, settings, read, by_line)
         except SandboxError as error:
-            return Verdict("quarantined", "ocr", f"{error.category}: {error.message}")
-        good = [i for i, score in enumerate(lines.scores) if score >= settings.ocr_min_score]
-        boxes, texts = lines.boxes[good], [lines.texts[i] for i in good]
-        scores = [lines.scores[i] for i in good]
-        facts["ocr"] = {"lines": len(lines.texts), "kept": len(good), "min_score": min(scores, default=0.0)}
-    by_line = max(content.image.shape[:2]) < settings.card_side
-    regions = find_regions(content.image, visible_words(content.image, boxes, texts), settings.tokens, by_line)
+            return Verdict("quarantined", "ocr", span.source.told(f"{error.category}: {error.message}")), facts
+        regions, size, facts["ocr"] = scan.regions, scan.tokens, scan.facts
+        found = scan.facts.get("kept", 0)
+    else:
+        words = visible_words(content.image, content.boxes, content.texts)
+        regions = find_regions(content.image, words, settings.region_tokens, by_line)
+        size, found = sum(region.tokens for region in regions), len(content.texts)
     if not regions:
-        return Verdict("filtered", "empty_text", f"no readable text ({route.route}, {len(texts)} words or lines found)")
-    return CleanPage(
+        return Verdict(
+            "filtered", "empty_text", f"no readable text ({route.route}, {found} words or lines found)"
+        ), facts
+    if settings.filters.any_page:
+        judged = judge_text("\n".join(region.text for region in regions), settings.filters)
+        facts["text"] = judged.facts
+        if judged.verdict is not None:
+            return judged.verdict, facts
+    page_read = CleanPage(
         image=content.image,
         regions=tuple(regions),
+        tokens=size,
         by_line=by_line,
         source=span.source.name,
         source_digest=span.source.sha256,
@@ -196,35 +187,28 @@ def _clean_page(
         split=span.source.split,
         facts=facts,
     )
+    return page_read, facts
 
 
-def _read_scan(content: PageContent, settings: DocumentSettings) -> OcrLines:
-    """Lines of a scanned page. Raises SandboxError, also when there are no models."""
-    setup = _ocr_setup(settings)
-    box = _sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE)
-    return box.call(setup, content.image)
+def _render(span: Span, settings: DocumentSettings) -> Render:
+    return Render(dpi=settings.dpi, max_pixels=settings.max_pixels, natural=span.source.family == "card")
 
 
-def _ocr_setup(settings: DocumentSettings) -> OcrSetup:
-    folders = (settings.ocr_detection_model_dir, settings.ocr_recognition_model_dir)
-    models = find_models(*folders)
-    if not describe_models(*folders)["ready"]:
-        raise SandboxError("missing", "there are no OCR models or no PaddleOCR (install the extra 'ocr')")
-    detection, recognition = model_folders(models)
-    return OcrSetup(
-        str(detection),
-        str(recognition),
-        NAMES["detection"],
-        NAMES["recognition"],
-        settings.ocr_threads,
-        settings.ocr_side,
-    )
+def read_here(settings: DocumentSettings) -> OcrReader:
+    """OCR in a child of this process."""
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
+        return sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE).call(setup, image, task, quads)
+
+    return read
 
 
 def _written(span: Span, page: CleanPage, view: int, settings: DocumentSettings, tally: Counter[str]) -> Item:
     made = make_view(page, view, settings)
     for region in made.regions:
         tally[f"regions/{region['level']}"] += 1
+    if settings.form == "online":
+        tally[f"regions/{ONLINE}"] += len(page.regions)
     height, width = page.image.shape[:2]
     detail = {
         "regions": [[region["level"], *region["bbox"]] for region in made.regions],
@@ -244,7 +228,7 @@ def _written(span: Span, page: CleanPage, view: int, settings: DocumentSettings,
         width=width,
         height=height,
         text_bytes=made.text_bytes,
-        tags=(page.family, page.facts["route"]["route"]),
+        tags=(page.family, page.facts["route"]["route"], *((ONLINE,) if settings.form == "online" else ())),
         detail=json.dumps(detail, sort_keys=True, separators=(",", ":")),
     )
     return row, made.parts

@@ -11,7 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-ENGINES = {"pymupdf": "pipelines.documents.engine_pymupdf:open_document"}
+from pipelines.core.sandbox import SandboxError
+
+ENGINES = {
+    "pymupdf": "pipelines.documents.engine_pymupdf:open_document",
+    "pypdfium2": "pipelines.documents.engine_pdfium:open_document",
+}
+MAX_WORDS = 20_000  # of one page; a page with more is a trap, not a text
+GRID = 32  # cells a side on which the share of pictures is counted
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class Document(Protocol):
 
     def page(self, index: int, render: Render) -> PageContent: ...
 
+    def text(self, index: int) -> str:
+        """Words of the text layer in the order of the file, joined by blanks; nothing is rendered."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -78,6 +89,31 @@ class OpenDocument(Protocol):
     """Raises SandboxError with category ``encrypted``, ``parse`` or ``source_unavailable``."""
 
     def __call__(self, path: Path) -> Document: ...
+
+
+def check_head(path: Path) -> None:
+    """Raise SandboxError for what cannot be a PDF: ``source_unavailable``, or ``parse`` without ``%PDF-`` near the
+    start."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise SandboxError("source_unavailable", f"{type(error).__name__}: {error.strerror}") from error
+    if not head:
+        raise SandboxError("parse", "the file is empty (0 bytes)")
+    if b"%PDF-" not in head:
+        raise SandboxError("parse", f"not a PDF: no %PDF- in the first 4096 bytes, it begins with {head[:8]!r}")
+
+
+def covered_share(boxes: NDArray[np.float32], width: float, height: float) -> float:
+    """Share of a page of ``width`` x ``height`` under ``boxes`` [N, 4] (same unit), on a grid so that stacked strips do
+    not count twice."""
+    grid = np.zeros((GRID, GRID), dtype=bool)
+    for x0, y0, x1, y1 in boxes:
+        columns = np.clip(np.rint(np.array([x0, x1]) / max(width, 1e-6) * GRID), 0, GRID).astype(int)
+        rows = np.clip(np.rint(np.array([y0, y1]) / max(height, 1e-6) * GRID), 0, GRID).astype(int)
+        grid[rows[0] : rows[1], columns[0] : columns[1]] = True
+    return round(float(grid.mean()), 4)
 
 
 def load_engine(name: str) -> OpenDocument:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.engine import PageContent, Render
+from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share
 
 # An add-on that PyMuPDF imports by itself and that loads onnxruntime; words and pictures need none of it.
 sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]
@@ -20,7 +20,6 @@ sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]
 import pymupdf  # noqa: E402
 
 FLAGS = pymupdf.TEXT_MEDIABOX_CLIP | pymupdf.TEXT_PRESERVE_WHITESPACE
-MAX_WORDS = 20_000
 INVISIBLE = 3  # PDF text render mode
 
 pymupdf.TOOLS.mupdf_display_errors(False)
@@ -55,20 +54,16 @@ class MuPdfDocument:
                 invisible = self._invisible(page)
         return PageContent(index, image, boxes, texts, area, invisible, (width, height), scale)
 
+    def text(self, index: int) -> str:
+        return " ".join(word[4] for word in self._document[index].get_text("words", flags=FLAGS)[:MAX_WORDS])
+
     def close(self) -> None:
         self._document.close()
         pymupdf.TOOLS.store_shrink(100)
 
     def _image_area(self, page: pymupdf.Page) -> float:
-        """Share of the page under pictures, on a 32 x 32 grid so that stacked strips do not count twice."""
-        grid = np.zeros((32, 32), dtype=bool)
-        width, height = max(page.rect.width, 1e-6), max(page.rect.height, 1e-6)
         found = np.array([info["bbox"] for info in page.get_image_info()], dtype=np.float32).reshape(-1, 4)
-        for x0, y0, x1, y1 in _displayed(page, found):
-            columns = np.clip(np.rint(np.array([x0, x1]) / width * 32), 0, 32).astype(int)
-            rows = np.clip(np.rint(np.array([y0, y1]) / height * 32), 0, 32).astype(int)
-            grid[rows[0] : rows[1], columns[0] : columns[1]] = True
-        return round(float(grid.mean()), 4)
+        return covered_share(_displayed(page, found), page.rect.width, page.rect.height)
 
     def _invisible(self, page: pymupdf.Page) -> float:
         spans = page.get_texttrace()
@@ -88,15 +83,7 @@ def _displayed(page: pymupdf.Page, boxes: np.ndarray) -> np.ndarray:
 
 def open_document(path: Path) -> MuPdfDocument:
     """Open a PDF by content. Raises SandboxError: ``parse`` for what is no PDF, ``encrypted`` for a password."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise SandboxError("source_unavailable", f"{type(error).__name__}: {error.strerror}") from error
-    if not head:
-        raise SandboxError("parse", "the file is empty (0 bytes)")
-    if b"%PDF-" not in head:
-        raise SandboxError("parse", f"not a PDF: no %PDF- in the first 4096 bytes, it begins with {head[:8]!r}")
+    check_head(path)
     document = MuPdfDocument(path)
     if document._document.needs_pass:
         raise SandboxError("encrypted", "the file needs a password")

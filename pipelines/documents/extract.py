@@ -10,6 +10,7 @@ from pipelines.documents.engine import Document, PageContent, PageFailure, Rende
 
 COUNT = "pipelines.documents.extract:count_pages"
 READ = "pipelines.documents.extract:read_pages"
+TEXT = "pipelines.documents.extract:read_texts"
 
 
 def _open(engine: str, path: str) -> Document:
@@ -36,6 +37,21 @@ def count_pages(engine: str, path: str) -> int:
     if pages < 1:
         raise SandboxError("empty", "the file has no pages")
     return pages
+
+
+def read_texts(engine: str, path: str, last: int) -> Iterator[str]:
+    """Text layers of pages 0 to ``last`` - 1, one by one, "" for a page that raises."""
+    document = _open(engine, path)
+    try:
+        for index in range(last):
+            try:
+                yield document.text(index)
+            except MemoryError:
+                raise
+            except Exception:
+                yield ""
+    finally:
+        document.close()
 
 
 def read_pages(engine: str, path: str, first: int, last: int, render: Render) -> Iterator[PageContent | PageFailure]:

@@ -22,6 +22,9 @@ from pipelines.core.errors import ConfigError
 
 PACKAGED = {"detection": "PP-OCRv6_det_small.onnx", "recognition": "PP-OCRv6_rec_small.onnx"}
 NAMES = {"detection": "PP-OCRv6_small_det", "recognition": "PP-OCRv6_small_rec"}
+RUNS = {"paddleocr": ("paddleocr", "paddlex", "onnxruntime"), "rapidocr": ("rapidocr", "onnxruntime")}
+"""Engine -> the packages that run the models."""
+
 LAYOUT_VERSION = 1  # of the inference.yml written here
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -72,11 +75,13 @@ def file_digest(path: Path) -> str:
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
-def describe_models(detection_dir: str | None = None, recognition_dir: str | None = None) -> dict[str, Any]:
-    """For ``cookhouse doctor`` and for keys: origin, paths and sha256 of both models, versions of what runs them,
-    ``ready`` when a scanned page can be read."""
+def describe_models(
+    engine: str = "paddleocr", detection_dir: str | None = None, recognition_dir: str | None = None
+) -> dict[str, Any]:
+    """For ``cookhouse doctor`` and for keys: origin, paths and sha256 of both models, versions of what runs them under
+    ``engine`` (``paddleocr`` or ``rapidocr``), ``ready`` when a scanned page can be read."""
     models = find_models(detection_dir, recognition_dir)
-    engines = {name: _version(name) for name in ("paddleocr", "paddlex", "onnxruntime")}
+    engines = {name: package_version(name) for name in RUNS[engine]}
     files = {
         part: {"path": str(path), "sha256": file_digest(path), "bytes": path.stat().st_size}
         for part, path in (("detection", models.detection), ("recognition", models.recognition))
@@ -86,9 +91,11 @@ def describe_models(detection_dir: str | None = None, recognition_dir: str | Non
     return {"ready": ready, "origin": models.origin, "engines": engines, **files}
 
 
-def models_digest(detection_dir: str | None = None, recognition_dir: str | None = None) -> str:
+def models_digest(
+    engine: str = "paddleocr", detection_dir: str | None = None, recognition_dir: str | None = None
+) -> str:
     """What of the OCR decides the bytes of the shards: one line for the step's key."""
-    told = describe_models(detection_dir, recognition_dir)
+    told = describe_models(engine, detection_dir, recognition_dir)
     if not told["ready"]:
         return "absent"
     marks = [told[part]["sha256"][:16] for part in ("detection", "recognition")]
@@ -96,7 +103,8 @@ def models_digest(detection_dir: str | None = None, recognition_dir: str | None 
     return " ".join([*marks, f"layout {LAYOUT_VERSION}"])
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Of an installed package, "absent" for none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

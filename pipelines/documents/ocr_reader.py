@@ -1,26 +1,33 @@
-"""PaddleOCR in a child process: one picture in, lines out. The only module that imports paddleocr.
+"""OCR in a child process: one picture in, lines out. The only module that imports paddleocr or rapidocr.
 
-It runs in a ``Sandbox`` of its own, so its five seconds of imports are paid once per worker and only when a scan
-turns up, and its memory growth ends with the child."""
+It runs in a ``Sandbox`` of its own, so seconds of imports are paid once per worker and only when a scan turns up, and
+its memory growth ends with the child. Both engines run the same two ONNX files; PaddleOCR is the default."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-TARGET = "pipelines.documents.ocr_reader:read_lines"
+TARGET = "pipelines.documents.ocr_reader:read"
+Task = Literal["all", "detect", "recognise"]
+BATCH = 6  # lines recognised at a time; PaddleOCR's own default
 
 
 @dataclass(frozen=True)
 class OcrSetup:
-    """Model folders and names, CPU ``threads``, longest ``side`` in pixels for detection."""
+    """Which ``engine`` on which ``device`` (cpu, gpu), model folders and names, CPU ``threads``, longest ``side`` in
+    pixels for detection."""
 
+    engine: str
+    device: str
     detection_dir: str
     recognition_dir: str
     detection_name: str
@@ -31,43 +38,174 @@ class OcrSetup:
 
 @dataclass(frozen=True)
 class OcrLines:
-    """Lines found: ``boxes`` [N, 4] float32 pixels, ``texts``, ``scores`` [N] in [0, 1]."""
+    """Lines found: ``quads`` [N, 4, 2] and the ``boxes`` [N, 4] around them (float32 pixels); ``texts`` and ``scores``
+    in [0, 1] are empty after mere detection."""
 
+    quads: NDArray[np.float32]
     boxes: NDArray[np.float32]
-    texts: tuple[str, ...]
-    scores: tuple[float, ...]
+    texts: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, quads: Sequence[Any], texts: Sequence[str] = (), scores: Sequence[float] = ()) -> OcrLines:
+        """From quadrilaterals, or polygons of four points."""
+        corners = np.array([np.asarray(quad) for quad in quads], dtype=np.float32).reshape(-1, 4, 2)
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        return cls(corners, boxes, tuple(texts), tuple(round(float(score), 2) for score in scores))
+
+    @classmethod
+    def none(cls) -> OcrLines:
+        return cls.of([])
+
+
+class Engine(Protocol):
+    """``image`` is BGR [H, W, 3] uint8."""
+
+    def all(self, image: NDArray[np.uint8]) -> OcrLines: ...
+
+    def detect(self, image: NDArray[np.uint8]) -> OcrLines: ...
+
+    def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]: ...
+
+
+class PaddleEngine:
+    """PaddleOCR 3.x on ONNX Runtime. Detection and recognition alone are its own single-model predictors."""
+
+    def __init__(self, setup: OcrSetup) -> None:
+        os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
+        self.setup = setup
+        self._pipeline: Any = None
+        self._detector: Any = None
+        self._recogniser: Any = None
+
+    def all(self, image: NDArray[np.uint8]) -> OcrLines:
+        if self._pipeline is None:
+            from paddleocr import PaddleOCR
+
+            self._pipeline = PaddleOCR(
+                text_detection_model_name=self.setup.detection_name,
+                text_detection_model_dir=self.setup.detection_dir,
+                text_recognition_model_name=self.setup.recognition_name,
+                text_recognition_model_dir=self.setup.recognition_dir,
+                use_doc_orientation_classify=False,
+                use_doc_unwarping=False,
+                use_textline_orientation=False,
+                text_det_limit_side_len=self.setup.side,
+                text_det_limit_type="max",
+                engine="onnxruntime",
+                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
+                device=self.setup.device,
+                cpu_threads=self.setup.threads,
+            )
+        result = self._pipeline.predict(image)[0]
+        return OcrLines.of(result["rec_polys"], result["rec_texts"], result["rec_scores"])
+
+    def detect(self, image: NDArray[np.uint8]) -> OcrLines:
+        if self._detector is None:
+            from paddleocr import TextDetection
+
+            self._detector = TextDetection(
+                model_name=self.setup.detection_name,
+                model_dir=self.setup.detection_dir,
+                limit_side_len=self.setup.side,
+                limit_type="max",
+                engine="onnxruntime",
+                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
+                device=self.setup.device,
+                cpu_threads=self.setup.threads,
+            )
+        return OcrLines.of(_sorted(list(self._detector.predict(image)[0]["dt_polys"])))
+
+    def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]:
+        if self._recogniser is None:
+            from paddleocr import TextRecognition
+
+            self._recogniser = TextRecognition(
+                model_name=self.setup.recognition_name,
+                model_dir=self.setup.recognition_dir,
+                engine="onnxruntime",
+                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
+                device=self.setup.device,
+                cpu_threads=self.setup.threads,
+            )
+        found = self._recogniser.predict(crops, batch_size=BATCH)
+        return [one["rec_text"] for one in found], [one["rec_score"] for one in found]
+
+
+class RapidEngine:
+    """RapidOCR: the same models on ONNX Runtime, a lighter install."""
+
+    def __init__(self, setup: OcrSetup) -> None:
+        from rapidocr import RapidOCR
+
+        self._engine: Any = RapidOCR(
+            params={
+                "Global.log_level": "error",
+                "Global.text_score": 0.0,
+                "EngineConfig.onnxruntime.intra_op_num_threads": setup.threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                "EngineConfig.onnxruntime.use_cuda": setup.device == "gpu",
+                "Det.model_path": str(Path(setup.detection_dir) / "inference.onnx"),
+                "Det.limit_side_len": setup.side,
+                "Det.limit_type": "max",
+                "Rec.model_path": str(Path(setup.recognition_dir) / "inference.onnx"),
+            }
+        )
+
+    def all(self, image: NDArray[np.uint8]) -> OcrLines:
+        found = self._engine(image, use_cls=False)
+        if found.boxes is None:
+            return OcrLines.none()
+        return OcrLines.of(found.boxes, found.txts, found.scores)
+
+    def detect(self, image: NDArray[np.uint8]) -> OcrLines:
+        found = self._engine.text_det(image)
+        return OcrLines.none() if found.boxes is None else OcrLines.of(found.boxes)
+
+    def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]:
+        from rapidocr.ch_ppocr_rec.typings import TextRecInput
+
+        found = self._engine.text_rec(TextRecInput(img=crops))
+        return list(found.txts or ()), list(found.scores)
+
+
+ENGINES: dict[str, Callable[[OcrSetup], Engine]] = {"paddleocr": PaddleEngine, "rapidocr": RapidEngine}
 
 
 @cache
-def _engine(setup: OcrSetup) -> Any:
-    os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
+def _engine(setup: OcrSetup) -> Engine:
     logging.disable(logging.WARNING)
-    from paddleocr import PaddleOCR
-
-    return PaddleOCR(
-        text_detection_model_name=setup.detection_name,
-        text_detection_model_dir=setup.detection_dir,
-        text_recognition_model_name=setup.recognition_name,
-        text_recognition_model_dir=setup.recognition_dir,
-        use_doc_orientation_classify=False,
-        use_doc_unwarping=False,
-        use_textline_orientation=False,
-        text_det_limit_side_len=setup.side,
-        text_det_limit_type="max",
-        engine="onnxruntime",
-        engine_config={"intra_op_num_threads": setup.threads, "inter_op_num_threads": 1},
-        device="cpu",
-        cpu_threads=setup.threads,
-    )
+    return ENGINES[setup.engine](setup)
 
 
-def read_lines(setup: OcrSetup, image: NDArray[np.uint8]) -> OcrLines:
-    """Lines of an RGB picture [H, W, 3], in the order PaddleOCR gives them (top to bottom)."""
-    result = _engine(setup).predict(np.ascontiguousarray(image[:, :, ::-1]))[0]
-    polygons = [np.asarray(polygon, dtype=np.float32) for polygon in result["rec_polys"]]
-    boxes = [[*polygon.min(axis=0), *polygon.max(axis=0)] for polygon in polygons]
-    return OcrLines(
-        np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        tuple(result["rec_texts"]),
-        tuple(round(float(score), 2) for score in result["rec_scores"]),
-    )
+def read(setup: OcrSetup, image: NDArray[np.uint8], task: Task, quads: NDArray[np.float32] | None) -> OcrLines:
+    """Lines of an RGB picture [H, W, 3], top to bottom: found and read (``all``), only found (``detect``), or read where
+    ``quads`` [N, 4, 2] say (``recognise``)."""
+    picture = np.ascontiguousarray(image[:, :, ::-1])
+    engine = _engine(setup)
+    if task == "all":
+        return engine.all(picture)
+    if task == "detect":
+        return engine.detect(picture)
+    assert quads is not None
+    texts, scores = engine.recognise([cut_line(picture, quad) for quad in quads])
+    return OcrLines.of(list(quads), texts, scores)
+
+
+def cut_line(image: NDArray[np.uint8], quad: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture inside a quadrilateral (clockwise from the upper left), upright; a tall one is turned to the left, as
+    PP-OCR was trained."""
+    import cv2
+
+    width = max(1, int(max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[2] - quad[3]))))
+    height = max(1, int(max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2]))))
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+    matrix = cv2.getPerspectiveTransform(quad.astype(np.float32), corners)
+    crop = cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC)
+    turned = np.rot90(crop) if height >= 1.5 * width else crop
+    return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+def _sorted(quads: list[NDArray]) -> list[NDArray]:
+    """Top to bottom, then left to right."""
+    return sorted(quads, key=lambda quad: (float(quad[0][1]) // 10, float(quad[0][0])))

@@ -1,19 +1,41 @@
 """Files -> page ranges -> units. Pure: the same files and settings give the same units on any machine.
 
-A unit holds ranges of pages of one split, cut at about equal cost; a card costs 1, a page 8, a scan 60 (OCR). Whole
-files that cannot be opened, and copies of earlier files, are ranges with a verdict: they have one row and no pages.
+A unit holds ranges of pages of one split, cut at about equal cost; a card costs 1, a page 8, a scan 60 (OCR), or more
+where a unit would else hold too many samples or bytes (``Bounds``). Whole files that cannot be opened, and copies of
+earlier files, are ranges with a verdict: they have one row and no pages. ``plan_file`` writes the plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from pipelines.shards.plan import SourceItem, plan_units
 
 COSTS = {"card": 1, "scan": 60, "bad": 1}
 OTHER_COST = 8
+CARD_BYTES = 30_000
+BYTES_PER_PIXEL = 0.2  # of a JPEG of text, 4:4:4 at quality 92; measured 0.12-0.25
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A unit holds about ``cost``, at most ``samples`` views and an estimated ``size`` in bytes. ``pixels`` is the most a
+    page is rendered with.
+
+    >>> Bounds(1200, 10_000, 1 << 29, 1_806_336).weight("page"), Bounds(100_000, 1000, 1 << 29, 1_806_336).weight("page")
+    (8, 100)
+    """
+
+    cost: int
+    samples: int
+    size: int
+    pixels: int
+
+    def weight(self, family: str) -> int:
+        """Cost of one view of a page, raised to its share of a unit's samples and bytes."""
+        size = CARD_BYTES if family == "card" else int(self.pixels * BYTES_PER_PIXEL)
+        return max(COSTS.get(family, OTHER_COST), -(-self.cost // self.samples), -(-self.cost * size // self.size))
 
 
 @dataclass(frozen=True)
@@ -25,7 +47,7 @@ class Verdict:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """Pages ``first`` to ``last`` - 1 of a source, or none of it because of ``verdict``."""
 
@@ -40,6 +62,7 @@ class Span:
 
     @property
     def cost(self) -> int:
+        """Work of one view of its pages."""
         return COSTS.get(self.source.family, OTHER_COST) * self.pages if self.verdict is None else 1
 
 
@@ -70,23 +93,26 @@ def spans_of(items: Iterable[SourceItem], pages: Mapping[str, int | Verdict], ma
     return spans
 
 
-def plan_pages(spans: Sequence[Span], unit_cost: int, views: int) -> list[PageUnit]:
-    """Units ``{split}-000000``, ... of each split, balanced: the split's total cost (times ``views``) is cut into the
-    fewest equal parts of at most ``unit_cost``, a page is never cut.
+def plan_pages(spans: Sequence[Span], bounds: Bounds, views: int) -> list[PageUnit]:
+    """Units ``{split}-000000``, ... of each split, balanced: the split's total weight (times ``views``) is cut into the
+    fewest equal parts of at most ``bounds.cost``, a page is never cut.
 
     >>> item = SourceItem("/a.pdf", "a.pdf", 1, "ab" * 32, "train", family="card")
-    >>> [(unit.name, [(s.first, s.last) for s in unit.spans]) for unit in plan_pages([Span(item, 0, 5)], 2, 1)]
+    >>> units = plan_pages([Span(item, 0, 5)], Bounds(2, 100, 1 << 30, 1000), 1)
+    >>> [(unit.name, [(s.first, s.last) for s in unit.spans]) for unit in units]
     [('train-000000', [(0, 2)]), ('train-000001', [(2, 4)]), ('train-000002', [(4, 5)])]
     """
     units = []
+    families = {span.source.family for span in spans}
+    weights = {family: bounds.weight(family) for family in families}
     for split in sorted({span.source.split for span in spans}):
         own = [span for span in spans if span.source.split == split]
-        total = views * sum(span.cost for span in own)
-        parts = max(1, -(-total // unit_cost))
+        total = views * sum(weights[s.source.family] * s.pages if s.verdict is None else 1 for s in own)
+        parts = max(1, -(-total // bounds.cost))
         groups: list[list[Span]] = [[] for _ in range(parts)]
         done = 0
         for span in own:
-            per_page = views * (span.cost // span.pages if span.verdict is None else 1)
+            per_page = views * (weights[span.source.family] if span.verdict is None else 1)
             first = span.first
             while True:
                 part = min(parts - 1, done * parts // max(1, total))
@@ -103,24 +129,3 @@ def plan_pages(spans: Sequence[Span], unit_cost: int, views: int) -> list[PageUn
                     break
         units += [PageUnit(f"{split}-{n:06d}", tuple(group)) for n, group in enumerate(filter(None, groups))]
     return units
-
-
-def units_record(units: Sequence[PageUnit]) -> list[dict[str, Any]]:
-    """Plain JSON of a plan (``plan.json`` of the artifact): no paths of this machine."""
-    return [
-        {
-            "unit": unit.name,
-            "spans": [
-                {
-                    "source": span.source.name,
-                    "sha256": span.source.sha256,
-                    "family": span.source.family,
-                    "first": span.first,
-                    "last": span.last,
-                    "verdict": asdict(span.verdict) if span.verdict else None,
-                }
-                for span in unit.spans
-            ],
-        }
-        for unit in units
-    ]

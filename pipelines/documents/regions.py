@@ -1,34 +1,24 @@
-"""Which text of a page may be asked for, and which is.
+"""Which text of a page may be asked for.
 
-On pages, paragraphs are split and merged to a range of tokens and a few are drawn; on cards every line is a region.
+On pages, paragraphs are split and merged to a range of tokens; on cards every line is a region.
 Boxes are shrunk to the ink, so that neighbours are left alone and strengths can follow the true glyph height.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.corruption.view import Pixels, TextRegion, overlap
 from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_rows, stacked
 from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
 from pipelines.documents.routing import is_broken
 
 PAD = 2  # pixels around the ink
-Pixels = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class TextRegion:
-    """Text that is visible inside ``bbox`` (pixels, half open). ``glyph_height`` in pixels, ``tokens`` an estimate."""
-
-    bbox: Pixels
-    text: str
-    glyph_height: float
-    tokens: float
 
 
 def tokens(text: str) -> float:
@@ -59,10 +49,32 @@ def visible_words(image: NDArray[np.uint8], boxes: NDArray[np.float32], texts: S
     return words
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """A region and the lines it was made of."""
+
+    region: TextRegion
+    lines: tuple[Line, ...]
+
+    def joined(self, texts: Mapping[Box, str]) -> str:
+        """Its text with other words: ``texts`` by box of the word."""
+        lines = [
+            Line(tuple(Word(texts[w.box], w.box) for w in line.words), line.box, line.height) for line in self.lines
+        ]
+        return Block(tuple(lines), union([line.box for line in lines])).text
+
+
 def find_regions(
     image: NDArray[np.uint8], words: Sequence[Word], token_range: tuple[int, int], by_line: bool
 ) -> list[TextRegion]:
-    """All regions of a page in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
+    """All regions of a page in reading order; see ``group_regions``."""
+    return [grouped.region for grouped in group_regions(image, words, token_range, by_line)]
+
+
+def group_regions(
+    image: NDArray[np.uint8], words: Sequence[Word], token_range: tuple[int, int], by_line: bool
+) -> list[Grouped]:
+    """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
     ``token_range`` tokens; if a page has only shorter texts, those."""
     lines = make_lines(words, image.shape[1], whole_rows=by_line)
     lines = [line for line in lines if not _vertical(line)]
@@ -108,16 +120,12 @@ def _neighbours(upper: Block, lower: Block) -> bool:
     return shared > 0.3 * min(a[2] - a[0], b[2] - b[0]) and -0.5 * height < b[1] - a[3] < 1.5 * height
 
 
-def _overlap(a: Box | Pixels, b: Box | Pixels) -> bool:
-    return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
-
-
 def _hits(box: Box, blocks: Sequence[Block], own: tuple[Block, Block]) -> bool:
     lines = {id(line) for block in own for line in block.lines}
-    return any(_overlap(box, block.box) for block in blocks if not any(id(line) in lines for line in block.lines))
+    return any(overlap(box, block.box) for block in blocks if not any(id(line) in lines for line in block.lines))
 
 
-def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[TextRegion]:
+def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[Grouped]:
     result = []
     boxes = _tight([block.lines for block in blocks], image)
     for block, lines in zip(blocks, boxes, strict=True):
@@ -127,7 +135,8 @@ def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[TextRegi
         height, width = image.shape[:2]
         x0, y0, x1, y1 = (int(value) for value in union(lines))
         bbox = (max(0, x0), max(0, y0), min(width, x1), min(height, y1))
-        result.append(TextRegion(bbox, block.text, max(4.0, float(heights[len(heights) // 2])), tokens(block.text)))
+        region = TextRegion(bbox, block.text, max(4.0, float(heights[len(heights) // 2])), tokens(block.text))
+        result.append(Grouped(region, block.lines))
     return result
 
 
@@ -166,25 +175,3 @@ def _shrink(image: NDArray[np.uint8], edges: list[int]) -> Pixels | None:
     if not len(rows):
         return None
     return (x0 - PAD, max(y0, y0 + int(rows[0]) - PAD), x1 + PAD, min(y1, y0 + int(rows[-1]) + 1 + PAD))
-
-
-def choose(
-    regions: Sequence[TextRegion], page_tokens: float, count: tuple[int, int], share: float, rng: np.random.Generator
-) -> list[TextRegion]:
-    """Draw ``count`` = (least, most) regions that do not overlap and together hold at most ``share`` of the page's
-    text; the first one is always kept. Returned in reading order."""
-    if not regions:
-        return []
-    wanted = int(rng.integers(count[0], count[1] + 1))
-    order = [int(i) for i in rng.permutation(len(regions))]
-    order.sort(key=lambda i: regions[i].tokens > share * page_tokens)  # stable: texts within the share first
-    chosen: list[int] = []
-    used = 0.0
-    for index in order:
-        region = regions[index]
-        if len(chosen) == wanted or (chosen and used + region.tokens > share * page_tokens):
-            continue
-        if not any(_overlap(region.bbox, regions[other].bbox) for other in chosen):
-            chosen.append(index)
-            used += region.tokens
-    return [regions[i] for i in sorted(chosen)]

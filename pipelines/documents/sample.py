@@ -1,23 +1,18 @@
-"""One view of one page as a sample: draw regions and levels, damage them, mark them, encode, write prompt and
-target."""
+"""One view of one page as a sample: draw it, encode it, write its JSON."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.seeds import generator
-from pipelines.corruption.levels import draw_levels
 from pipelines.corruption.operators import OPERATOR_VERSION
-from pipelines.corruption.page import Region, corrupt_page
+from pipelines.corruption.view import ONLINE, Drawn, TextRegion, ViewRecipe, draw_view, online_record
 from pipelines.documents.config import DocumentSettings
-from pipelines.documents.marks import draw_boxes
-from pipelines.documents.regions import TextRegion, choose
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 
 try:
@@ -28,10 +23,12 @@ except ImportError:  # Pillow writes other bytes; the encoder is part of the ste
 
 @dataclass(frozen=True)
 class CleanPage:
-    """A page ready for its views: raster [H, W, 3], all its regions, and what is known about it (for ``meta``)."""
+    """A page ready for its views: raster [H, W, 3], its regions, the size of its whole text in ``tokens``, and what is
+    known about it (for ``meta``)."""
 
     image: NDArray[np.uint8]
     regions: tuple[TextRegion, ...]
+    tokens: float
     by_line: bool
     source: str
     source_digest: str
@@ -72,41 +69,52 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     return buffer.getvalue()
 
 
+def recipe_of(settings: DocumentSettings, by_line: bool) -> ViewRecipe:
+    """How views of a page are drawn under these settings; ``by_line`` for cards."""
+    words = settings.templates
+    prompts = {"boxes": words.page, "single": words.single, "coordinates": words.coordinates}
+    return ViewRecipe(
+        weights=settings.levels.weights,
+        count=settings.regions,
+        share=settings.region_share,
+        by_line=by_line,
+        address=settings.address,
+        prompt=words.card if by_line else prompts[settings.address],
+        box=words.box,
+        line=words.single_line if settings.address == "single" and not by_line else words.line,
+    )
+
+
 def make_view(page: CleanPage, view: int, settings: DocumentSettings) -> View:
     """The sample of one view. Every draw comes from (seed, source digest, page, view, operator version)."""
+    if settings.target == "parser":
+        text = "\n".join(region.text for region in page.regions)
+        return _view(page, view, settings, Drawn(page.image, settings.templates.parser, text, ()), {"target": "parser"})
     rng = generator("documents", settings.seed, page.source_digest, page.page, view, OPERATOR_VERSION)
-    chosen: Sequence[TextRegion] = page.regions
-    if not page.by_line:
-        total = sum(region.tokens for region in page.regions)
-        chosen = choose(page.regions, total, settings.regions, settings.region_share, rng)
-    levels = draw_levels(len(chosen), settings.levels.weights, rng, keep_visible=page.by_line)
-    damaged, records = corrupt_page(
-        page.image,
-        [Region(region.bbox, level, region.glyph_height) for region, level in zip(chosen, levels, strict=True)],
-        rng,
-    )
-    if not page.by_line:
-        damaged = draw_boxes(damaged, [region.bbox for region in chosen])
-    regions = tuple(
-        {"index": index, "bbox": list(region.bbox), "text": region.text, **record}
-        for index, (region, record) in enumerate(zip(chosen, records, strict=True), 1)
-    )
-    target = "\n".join(settings.templates.line.format(index=item["index"], text=item["text"]) for item in regions)
-    prompt = settings.templates.card if page.by_line else settings.templates.page
-    messages = turn([image_content(), text_content(prompt)], target)
+    recipe = recipe_of(settings, page.by_line)
+    drawn = draw_view(page.image, page.regions, page.tokens, recipe, rng)
+    if settings.form == "online":
+        clean = replace(drawn, image=page.image, regions=())
+        return _view(page, view, settings, clean, {ONLINE: online_record(page.regions, page.tokens, recipe)})
+    return _view(page, view, settings, drawn, {})
+
+
+def _view(page: CleanPage, view: int, settings: DocumentSettings, drawn: Drawn, more: dict[str, Any]) -> View:
+    messages = turn([image_content(), text_content(drawn.prompt)], drawn.target)
     meta = {
         "source": page.source,
         "source_digest": page.source_digest,
         "page": page.page,
         "view": view,
         "family": page.family,
-        "regions": list(regions),
+        "regions": list(drawn.regions),
         "seed": settings.seed,
         "operator_version": OPERATOR_VERSION,
+        **more,
         **page.facts,
     }
     parts = {
-        "jpg": encode_jpeg(damaged, settings.jpeg_quality),
+        "jpg": encode_jpeg(drawn.image, settings.jpeg_quality),
         "json": sample_json("document", page.split, "none", messages, meta),
     }
-    return View(parts, text_size(messages), regions)
+    return View(parts, text_size(messages), drawn.regions)

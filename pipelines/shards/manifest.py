@@ -38,6 +38,9 @@ CATEGORIES = (
     "empty",
     "policy",
     "duplicate",
+    "near_duplicate",
+    "language",
+    "length",
 )
 """Why a row is not ``ok``. ``empty`` means nothing was there (zero frames, zero pages), ``policy`` a rule of the
 config."""

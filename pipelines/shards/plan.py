@@ -11,7 +11,7 @@ from pipelines.core.errors import DataError
 SHORT = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceItem:
     """One input file. ``path`` is where it lies now, ``name`` its relative name (kept in manifests), ``size`` in bytes,
     ``sha256`` "" when it could not be read; ``sidecar`` a file that describes it, or ""; ``family`` from the sample

@@ -9,8 +9,7 @@ import pymupdf
 import pytest
 
 from pipelines.documents.build import close_sandboxes
-from pipelines.documents.engine import PageContent, Render
-from pipelines.documents.engine_pymupdf import open_document
+from pipelines.documents.engine import ENGINES, Document, PageContent, Render, load_engine
 
 SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank today"
 
@@ -37,20 +36,31 @@ def make_pdf(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine in turn: what holds for one holds for all."""
+    return str(request.param)
+
+
 @pytest.fixture
-def read() -> Callable[..., PageContent]:
+def opened(engine: str) -> Callable[[Path], Document]:
+    return load_engine(engine)
+
+
+@pytest.fixture
+def read(opened: Callable[[Path], Document]) -> Callable[..., PageContent]:
     """``read(path, page=0, natural=False)``: one page through the engine, in this process."""
-    return _read
+
+    def read_page(path: Path, page: int = 0, dpi: int = 120, natural: bool = False) -> PageContent:
+        document = opened(path)
+        try:
+            return document.page(page, Render(dpi=dpi, max_pixels=2_000_000, natural=natural))
+        finally:
+            document.close()
+
+    return read_page
 
 
 @pytest.fixture
 def sentence() -> str:
     return SENTENCE
-
-
-def _read(path: Path, page: int = 0, dpi: int = 120, natural: bool = False) -> PageContent:
-    document = open_document(path)
-    try:
-        return document.page(page, Render(dpi=dpi, max_pixels=2_000_000, natural=natural))
-    finally:
-        document.close()

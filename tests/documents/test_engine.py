@@ -11,14 +11,14 @@ import pymupdf
 import pytest
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.engine import PageContent, Render
-from pipelines.documents.engine_pymupdf import open_document
+from pipelines.documents.engine import Document, PageContent, Render
 from pipelines.documents.ink import ink_rows
 from pipelines.documents.regions import find_regions, visible_words
 from pipelines.documents.routing import route_page
 
 MakePdf = Callable[..., Path]
 Read = Callable[..., PageContent]
+Opened = Callable[[Path], Document]
 
 
 def test_a_card_is_rendered_point_for_pixel(tmp_path: Path, read: Read) -> None:
@@ -141,21 +141,23 @@ def test_routes(make_pdf: MakePdf, read: Read, sentence: str) -> None:
         (None, "source_unavailable", "No such file"),
     ],
 )
-def test_files_that_are_no_pdf_say_so(tmp_path: Path, data: bytes | None, category: str, message: str) -> None:
+def test_files_that_are_no_pdf_say_so(
+    tmp_path: Path, data: bytes | None, category: str, message: str, opened: Opened
+) -> None:
     path = tmp_path / "x.pdf"
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(SandboxError, match=message) as error:
-        open_document(path)
+        opened(path)
     assert error.value.category == category
 
 
-def test_a_password_is_told_apart_from_damage(make_pdf: MakePdf) -> None:
+def test_a_password_is_told_apart_from_damage(make_pdf: MakePdf, opened: Opened) -> None:
     path = make_pdf(
         "locked.pdf", [lambda page: None], encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="a", owner_pw="b"
     )
     with pytest.raises(SandboxError) as error:
-        open_document(path)
+        opened(path)
     assert error.value.category == "encrypted"
 
 

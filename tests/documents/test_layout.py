@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.corruption.marks import COLOUR, draw_boxes
+from pipelines.corruption.view import TextRegion, choose
 from pipelines.documents.layout import Word, is_right_to_left, make_blocks, make_lines
-from pipelines.documents.marks import COLOUR, draw_boxes
-from pipelines.documents.regions import TextRegion, choose, clean_text, find_regions, tokens
+from pipelines.documents.regions import clean_text, find_regions, tokens
 
 H = 12.0
 

@@ -1,27 +1,48 @@
-"""PaddleOCR offline on ONNX Runtime, on scans made from known text."""
+"""OCR offline on ONNX Runtime, both engines, on scans made from known text."""
 
 from __future__ import annotations
 
 from difflib import SequenceMatcher
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.corpus.pages import make_scans
-from pipelines.documents import build, ocr
+from pipelines.corpus.pages import Scan, make_scans
+from pipelines.documents import ocr
+from pipelines.documents.build import read_here
 from pipelines.documents.config import DocumentSettings
-from pipelines.documents.engine import PageContent
+from pipelines.documents.engine import PageContent, Render
+from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task, cut_line
+from pipelines.documents.scan import PageRef, ocr_setup, read_scan
 
-SETTINGS = DocumentSettings()
+PAGE = PageRef("pymupdf", "/nowhere.pdf", 0, Render(120, 1_000_000))
+ENGINES = ["paddleocr", "rapidocr"]
 
 
-def test_the_packaged_models_are_described_by_digest() -> None:
-    told = ocr.describe_models()
+@pytest.fixture(scope="module")
+def scan() -> Scan:
+    return make_scans(7, "test")[0]
+
+
+def content_of(scan: Scan) -> PageContent:
+    return PageContent(0, scan.image, np.zeros((0, 4), np.float32), (), 1.0, 0.0, (420, 300), 1.0)
+
+
+def accuracy(expected: str, got: str) -> float:
+    return SequenceMatcher(None, expected, got, autojunk=False).ratio()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_packaged_models_are_described_by_digest(engine: str) -> None:
+    told = ocr.describe_models(engine)
     assert told["ready"]
     assert told["origin"] == "rapidocr"
     assert len(told["detection"]["sha256"]) == 64
-    assert ocr.models_digest().startswith(told["detection"]["sha256"][:16])
+    digest = ocr.models_digest(engine)
+    assert digest.startswith(told["detection"]["sha256"][:16])
+    assert engine in digest
 
 
 def test_models_are_laid_out_once_for_paddleocr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,15 +63,72 @@ def test_model_folders_from_config_are_checked(tmp_path: Path) -> None:
         ocr.find_models(str(tmp_path), str(tmp_path))
 
 
-def test_scans_are_read_almost_without_error_and_boxes_cover_their_ink() -> None:
-    (scan, *_) = make_scans(7, "test")
-    content = PageContent(0, scan.image, None, (), 1.0, 0.0, (420, 300), 1.0)  # type: ignore[arg-type]
-    lines = build._read_scan(content, SETTINGS)
-    match = SequenceMatcher(None, "\n".join(scan.lines), "\n".join(lines.texts), autojunk=False)
-    assert match.ratio() > 0.95, f"{lines.texts} against {scan.lines}"
+@pytest.mark.parametrize("engine", ENGINES)
+def test_scans_are_read_almost_without_error_and_boxes_cover_their_ink(engine: str, scan: Scan) -> None:
+    settings = DocumentSettings(ocr_engine=engine)  # type: ignore[arg-type]
+    lines = read_here(settings)(PAGE, scan.image, ocr_setup(settings), "all", None)
+    assert accuracy("\n".join(scan.lines), "\n".join(lines.texts)) > 0.95, f"{lines.texts} against {scan.lines}"
     assert min(lines.scores) > 0.8
     dark = scan.image.max(axis=2) < 90
-    inside = 0
+    covered = np.zeros_like(dark)
+    overlaps = []
     for x0, y0, x1, y1 in lines.boxes.astype(int).tolist():
-        inside += int(dark[max(0, y0) : y1, max(0, x0) : x1].sum())
-    assert inside > 0.97 * dark.sum()
+        own = slice(max(0, y0), y1), slice(max(0, x0), x1)
+        covered[own] = True
+        rows, columns = np.nonzero(dark[own])
+        ink = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # the smallest box around the line's ink
+        overlaps.append(ink / dark[own].size)
+    assert dark[covered].sum() > 0.97 * dark.sum()
+    assert min(overlaps) > 0.5, f"box against ink, intersection over union: {overlaps}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_lines_that_may_be_chosen_are_read(engine: str, scan: Scan) -> None:
+    settings = DocumentSettings(  # type: ignore[arg-type]
+        ocr_engine=engine, ocr_lines="chosen", ocr_sample=1, regions=(1, 1), tokens=(4, 12)
+    )
+    asked: list[tuple[Task, int]] = []
+    here = read_here(settings)
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
+        asked.append((task, 0 if quads is None else len(quads)))
+        return here(page, image, setup, task, quads)
+
+    found = read_scan(content_of(scan), PAGE, "ab" * 32, settings, read, by_line=False)
+    assert [task for task, _ in asked] == ["detect", "recognise"]
+    assert asked[1][1] == found.facts["read"] < found.facts["detected"]
+    assert 1 <= len(found.regions) <= found.facts["read"]
+    everything = " ".join(scan.lines)
+    for region in found.regions:
+        best = max(accuracy(everything[at : at + len(region.text)], region.text) for at in range(len(everything)))
+        assert best > 0.9, f"{region.text!r} is not in {everything!r}"
+    assert found.tokens > sum(region.tokens for region in found.regions), "the share is of the whole page"
+
+
+def test_a_line_read_badly_never_becomes_a_label(scan: Scan) -> None:
+    settings = DocumentSettings(ocr_lines="chosen", regions=(6, 6), tokens=(4, 30), region_share=1.0)
+    boxes = np.array([[40, 40 + 40 * i, 440, 70 + 40 * i] for i in range(8)], dtype=np.float32)
+    quads = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    image = np.full((500, 500, 3), 255, np.uint8)
+    image[::4, ::3] = 0
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads_: np.ndarray | None) -> OcrLines:
+        if task == "detect":
+            return OcrLines(quads, boxes)
+        assert quads_ is not None
+        texts = [f"line at {int(quad[0][1])}" for quad in quads_]
+        return OcrLines.of(list(quads_), texts, [0.2 if text.endswith("120") else 0.99 for text in texts])
+
+    content = PageContent(0, image, np.zeros((0, 4), np.float32), (), 1.0, 0.0, (500, 500), 1.0)
+    found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=True)
+    assert [region.text for region in found.regions] == [f"line at {40 + 40 * i}" for i in range(8) if i != 2]
+
+
+def test_lines_are_cut_upright() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[20:30, 10:60] = 200
+    flat = np.array([[10, 20], [60, 20], [60, 30], [10, 30]], dtype=np.float32)
+    assert cut_line(image, flat).shape == (10, 50, 3)
+    assert (cut_line(image, flat)[2:-2, 2:-2] == 200).all()
+    tall = np.array([[10, 20], [20, 20], [20, 70], [10, 70]], dtype=np.float32)
+    assert cut_line(image, tall).shape == (10, 50, 3)

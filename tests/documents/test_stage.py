@@ -155,7 +155,7 @@ def test_bytes_do_not_depend_on_workers_or_order(
     assert again.key == built.key
     assert shards(again) == shards(built)
     assert rows_of(again) == rows_of(built)
-    assert again.path("plan.json").read_bytes() == built.path("plan.json").read_bytes()
+    assert again.path("plan.parquet").read_bytes() == built.path("plan.parquet").read_bytes()
 
 
 def test_a_killed_stage_keeps_its_finished_units(

@@ -32,10 +32,12 @@ def tag(number: int, scale: int) -> NDArray[np.uint8]:
     return np.where(cells[:, :, None], np.uint8(255), np.array(COLOUR, dtype=np.uint8))
 
 
-def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
-    """A copy with a frame ``GAP`` pixels outside each box (x0, y0, x1, y1) and its number (from 1) at the upper left:
-    left of the frame, else above it, else inside its corner. Other boxes' pixels may be crossed only where boxes
-    touch."""
+def draw_boxes(
+    image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]], numbers: bool = True
+) -> NDArray[np.uint8]:
+    """A copy with a frame ``GAP`` pixels outside each box (x0, y0, x1, y1) and, with ``numbers``, its number (from 1) at
+    the upper left: left of the frame, else above it, else inside its corner. Other boxes' pixels may be crossed only where
+    boxes touch."""
     page = image.copy()
     height, width = page.shape[:2]
     thick = max(1, round(max(height, width) / 700))
@@ -47,7 +49,7 @@ def draw_boxes(image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, in
         page[max(bottom - thick, y1) : bottom, left:right] = COLOUR
         page[top:bottom, left : min(left + thick, x0)] = COLOUR
         page[top:bottom, max(right - thick, x1) : right] = COLOUR
-    for number, (x0, y0, _, _) in enumerate(boxes, 1):
+    for number, (x0, y0, _, _) in enumerate(boxes if numbers else (), 1):
         label = tag(number, scale)
         x, y = x0 - GAP - thick - label.shape[1], y0 - GAP - thick
         if x < 0:

@@ -1,0 +1,89 @@
+"""Before the plan: how many pages has each file, and (where near-duplicates matter) what does it say?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pipelines.core.sandbox import SandboxError
+from pipelines.documents.build import category, sandbox
+from pipelines.documents.config import DocumentSettings
+from pipelines.documents.extract import COUNT, TEXT
+from pipelines.documents.plan import Verdict
+from pipelines.documents.similar import MAX_PAGES, Match, Signature, find_matches, sign
+from pipelines.shards.plan import SourceItem
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """Files to open."""
+
+    sources: tuple[SourceItem, ...]
+    settings: DocumentSettings
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the probe knows of a file: its number of pages, or the verdict that it cannot be opened; the signature of
+    its text, None where it has too little or none is asked for."""
+
+    pages: int | Verdict
+    signature: Signature | None = None
+
+
+def probe_files(job: ProbeJob) -> dict[str, Found]:
+    """Open each file in the sandbox. Files by name."""
+    settings = job.settings
+    box = sandbox(COUNT, settings.page_deadline_s, settings.memory_bytes)
+    found: dict[str, Found] = {}
+    for source in job.sources:
+        if not source.sha256:
+            found[source.name] = Found(Verdict("quarantined", "source_unavailable", "the file cannot be read"))
+            continue
+        try:
+            pages = box.call(settings.engine, source.path)
+        except SandboxError as error:
+            found[source.name] = Found(Verdict("quarantined", category(error.category), error.message))
+            continue
+        signed = settings.filters.near_duplicates != "off" and not source.family
+        found[source.name] = Found(pages, _signature(source, min(pages, MAX_PAGES), settings) if signed else None)
+    return found
+
+
+def _signature(source: SourceItem, pages: int, settings: DocumentSettings) -> Signature | None:
+    """Signature of the text of the first pages. A page that cannot be read ends the text: the unit will tell why."""
+    box = sandbox(TEXT, settings.page_deadline_s, settings.memory_bytes)
+    texts: list[str] = []
+    with contextlib.suppress(SandboxError):
+        texts.extend(box.stream(settings.engine, source.path, pages))
+    return sign(" ".join(texts))
+
+
+def mark_similar(
+    items: Iterable[SourceItem], found: Mapping[str, Found], settings: DocumentSettings
+) -> tuple[list[SourceItem], dict[str, int | Verdict]]:
+    """Files with the split of the first file they resemble, and pages or verdict by name. Files of the sample corpus
+    have no signature, so their declared splits stay."""
+    pages = {name: one.pages for name, one in found.items()}
+    listed = list(items)
+    if settings.filters.near_duplicates == "off":
+        return listed, pages
+    digests: set[str] = set()
+    signatures = {}
+    for item in sorted(listed, key=lambda item: item.name):
+        signature = found[item.name].signature
+        if signature is not None and item.sha256 not in digests:  # exact copies have a row of their own
+            signatures[item.name] = signature
+        digests.add(item.sha256)
+    matches = find_matches(signatures, settings.filters.similarity)
+    splits = {item.name: item.split for item in listed}
+    if settings.filters.near_duplicates == "drop":
+        for name, match in matches.items():
+            pages[name] = Verdict("filtered", "near_duplicate", _told(match))
+    moved = {name: splits[match.first] for name, match in matches.items()}
+    return [replace(item, split=moved.get(item.name, item.split)) for item in listed], pages
+
+
+def _told(match: Match) -> str:
+    return f"text is {match.similarity:.0%} like {match.first}"

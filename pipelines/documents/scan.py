@@ -1,0 +1,176 @@
+"""Text of a scanned page. All lines are read, or (``ocr_lines: chosen``) all are detected and only those are read that
+may be asked for, and a few more to judge the page by: recognition is three quarters of the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.sandbox import SandboxError
+from pipelines.core.seeds import generator
+from pipelines.corruption.operators import OPERATOR_VERSION
+from pipelines.corruption.view import TextRegion, choose
+from pipelines.documents.config import DocumentSettings
+from pipelines.documents.engine import PageContent, Render
+from pipelines.documents.layout import Line, Word
+from pipelines.documents.ocr import NAMES, describe_models, find_models, model_folders
+from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
+from pipelines.documents.regions import Grouped, clean_text, group_regions, tokens, visible_words
+from pipelines.documents.routing import is_broken
+
+FILLER = "x"  # stands for a letter of a line that was detected and not read
+
+
+@dataclass(frozen=True)
+class PageRef:
+    """A page by address: what an OCR actor renders for itself, so that no picture travels."""
+
+    engine: str
+    path: str
+    index: int
+    render: Render
+
+
+class OcrReader(Protocol):
+    """Runs one OCR task on a page, here or in an actor. ``quads`` [N, 4, 2] are the lines to recognise. Raises
+    SandboxError."""
+
+    def __call__(
+        self, page: PageRef, image: NDArray[np.uint8], setup: OcrSetup, task: Task, quads: NDArray[np.float32] | None
+    ) -> OcrLines: ...
+
+
+@dataclass(frozen=True)
+class ScanText:
+    """Regions whose text was read, the size of the page's whole text in tokens, facts for the row."""
+
+    regions: tuple[TextRegion, ...]
+    tokens: float
+    facts: dict[str, Any]
+
+
+def ocr_setup(settings: DocumentSettings) -> OcrSetup:
+    """Model files and limits. Raises SandboxError when the models or their engine are not here."""
+    folders = (settings.ocr_detection_model_dir, settings.ocr_recognition_model_dir)
+    models = find_models(*folders)
+    if not describe_models(settings.ocr_engine, *folders)["ready"]:
+        raise SandboxError("missing", f"there are no OCR models or no {settings.ocr_engine} (install the extra 'ocr')")
+    detection, recognition = model_folders(models)
+    return OcrSetup(
+        settings.ocr_engine,
+        settings.ocr_device,
+        str(detection),
+        str(recognition),
+        NAMES["detection"],
+        NAMES["recognition"],
+        settings.ocr_threads,
+        settings.ocr_side,
+    )
+
+
+def read_scan(
+    content: PageContent, page: PageRef, source_digest: str, settings: DocumentSettings, read: OcrReader, by_line: bool
+) -> ScanText:
+    """Text of one scanned page. Raises SandboxError, also when there are no models."""
+    setup = ocr_setup(settings)
+    if settings.ocr_lines == "all":
+        return _read_all(content, page, setup, settings, read, by_line)
+    return _read_chosen(content, page, source_digest, setup, settings, read, by_line)
+
+
+def _read_all(
+    content: PageContent,
+    page: PageRef,
+    setup: OcrSetup,
+    settings: DocumentSettings,
+    read: OcrReader,
+    by_line: bool,
+) -> ScanText:
+    lines = read(page, content.image, setup, "all", None)
+    good = [i for i, score in enumerate(lines.scores) if score >= settings.ocr_min_score]
+    texts = [lines.texts[i] for i in good]
+    words = visible_words(content.image, lines.boxes[good], texts)
+    found = group_regions(content.image, words, settings.region_tokens, by_line)
+    facts = {
+        "lines": len(lines.texts),
+        "kept": len(good),
+        "min_score": min((lines.scores[i] for i in good), default=0.0),
+    }
+    regions = tuple(grouped.region for grouped in found)
+    return ScanText(regions, sum(region.tokens for region in regions), facts)
+
+
+def _read_chosen(
+    content: PageContent,
+    page: PageRef,
+    source_digest: str,
+    setup: OcrSetup,
+    settings: DocumentSettings,
+    read: OcrReader,
+    by_line: bool,
+) -> ScanText:
+    """Detect, lay out, draw candidates and a sample, recognise only these. A candidate stays when each of its lines was
+    read with at least ``ocr_min_score``."""
+    detected = read(page, content.image, setup, "detect", None)
+    fillers = [_filler(box) for box in detected.boxes.tolist()]
+    words = visible_words(content.image, detected.boxes, fillers)
+    found = group_regions(content.image, words, settings.region_tokens, by_line)
+    total = sum(grouped.region.tokens for grouped in found)
+    rng = generator("ocr", settings.seed, source_digest, content.index, OPERATOR_VERSION)
+    candidates = _candidates(found, total, settings, rng, by_line)
+    number_of = {tuple(box): number for number, box in enumerate(detected.boxes.tolist())}
+    wanted = {number_of[word.box] for grouped in candidates for word in _words_of(grouped.lines)}
+    rest = [number for number in range(len(fillers)) if number not in wanted]
+    sample = [rest[i] for i in rng.permutation(len(rest))[: settings.ocr_sample].tolist()]
+    asked = sorted(wanted.union(sample))
+    lines = read(page, content.image, setup, "recognise", detected.quads[asked]) if asked else OcrLines.none()
+    texts = dict(zip(asked, lines.texts, strict=True))
+    scores = dict(zip(asked, lines.scores, strict=True))
+    kept = []
+    for grouped in candidates:
+        own = [number_of[word.box] for word in _words_of(grouped.lines)]
+        read_well = all(scores[i] >= settings.ocr_min_score and _clean(texts[i]) for i in own)
+        if read_well:
+            renamed = {word.box: clean_text(texts[number_of[word.box]]) for word in _words_of(grouped.lines)}
+            text = grouped.joined(renamed)
+            kept.append(replace(grouped.region, text=text, tokens=tokens(text)))
+    facts = {
+        "detected": len(fillers),
+        "read": len(asked),
+        "kept": len(kept),
+        "min_score": min(lines.scores, default=0.0),
+        "mean_score": round(float(np.mean(lines.scores)), 3) if asked else 0.0,
+    }
+    return ScanText(tuple(kept), total, facts)
+
+
+def _candidates(
+    found: Sequence[Grouped], total: float, settings: DocumentSettings, rng: np.random.Generator, by_line: bool
+) -> list[Grouped]:
+    """Enough regions for all views of the page, in reading order."""
+    if by_line or settings.target == "parser" or settings.form == "online":
+        return list(found)
+    most = settings.regions[1]
+    chosen: set[int] = set()
+    for _ in range(settings.views_per_page):
+        picked = choose([one.region for one in found], total, (most, most), settings.region_share, rng)
+        chosen.update(i for i, one in enumerate(found) if one.region in picked)
+    return [found[i] for i in sorted(chosen)]
+
+
+def _words_of(lines: Sequence[Line]) -> list[Word]:
+    return [word for line in lines for word in line.words]
+
+
+def _filler(box: Sequence[float]) -> str:
+    """As many letters as a line of this shape holds: about half its height each."""
+    x0, y0, x1, y1 = box
+    return FILLER * max(1, round(2 * (x1 - x0) / max(y1 - y0, 1.0)))
+
+
+def _clean(text: str) -> bool:
+    return bool(clean_text(text)) and not any(map(is_broken, text))
