@@ -138,4 +138,6 @@ def licences() -> Iterator[Check]:
             " as a service, or set steps.documents.engine=pypdfium2",
         )
     if importlib.util.find_spec("pypdfium2") is not None:
-        yield Check("ok", "licence", "pypdfium2 (steps.documents.engine=pypdfium2) is Apache-2.0 or BSD-3, PDFium is BSD-3")
+        yield Check(
+            "ok", "licence", "pypdfium2 (steps.documents.engine=pypdfium2) is Apache-2.0 or BSD-3, PDFium is BSD-3"
+        )
