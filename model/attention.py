@@ -7,20 +7,28 @@ end of the shorter ones are only seen by queries past the end too, whose results
 
 One function computes a group (``attend``): SDPA, or in bfloat16 on a CPU two products and a softmax (measured 4-5x
 faster there than the SDPA kernel at 100-500 tokens, and never slower up to 1,024; in float32 SDPA wins).
-``dense_attention`` is the same through one big mask, kept as the oracle of the tests.
+
+That is the kernel ``blocks``, which runs everywhere and is the default. ``varlen`` (PyTorch's own) and ``flash`` (the
+flash-attn package) take the blocks in the order given, in one call; both need a CUDA device and 16-bit numbers.
+``dense`` is one big mask, the oracle of the tests. ``MiniCPMV.set_attention`` chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from pipelines.core.errors import ConfigError
+
+Kernel = Literal["blocks", "varlen", "flash", "dense"]
 LANGUAGE_ATTENTION = "cookhouse_packed"
 EXPLICIT_UP_TO = 1024  # keys
 
@@ -53,20 +61,25 @@ class Group:
 
 @dataclass(frozen=True)
 class Blocks:
-    """An order of blocks in which equal lengths are neighbours.
+    """An order of blocks in which equal lengths are neighbours. Kernels other than ``blocks`` keep the order given and
+    need no groups. ``lengths`` are in the new order.
 
     Example: lengths (3, 5, 3) give order (0, 2, 1) and two groups: two blocks of 3 rows, then one of 5.
     """
 
     order: tuple[int, ...]
+    lengths: tuple[int, ...]
     groups: tuple[Group, ...]
     forth: Tensor | None
     back: Tensor | None
+    kernel: Kernel = "blocks"
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device, slack: float = 0.0) -> Blocks:
+    def of(cls, lengths: Sequence[int], device: torch.device, slack: float = 0.0, kernel: Kernel = "blocks") -> Blocks:
         """``slack``: how much longer than its shortest block a group may be (0 = equal lengths only). Only causal
         attention may use groups with slack."""
+        if kernel != "blocks":
+            return cls(tuple(range(len(lengths))), tuple(lengths), (), None, None, kernel)
         order = sorted(range(len(lengths)), key=lambda i: lengths[i])
         runs: list[list[int]] = []
         for i in order:
@@ -85,7 +98,12 @@ class Blocks:
             back = torch.empty_like(forth)
             back[forth] = torch.arange(len(forth))
             forth, back = forth.to(device), back.to(device)
-        return cls(tuple(order), tuple(groups), forth, back)
+        return cls(tuple(order), tuple(lengths[i] for i in order), tuple(groups), forth, back)
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """``[blocks + 1]`` int32: where each block begins, and the end of the last."""
+        return torch.tensor([0, *self.lengths]).cumsum(0).to(torch.int32)
 
     def gather(self, x: Tensor) -> Tensor:
         """Rows ``[N, ...]`` in the given order -> grouped order."""
@@ -144,6 +162,8 @@ def block_attention(q_nhc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks,
 
     q ``[N, heads, c]``, k and v ``[N, kv_heads, c]`` -> ``[N, heads, c]``.
     """
+    if blocks.kernel != "blocks":
+        return _whole(q_nhc, k_nhc, v_nhc, blocks.ends, blocks, causal)
     outputs = []
     for group in blocks.groups:
         q, k, v = group.take(q_nhc), group.take(k_nhc), group.take(v_nhc)
@@ -151,17 +171,74 @@ def block_attention(q_nhc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks,
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs) if outputs else q_nhc
 
 
+def query_attention(q_hqc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks) -> Tensor:
+    """The same Q queries ``[heads, Q, c]`` asked of every block: k and v ``[N, heads, c]`` -> ``[G, Q, heads * c]``."""
+    count, (heads, queries, channels) = len(blocks.lengths), q_hqc.shape
+    if blocks.kernel != "blocks" and count:
+        asked = q_hqc.transpose(0, 1).repeat(count, 1, 1)  # [G * Q, heads, c]
+        starts = torch.arange(count + 1, dtype=torch.int32) * queries
+        return _whole(asked, k_nhc, v_nhc, starts, blocks, False).view(count, queries, heads * channels)
+    outputs = [
+        attend(q_hqc.expand(group.count, -1, -1, -1), group.take(k_nhc), group.take(v_nhc)).transpose(1, 2).flatten(2)
+        for group in blocks.groups
+    ]
+    return torch.cat(outputs) if outputs else k_nhc.new_zeros(0, queries, heads * channels)
+
+
+def _whole(q: Tensor, k: Tensor, v: Tensor, q_ends: Tensor, blocks: Blocks, causal: bool) -> Tensor:
+    """All blocks in one call of the chosen kernel; query block i (between ``q_ends`` i and i + 1) sees key block i."""
+    k_ends = blocks.ends
+    if blocks.kernel == "dense":
+        return dense_attention(q, k, v, q_ends.diff().tolist(), list(blocks.lengths), causal=causal)
+    call = varlen_kernel(blocks.kernel, q.device)
+    q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast the norms of the decoder leave float32
+    longest = int(q_ends.diff().max()), int(k_ends.diff().max())
+    ends = q_ends.to(q.device, non_blocking=True), k_ends.to(q.device, non_blocking=True)
+    out: Tensor = call(q, k, v, *ends, *longest, causal)
+    return out
+
+
+def varlen_kernel(kernel: Kernel, device: torch.device) -> Any:
+    """``f(q, k, v, q_ends, k_ends, q_longest, k_longest, causal)`` of a library.
+
+    Raises ConfigError when the device or the package is not there.
+    """
+    if device.type != "cuda":
+        raise ConfigError(f"attention {kernel!r} needs a CUDA device", why=f"the model is on {device}", do="use blocks")
+    if kernel == "flash":
+        try:
+            flash = import_module("flash_attn").flash_attn_varlen_func
+        except ImportError as error:
+            raise ConfigError("the package flash-attn is not installed", do="install it, or use varlen") from error
+        return lambda q, k, v, a, b, m, n, causal: flash(q, k, v, a, b, m, n, causal=causal)
+    varlen = import_module("torch.nn.attention.varlen").varlen_attn
+    return lambda q, k, v, a, b, m, n, causal: varlen(
+        q, k, v, a, b, m, n, window_size=(-1, 0) if causal else (-1, -1), enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
 def dense_attention(
-    q_nhc: Tensor, k_nhc: Tensor, v_nhc: Tensor, lengths: Sequence[int], *, causal: bool = False
+    q_nhc: Tensor,
+    k_nhc: Tensor,
+    v_nhc: Tensor,
+    lengths: Sequence[int],
+    key_lengths: Sequence[int] | None = None,
+    *,
+    causal: bool = False,
 ) -> Tensor:
-    """The oracle: the same result through one ``[N, N]`` mask; rows in the given order."""
-    block = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(q_nhc.device)
-    mask = block[:, None] == block
+    """The oracle: the same result through one ``[N, K]`` mask; rows in the given order."""
+    query_block, key_block = (
+        torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(q_nhc.device)
+        for sizes in (lengths, key_lengths or lengths)
+    )
+    mask = query_block[:, None] == key_block
     if causal:
         mask = mask.tril()
     q, k, v = (x.transpose(0, 1)[None] for x in (q_nhc, k_nhc, v_nhc))
     gqa = q_nhc.shape[1] != k_nhc.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=gqa)[0].transpose(0, 1)
+    return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask, enable_gqa=gqa)[0].transpose(
+        0, 1
+    )
 
 
 def language_attention(
@@ -175,18 +252,13 @@ def language_attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``.
 
-    With ``blocks`` the batch is one pack in grouped order (training, prefill). Without, it is rows with a key mask
-    ``[B, 1, 1, K]`` (one decoding step), or a plain causal sequence.
+    With ``blocks`` the batch is one pack in grouped order (training, prefill). Without, it is a plain causal sequence,
+    or rows with a ready mask ``[B, 1, T, K]``.
     """
     if blocks is not None:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         out = block_attention(q, k, v, blocks, causal=True)
         return out[None], None
-    if query.shape[2] == 1:
-        # All query heads of a key head attend with the same mask: put them where the query positions would be.
-        grouped = query.reshape(query.shape[0], key.shape[1], -1, query.shape[3]).to(key.dtype)
-        out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask)
-        return out.reshape(query.shape).transpose(1, 2), None
     if attention_mask is None:
         return attend(query, key, value, causal=True).transpose(1, 2), None
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, enable_gqa=True)

@@ -8,21 +8,26 @@
 
 Random draws are taken per row of the whole call before compaction: a completion does not depend on when its
 neighbours end.
-``logprobs`` are of the distribution sampled from (temperature and ban applied; greedy: temperature 1).
+``logprobs`` are of the distribution sampled from (temperature, filters and ban applied; greedy: temperature 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.attention import Blocks
-from model.minicpmv import MiniCPMV, document_blocks
+from model.minicpmv import MiniCPMV
 from model.pack import Encoded, pack
+from model.sampling import Sampling, choose
+from model.step import DecoderStep
+
+OnToken = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,11 @@ class DecodeCache:
             layers.append((layer[0], layer[1]))
         return cls(layers, width)
 
-    def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+    def append(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """key, value ``[rows, kv_heads, c]`` of this step -> everything up to and with them."""
         keys, values = self.layers[layer]
-        keys[:, :, self.filled] = key[:, :, 0].to(keys.dtype)
-        values[:, :, self.filled] = value[:, :, 0].to(values.dtype)
+        keys[:, :, self.filled] = key
+        values[:, :, self.filled] = value
         return keys[:, :, : self.filled + 1], values[:, :, : self.filled + 1]
 
     def keep(self, rows: Tensor) -> None:
@@ -90,15 +96,19 @@ def generate(
     n: int = 1,
     max_new_tokens: int,
     temperature: float = 0.0,
+    sampling: Sampling | None = None,
     seed: int = 0,
     eos_ids: Collection[int],
     forbid: Collection[int] = (),
     batch_rows: int = 256,
+    on_token: OnToken | None = None,
 ) -> list[list[Completion]]:
     """``n`` completions for every prompt, in the order given.
 
-    ``temperature`` 0 is greedy. ``forbid``: ids never sampled (image control tokens). At most ``batch_rows`` rows
-    (prompts x n) are decoded together. Raises ValueError when a prompt and its answer would exceed the position limit.
+    ``temperature`` 0 is greedy; ``sampling`` says more than a temperature and takes its place. ``forbid``: ids never
+    sampled (image control tokens). At most ``batch_rows`` rows (prompts x n) are decoded together. ``on_token(row,
+    token)`` is told every token as it is chosen, the end token included; row = prompt * n + completion. Raises
+    ValueError when a prompt and its answer would exceed the position limit.
     """
     limit = model.config.language.max_position_embeddings
     longest = max(map(len, samples), default=0)
@@ -106,6 +116,7 @@ def generate(
         raise ValueError(f"n = {n}, max_new_tokens = {max_new_tokens}, temperature = {temperature}")
     if longest + max_new_tokens > limit:
         raise ValueError(f"{longest} prompt tokens and {max_new_tokens} new ones exceed the limit of {limit} positions")
+    sampling = sampling or Sampling(temperature)
     generator = torch.Generator().manual_seed(seed)
     training = model.training
     model.eval()
@@ -114,11 +125,16 @@ def generate(
         step = max(batch_rows // n, 1)
         for start in range(0, len(samples), step):
             batch = samples[start : start + step]
-            rows = _decode(model, batch, n, max_new_tokens, temperature, generator, tuple(eos_ids), tuple(forbid))
+            tell = None if on_token is None else _shifted(on_token, start * n)
+            rows = _decode(model, batch, n, max_new_tokens, sampling, generator, tuple(eos_ids), tuple(forbid), tell)
             out += [rows[i * n : (i + 1) * n] for i in range(len(batch))]
         return out
     finally:
         model.train(training)
+
+
+def _shifted(on_token: OnToken, first: int) -> OnToken:
+    return lambda row, token: on_token(first + row, token)
 
 
 def _decode(
@@ -126,30 +142,33 @@ def _decode(
     samples: Sequence[Encoded],
     n: int,
     new: int,
-    temperature: float,
+    sampling: Sampling,
     generator: torch.Generator,
     eos_ids: tuple[int, ...],
     forbid: tuple[int, ...],
+    on_token: OnToken | None,
 ) -> list[Completion]:
     device = model.device
     packed = pack(samples).to(device, model.llm.lm_head.weight.dtype)
     lengths = packed.cu_seqlens.diff()
     width, total = int(lengths.max()), len(samples) * n
-    prefill = PrefillCache(document_blocks(packed, device))
+    prefill = PrefillCache(model.blocks(packed))
     hidden = model.hidden(packed, cache=prefill)
     last = hidden.index_select(0, (packed.cu_seqlens[1:] - 1).to(device)).repeat_interleave(n, 0)  # [rows, D]
 
     # Prompts right-aligned: column c of a row of length L holds its token c - (width - L).
     offsets = torch.arange(width)[None] - (width - lengths)[:, None]
     source = (packed.cu_seqlens[:-1, None] + offsets.clamp(min=0)).repeat_interleave(n, 0).flatten()
-    seen = torch.cat([offsets >= 0, torch.ones(len(samples), new, dtype=torch.bool)], 1)
-    seen = seen.repeat_interleave(n, 0).to(device)
+    filled = torch.cat([offsets >= 0, torch.ones(len(samples), new, dtype=torch.bool)], 1)
+    seen = None if bool(filled.all()) else filled.repeat_interleave(n, 0).to(device)
     source = prefill.place(source.to(device))
     cache = DecodeCache.from_prefill(prefill, source, total, width, new)
     position = lengths.repeat_interleave(n).to(device)
     ends = torch.tensor(eos_ids, dtype=torch.long, device=device)
     banned = torch.tensor(forbid, dtype=torch.long, device=device)
 
+    advance = DecoderStep(model.llm)
+    head = model.llm.lm_head.weight
     tokens = torch.zeros(total, new, dtype=torch.long)
     logprobs = torch.zeros(total, new)
     counts = torch.full((total,), new)
@@ -157,12 +176,17 @@ def _decode(
     alive = torch.arange(total)  # rows of the call still in the cache
     done = torch.zeros(total, dtype=torch.bool, device=device)  # of those, the finished ones
     for step in range(new):
-        draws = torch.rand(total, generator=generator) if temperature > 0 else None
-        logits = model.llm.lm_head(last).float()
+        draws = torch.rand(total, generator=generator) if sampling.temperature > 0 else None
+        logits = F.linear(last, head).float()
         if len(banned):
             logits[:, banned] = float("-inf")
-        chosen, logp = _choose(logits, temperature, None if draws is None else draws[alive].to(device))
+        said = tokens[alive, :step].to(device)
+        chosen, logp = choose(logits, sampling, None if draws is None else draws[alive].to(device), said)
         tokens[alive, step], logprobs[alive, step] = chosen.cpu(), logp.cpu()
+        if on_token is not None:
+            for row, token, over in zip(alive.tolist(), chosen.tolist(), done.tolist(), strict=True):
+                if not over:
+                    on_token(row, token)
         ending = torch.isin(chosen, ends) & ~done
         finished = alive[ending.cpu()]
         counts[finished], stopped[finished] = step + 1, True
@@ -173,9 +197,11 @@ def _decode(
         if ended * 4 >= len(alive):
             keep = (~done).nonzero()[:, 0]
             cache.keep(keep)
-            chosen, position, seen, done = (x.index_select(0, keep) for x in (chosen, position, seen, done))
+            chosen, position, done = (x.index_select(0, keep) for x in (chosen, position, done))
+            seen = None if seen is None else seen.index_select(0, keep)
             alive = alive[keep.cpu()]
-        last = _step(model, chosen, position, seen, cache)
+        last = advance(chosen, position, cache, None if seen is None else seen[:, : cache.filled + 1])
+        cache.filled += 1
         position = position + 1
     return [
         Completion(
@@ -185,28 +211,3 @@ def _decode(
         )
         for row in range(total)
     ]
-
-
-def _step(model: MiniCPMV, chosen: Tensor, position: Tensor, seen: Tensor, cache: DecodeCache) -> Tensor:
-    """One token per row through the decoder -> hidden ``[rows, D]``; the cache grows by a column."""
-    out = model.llm.model(
-        inputs_embeds=model.llm.model.embed_tokens(chosen)[:, None],
-        position_ids=position[:, None],
-        attention_mask={"full_attention": seen[:, None, None, : cache.filled + 1]},
-        past_key_values=cache,
-        use_cache=False,
-    )
-    cache.filled += 1
-    return out.last_hidden_state[:, 0]
-
-
-def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Ids ``[rows]`` and their log-probabilities. Sampling inverts the cumulative distribution at one draw per row."""
-    logp = torch.log_softmax(logits if draws is None else logits / temperature, dim=-1)
-    if draws is None:
-        chosen = logits.argmax(-1)
-    else:
-        cumulative = logp.exp().cumsum(-1)
-        target = (draws * cumulative[:, -1])[:, None]
-        chosen = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    return chosen, logp.gather(-1, chosen[:, None])[:, 0]

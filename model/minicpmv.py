@@ -10,6 +10,7 @@ logits ``[K, vocabulary]``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from model.attention import LANGUAGE_ATTENTION, Blocks
+from model.attention import LANGUAGE_ATTENTION, Blocks, Kernel
 from model.config import LanguageConfig, ModelConfig
 from model.pack import IGNORE, IMAGE_VIEW, Pack
 from model.resampler import Resampler
 from model.vision import VisionTower
+
+VISUAL_RUN = 65_536  # patches; 64 views of 448x448 pixels
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,20 @@ def language_config(config: LanguageConfig) -> Qwen3Config:
     return qwen
 
 
-def document_blocks(pack: Pack, device: torch.device) -> Blocks:
-    """The samples of a pack as attention blocks; lengths up to a quarter apart share a group."""
-    return Blocks.of(pack.lengths, device, slack=0.25)
+def _runs(pack: Pack) -> Iterator[tuple[Tensor, Tensor, tuple[tuple[int, ...], ...]]]:
+    """Patches, sizes and packages in runs of whole packages, each of at most ``VISUAL_RUN`` patches (or one package)."""
+    lengths = pack.tgt_sizes.prod(1).tolist()
+    view, taken = 0, 0
+    run: list[tuple[int, ...]] = []
+    first_view = first_patch = 0
+    for package in pack.packages:
+        size = sum(lengths[view : view + len(package)])
+        if run and taken + size > VISUAL_RUN:
+            yield pack.patches[first_patch : first_patch + taken], pack.tgt_sizes[first_view:view], tuple(run)
+            first_patch, first_view, taken, run = first_patch + taken, view, 0, []
+        run.append(package)
+        view, taken = view + len(package), taken + size
+    yield pack.patches[first_patch:], pack.tgt_sizes[first_view:], tuple(run)
 
 
 class MiniCPMV(nn.Module):
@@ -82,9 +96,28 @@ class MiniCPMV(nn.Module):
         else:
             self.llm.gradient_checkpointing_disable()
 
+    def set_attention(self, kernel: Kernel) -> None:
+        """Attention of tower, resampler and of packs in the decoder; see ``model/attention.py``. Decoding steps always
+        use SDPA."""
+        self.vpm.attention = self.resampler.attention = kernel
+
+    def blocks(self, pack: Pack) -> Blocks:
+        """The samples of a pack as attention blocks; lengths up to a quarter apart share a group."""
+        return Blocks.of(pack.lengths, self.device, slack=0.25, kernel=self.vpm.attention)
+
     def visual(self, pack: Pack) -> Tensor:
-        """``[G, Q, D]``: Q tokens for every image view and video package of the pack."""
-        return self.resampler(self.vpm(pack.patches, pack.tgt_sizes), pack.tgt_sizes, pack.packages)
+        """``[G, Q, D]``: Q tokens for every image view and video package of the pack.
+
+        Without gradients long videos go through in runs of at most ``VISUAL_RUN`` patches, so that memory does not
+        grow with their length.
+        """
+        if torch.is_grad_enabled() or len(pack.patches) <= VISUAL_RUN:
+            return self._visual(pack.patches, pack.tgt_sizes, pack.packages)
+        outputs = [self._visual(*run) for run in _runs(pack)]
+        return torch.cat(outputs)
+
+    def _visual(self, patches: Tensor, sizes: Tensor, packages: tuple[tuple[int, ...], ...]) -> Tensor:
+        return self.resampler(self.vpm(patches, sizes), sizes, packages)
 
     def embed(self, pack: Pack) -> Tensor:
         """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.
@@ -108,7 +141,7 @@ class MiniCPMV(nn.Module):
 
     def hidden(self, pack: Pack, cache: object | None = None) -> Tensor:
         """Last hidden states ``[T, D]``, each sample attending to itself only. ``cache``: see ``model/decode.py``."""
-        blocks = document_blocks(pack, self.device)
+        blocks = self.blocks(pack)
         out = self.llm.model(
             inputs_embeds=blocks.gather(self.embed(pack))[None],
             position_ids=blocks.gather(pack.position_ids)[None],

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.attention import Blocks, attend
+from model.attention import Blocks, Kernel, query_attention
 from model.config import ModelConfig
 
 NO_TICK = -1
@@ -68,6 +68,7 @@ class Resampler(nn.Module):
     def __init__(self, num_queries: int, width: int, kv_dim: int, eps: float = 1e-6) -> None:
         super().__init__()
         self.heads = width // 128
+        self.attention: Kernel = "blocks"
         self.query = nn.Parameter(torch.zeros(num_queries, width))
         self.kv_proj = nn.Linear(kv_dim, width, bias=False)
         self.attn = nn.MultiheadAttention(width, self.heads)  # holds the weights; the arithmetic is SDPA below
@@ -97,7 +98,7 @@ class Resampler(nn.Module):
         for package in packages:
             per_package.append(sum(lengths[view : view + len(package)]))
             view += len(package)
-        blocks = Blocks.of(per_package, x.device)
+        blocks = Blocks.of(per_package, x.device, kernel=self.attention)
         out = self._attend(blocks.gather(keys), blocks.gather(values), blocks)  # [G, Q, D] in grouped order
         back = torch.tensor(blocks.order).argsort().to(x.device)
         return self.ln_post(self.attn.out_proj(out.index_select(0, back))) @ self.proj
@@ -109,11 +110,7 @@ class Resampler(nn.Module):
         q = F.linear(self.ln_q(self.query), w_q, b_q).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [heads, Q, c]
         k = F.linear(keys, w_k, b_k).unflatten(-1, (self.heads, -1))  # [N, heads, c]
         v = F.linear(values, w_v, b_v).unflatten(-1, (self.heads, -1))
-        outputs = [
-            attend(q.expand(group.count, -1, -1, -1), group.take(k), group.take(v)).transpose(1, 2).flatten(2)
-            for group in blocks.groups
-        ]
-        return torch.cat(outputs) if outputs else keys.new_zeros(0, len(self.query), width)
+        return query_attention(q, k, v, blocks)
 
     def _terms(self, sizes: list[tuple[int, int]], lengths: list[int], ticks: list[int]) -> Tensor:
         width = self.query.shape[1]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from model.attention import Blocks, block_attention
+from model.attention import Blocks, Kernel, block_attention
 from model.config import VisionConfig
 
 
@@ -114,6 +114,7 @@ class VisionTower(nn.Module):
         super().__init__()
         self.config = config
         self.checkpoint_activations = False
+        self.attention: Kernel = "blocks"
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -131,7 +132,7 @@ class VisionTower(nn.Module):
         lengths = [rows * cols for rows, cols in sizes]
         if sum(lengths) != len(patches) or min(lengths, default=1) < 1:
             raise ValueError(f"tgt_sizes name {sum(lengths)} patches in {len(sizes)} views, but {len(patches)} came")
-        blocks = Blocks.of(lengths, patches.device)
+        blocks = Blocks.of(lengths, patches.device, kernel=self.attention)
         positions = self._positions([sizes[i] for i in blocks.order], patches.device)
         x_nd = self.embeddings(blocks.gather(patches), positions)
         for layer in self.encoder.layers:

@@ -7,7 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.attention import Blocks, attend, block_attention, dense_attention
+from model import attention
+from model.attention import Blocks, attend, block_attention, dense_attention, query_attention, varlen_kernel
+from model.pack import pack
+from pipelines.core.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -65,3 +68,41 @@ def test_no_token_sees_another_document_or_the_future():
     out = blocks.restore(block_attention(*(blocks.gather(x) for x in (q, k, v)), blocks, causal=True))
     (grad,) = torch.autograd.grad(out[6].sum(), v)  # third token of the second document
     assert grad.abs().sum((1, 2)).nonzero()[:, 0].tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize("kernel", ["blocks", "dense"])
+def test_queries_asked_of_every_block(kernel):
+    lengths = [5, 3, 5, 1]
+    q = torch.randn(2, 4, 8)
+    _, k, v = rows(14, 2, 2)
+    blocks = Blocks.of(lengths, CPU, kernel=kernel)
+    got = query_attention(q, blocks.gather(k), blocks.gather(v), blocks)
+    for row, block in enumerate(blocks.order):
+        start = sum(lengths[:block])
+        one = attend(q[None], *(x[start : start + lengths[block]].transpose(0, 1)[None] for x in (k, v)))
+        torch.testing.assert_close(got[row], one[0].transpose(0, 1).flatten(1), atol=1e-6, rtol=0)
+
+
+def stand_in(q, k, v, q_ends, k_ends, q_longest, k_longest, causal):
+    """The contract of a varlen kernel (int32 ends, longest block), fulfilled by the dense mask."""
+    assert q_ends.dtype == k_ends.dtype == torch.int32
+    assert (q_ends[-1], k_ends[-1]) == (len(q), len(k))
+    assert (q_longest, k_longest) == (q_ends.diff().max(), k_ends.diff().max())
+    return dense_attention(q, k, v, q_ends.diff().tolist(), k_ends.diff().tolist(), causal=causal)
+
+
+@pytest.mark.parametrize("kernel", ["varlen", "flash", "dense"])
+def test_every_kernel_gives_the_model_the_same_logits(small_model, make_sample, monkeypatch, kernel):
+    """varlen and flash need a GPU: what they are called with is checked against their contract here."""
+    monkeypatch.setattr(attention, "varlen_kernel", lambda *_: stand_in)
+    packed = pack(
+        [make_sample(0, 9, ((2, 3), (4, 2))), make_sample(1, 11), make_sample(2, 7, ((2, 2),) * 3, ((0, 4, 9),))]
+    )
+    expected = small_model(packed).logits
+    small_model.set_attention(kernel)
+    torch.testing.assert_close(small_model(packed).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_kernels_for_gpus_say_so():
+    with pytest.raises(ConfigError, match="needs a CUDA device"):
+        varlen_kernel("flash", CPU)

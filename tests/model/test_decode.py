@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from transformers import DynamicCache
 
 from model.decode import generate
 from model.pack import Encoded, pack
+from model.sampling import Sampling
 
 EOS = (258, 256)
 
@@ -100,6 +104,51 @@ def test_sampling_follows_the_distribution(small_model, make_sample):
     p = (logits / 0.2).softmax(-1)
     counts = torch.bincount(torch.tensor([c.token_ids[0] for c in rows[0]]), minlength=len(p)) / 400
     assert 0.5 * (counts - p).abs().sum() < 0.5 * (p * (1 - p) / 400).sqrt().sum() * 2
+
+
+def test_tokens_are_told_as_they_come(small_model, prompts):
+    """Every token of every row in order, with batches and rows that end early; nothing after an end."""
+    stops = tuple(range(0, 256, 5))
+    heard: dict[int, list[int]] = {}
+    rows = generate(
+        small_model,
+        prompts,
+        n=2,
+        max_new_tokens=10,
+        temperature=1.0,
+        eos_ids=stops,
+        batch_rows=4,
+        on_token=lambda row, token: heard.setdefault(row, []).append(token),
+    )
+    assert len({len(c.token_ids) for row in rows for c in row}) > 1
+    assert heard == {2 * i + j: list(c.token_ids) for i, row in enumerate(rows) for j, c in enumerate(row)}
+
+
+def test_a_step_equals_the_modules_of_transformers(small_model, make_sample):
+    """Written-out step and module calls agree to the last bit, in float32 and under autocast."""
+    sample = make_sample(1, 11)
+    for context in (nullcontext(), torch.autocast("cpu", torch.bfloat16)):
+        with torch.no_grad(), context:
+            (completion,) = generate(small_model, [sample], max_new_tokens=5, eos_ids=())[0]
+            ids = torch.cat([sample.input_ids, torch.tensor(completion.token_ids[:-1])])
+            cache, out = DynamicCache(), None
+            small_model.llm.set_attn_implementation("sdpa")
+            logps = []
+            for part in (ids[: len(sample)], *ids[len(sample) :].split(1)):
+                out = small_model.llm(input_ids=part[None], past_key_values=cache, use_cache=True).logits[0, -1]
+                logps.append(out.float().log_softmax(-1).max().item())
+            small_model.llm.set_attn_implementation("cookhouse_packed")
+        tolerance = 1e-5 if isinstance(context, nullcontext) else 0.02
+        assert completion.logprobs == pytest.approx(logps, abs=tolerance)
+
+
+def test_repetition_penalty_reaches_the_sampler(small_model, prompts):
+    plain = generate(small_model, prompts[:1], max_new_tokens=12, eos_ids=())[0][0]
+    barred = generate(
+        small_model, prompts[:1], max_new_tokens=12, sampling=Sampling(repetition_penalty=1e6), eos_ids=()
+    )[0][0]
+    assert len(set(plain.token_ids)) < 12
+    assert barred.token_ids[0] == plain.token_ids[0]
 
 
 def test_training_mode_is_given_back_and_gradients_are_off(small_model, prompts):

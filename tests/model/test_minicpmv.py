@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
+from benchmarks.padded import padded_language, padded_visual
+from model import minicpmv
 from model.checkpoint import empty_model
 from model.pack import pack
+from model.resampler import init_resampler
 
 CASES = ["text_only", "sliced_image", "two_images", "video_7_frames", "image_and_video"]
 BATCHES = ["batch_images", "batch_video_first", "batch_image_first"]
@@ -152,6 +157,52 @@ def test_checkpointing_changes_nothing(small_model, make_sample):
         grads.append([p.grad.clone() for p in small_model.parameters()])
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_long_videos_go_through_in_runs(small_model, make_sample, monkeypatch):
+    """Without gradients at most VISUAL_RUN patches a run, cut between packages; the same rows."""
+    sizes = ((2, 3), (4, 2), *((2, 2),) * 7, (5, 5))
+    packed = pack([make_sample(0, 9, sizes, ((-1,), (-1,), (0, 1, 2), (3, 4, 5), (6,), (-1,)))])
+    with torch.no_grad():
+        whole = small_model.visual(packed)
+    seen = []
+    small_model.vpm.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    monkeypatch.setattr(minicpmv, "VISUAL_RUN", 20)
+    with torch.no_grad():
+        torch.testing.assert_close(small_model.visual(packed), whole, atol=1e-6, rtol=0)
+    assert seen == [6 + 8, 12, 12 + 4, 25]
+    small_model.visual(packed)
+    assert seen[-1] == len(packed.patches)  # one run where gradients are needed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_padded_layout_gives_the_same_model(small_model, make_sample, dtype):
+    """The released layout (views, packages and samples padded and masked, benchmarks/padded.py) to 1e-5; in float64
+    to 1e-7 (position terms stay float32, and their sum is taken in another order)."""
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-7
+    init_resampler(small_model.resampler, torch.Generator().manual_seed(3))
+    small_model.to(dtype)
+    packed = pack(samples_of(make_sample)).to("cpu", dtype)
+    with torch.no_grad():
+        rows = padded_visual(
+            small_model.vpm, small_model.resampler, packed.patches, packed.tgt_sizes.tolist(), packed.packages
+        )
+        torch.testing.assert_close(small_model.visual(packed), rows, atol=tolerance, rtol=0)
+        embeds = small_model.embed(packed).split(packed.lengths)
+        padded = torch.cat(padded_language(small_model.llm.model, embeds))
+        logits = small_model.llm.lm_head(padded)
+        torch.testing.assert_close(logits_of(small_model, packed), logits, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bfloat16_weights_drift_little_from_the_released_logits(golden, golden_model, case):
+    """Everything in bfloat16, as for serving: within 4 % of the largest logit, 1 % on average (measured below half)."""
+    sample, data = golden.sample(case)
+    model = copy.deepcopy(golden_model).bfloat16()
+    got = logits_of(model, pack([sample]).to("cpu", torch.bfloat16))[data["logit_positions"]].float()
+    drift = (got - data["logits"]).abs() / data["logits"].abs().max()
+    assert drift.max() < 0.04
+    assert drift.mean() < 0.01
 
 
 def test_bfloat16_stays_near_float32(small_model, make_sample):
