@@ -53,11 +53,14 @@ class GangConfig(StageConfig):
         """Weights name shard inputs, and packs divide over the ranks."""
         shards = inputs.get("shards", ())
         for number, phase in enumerate(self.phases):
-            for name in phase.weights:
-                if name not in shards:
-                    known = did_you_mean(name, shards) or f"its shard inputs are {', '.join(shards)}"
-                    what = f"phase '{phase.name}' weighs '{name}', which is none of the step's shard inputs"
-                    yield Misfit(("phases", number, "weights", name), what, known)
+            places = [("weights",), ("repetitions",), *(("changes", n, "weights") for n in range(len(phase.changes)))]
+            mixes = [phase.weights, phase.repetitions, *(change.weights for change in phase.changes)]
+            for place, mix in zip(places, mixes, strict=True):
+                for name in mix:
+                    if name not in shards:
+                        known = did_you_mean(name, shards) or f"its shard inputs are {', '.join(shards)}"
+                        what = f"phase '{phase.name}' weighs '{name}', which is none of the step's shard inputs"
+                        yield Misfit(("phases", number, *place, name), what, known)
             if phase.packs_per_step % self.world_size:
                 packs = f"packs_per_step {phase.packs_per_step}"
                 what = f"phase '{phase.name}': {packs} does not divide over {self.world_size} ranks"

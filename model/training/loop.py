@@ -86,6 +86,8 @@ def train(
                 text=f"phase {phase.name}: {phase.steps} steps, trains {', '.join(phase.trains)}",
                 phase=phase.name,
             )
+            walked = ", ".join(f"{name} {times:.2f}x" for name, times in sorted(plan.passes.items()))
+            events.emit("note", text=f"phase {phase.name} walks through {walked}")
             if plan.empty:
                 events.emit("note", text=f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
         _run_phase(engine, phase, plan, loader_of(plan), progress, settings, events)

@@ -7,11 +7,13 @@ imports torch, so planning a run stays light.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from pipelines.core.identity import Record
+from pipelines.shards.strata import between, shares_of
 
 Part = Literal["resampler", "vision", "language"]
 Mode = Literal["short", "long", "none"]
@@ -41,10 +43,22 @@ class Schedule(Record):
         return self
 
 
+class MixChange(Record):
+    """From the fraction ``at`` of a phase on, the mix moves to ``weights``: at once, or evenly over the fraction
+    ``ramp`` that follows. (The recipe's decay phase: ``at`` = 1 - decay, and the best data.)"""
+
+    at: float = Field(gt=0, lt=1)
+    weights: dict[str, float] = Field(min_length=1)
+    ramp: float = Field(default=0.0, ge=0, lt=1)
+
+
 class Phase(Record):
     """A part of a training step with its own trainable parts, schedule and mix.
 
-    ``weights``: dataset (step name) -> share of samples. ``tokens_per_pack``: budget of one pack in *work tokens*
+    ``weights``: dataset (step name) -> share of samples; or ``repetitions``: dataset -> how often an epoch walks
+    through it (0.5: half of it, other samples next time). ``stratify``: samples of a stratum, every window of which has
+    the exact mix (about the samples of one optimizer step; 0: only the running total is exact). ``changes`` move the
+    weights on the way, in order, and need ``stratify``. ``tokens_per_pack``: budget of one pack in *work tokens*
     (sequence tokens plus ``patch_cost`` x patches, see ``plan.Geometry``). ``packs_per_step``: packs of one optimizer
     step over all ranks. ``modes``: samples of other modes are left out, ``without``: and those with one of these tags
     (a family of documents, a question kind). ``package``: None keeps videos 2D (frame by
@@ -57,7 +71,10 @@ class Phase(Record):
     trains: tuple[Part, ...] = Field(min_length=1)
     steps: int = Field(gt=0)
     schedule: Schedule
-    weights: dict[str, float] = Field(min_length=1)
+    weights: dict[str, float] = Field(default_factory=dict)
+    repetitions: dict[str, float] = Field(default_factory=dict)
+    stratify: int = Field(default=0, ge=0, le=65536)
+    changes: tuple[MixChange, ...] = ()
     tokens_per_pack: int = Field(default=2048, gt=0)
     packs_per_step: int = Field(default=2, gt=0)
     modes: tuple[Mode, ...] = ("none", "short")
@@ -70,8 +87,12 @@ class Phase(Record):
     def _consistent(self) -> Phase:
         if len(set(self.trains)) != len(self.trains):
             raise ValueError(f"phase {self.name!r}: trains {self.trains} names a part twice")
-        if any(weight < 0 for weight in self.weights.values()) or not any(self.weights.values()):
-            raise ValueError(f"phase {self.name!r}: weights must not be negative, and one must be above 0")
+        if bool(self.weights) == bool(self.repetitions):
+            raise ValueError(f"phase {self.name!r}: give either weights or repetitions")
+        for shares in (self.weights or self.repetitions, *(change.weights for change in self.changes)):
+            if any(weight < 0 for weight in shares.values()) or not any(shares.values()):
+                raise ValueError(f"phase {self.name!r}: weights must not be negative, and one must be above 0")
+        self._check_changes()
         for label, span in (("package", self.package), ("stride", self.stride)):
             if span is not None and not 1 <= span[0] <= span[1]:
                 raise ValueError(
@@ -82,6 +103,37 @@ class Phase(Record):
                 f"phase {self.name!r}: package {self.package}: at most 6 frames share a package (paper section 4)"
             )
         return self
+
+    def _check_changes(self) -> None:
+        if self.changes and (self.repetitions or not self.stratify):
+            raise ValueError(
+                f"phase {self.name!r}: a mix that changes needs weights and stratify (samples between two looks at the "
+                "schedule, about those of one optimizer step)"
+            )
+        free = 0.0
+        for change in self.changes:
+            if change.at < free or change.at + change.ramp > 1:
+                raise ValueError(
+                    f"phase {self.name!r}: the change at {change.at} (ramp {change.ramp}) begins before the one before "
+                    "it is over, or ends after the phase"
+                )
+            free = change.at + change.ramp
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Every dataset the mix names, sorted; also those with weight 0."""
+        named = {*self.weights, *self.repetitions}
+        return tuple(sorted(named.union(*(change.weights for change in self.changes))))
+
+    def shares_at(self, progress: Fraction) -> dict[str, Fraction]:
+        """Exact shares of the mix when this part (0 to 1) of the phase is over. Weights only."""
+        shares = shares_of(self.weights)
+        for change in self.changes:
+            at, ramp = Fraction(str(change.at)), Fraction(str(change.ramp))
+            if progress < at:
+                break
+            shares = between(shares, shares_of(change.weights), (progress - at) / ramp if ramp else Fraction(1))
+        return shares
 
 
 class Optimizer(Record):

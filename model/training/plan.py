@@ -13,15 +13,18 @@ Worked example: budget 10, costs in mix order ``a6 b5 c4 d5 e3``, two open packs
     a6 -> [a6]            b5 -> [a6] [b5]         c4 fits [a6] tightest -> [a6 c4] [b5]
     d5 fits [b5]          -> [a6 c4] [b5 d5]      e3 fits none: the fullest is closed, a new one opened
 
-Samples keep about their mix order: a pack is closed as soon as the next sample fits nowhere.
+Samples keep about their mix order: a pack is closed as soon as the next sample fits nowhere. A nearly full one may
+wait long for its turn; with ``stratify`` the oldest is closed instead, so no sample comes later than its stratum by more
+than the packs that are open (the price is printed as ``fill``).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import NamedTuple, get_args
 
 from model.config import ModelConfig
@@ -30,7 +33,7 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.seeds import generator, seed_of
 from pipelines.corruption.view import ONLINE
 from pipelines.shards.index import SampleRef
-from pipelines.shards.mix import mix
+from pipelines.shards.mix import Mixer, mix, repeated
 
 _MODES = frozenset(get_args(Mode))
 _CHUNK = 2048
@@ -106,13 +109,15 @@ class Geometry:
 @dataclass(frozen=True)
 class Plan:
     """The packs of one phase. ``dropped`` counts draws of samples that cost more than a whole pack, ``fill`` is used /
-    offered budget, ``empty`` names weighted datasets without a sample for this phase (the others took their share)."""
+    offered budget, ``empty`` names weighted datasets without a sample for this phase (the others took their share),
+    ``passes`` says how often each dataset was walked through."""
 
     packs: tuple[tuple[Item, ...], ...]
     packs_per_step: int
     dropped: int
     fill: float
     empty: tuple[str, ...] = ()
+    passes: Mapping[str, float] = field(default_factory=dict)
 
     def of_rank(self, step: int, rank: int, world_size: int) -> tuple[tuple[int, tuple[Item, ...]], ...]:
         """(number, pack) of this rank at ``step``; every rank gets ``packs_per_step / world_size`` of them."""
@@ -148,7 +153,9 @@ def plan_phase(
     packs: list[tuple[Item, ...]] = []
     open_packs: list[tuple[int, list[Item]]] = []  # (room left, items)
     used = dropped = kept = 0
-    for item in _stream(refs_of, phase, index, seed):
+    taken: Counter[str] = Counter()
+    for item in _stream(refs_of, phase, index, seed, lambda: Fraction(len(packs), wanted)):
+        taken[item.ref.dataset] += 1
         cost = geometry.cost(item)
         if cost > budget:
             dropped += 1
@@ -168,14 +175,15 @@ def plan_phase(
             open_packs[tightest] = (room - cost, items)
             continue
         if len(open_packs) == width:
-            fullest = min(range(width), key=lambda n: (open_packs[n][0], n))
-            room, items = open_packs.pop(fullest)
+            closing = 0 if phase.stratify else min(range(width), key=lambda n: (open_packs[n][0], n))
+            room, items = open_packs.pop(closing)
             packs.append(tuple(items))
             used += budget - room
             if len(packs) == wanted:
                 break
         open_packs.append((budget - cost, [item]))
-    return Plan(tuple(packs), phase.packs_per_step, dropped, used / (wanted * budget), empty)
+    passes = {name: taken[name] / len(refs) for name, refs in refs_of.items()}
+    return Plan(tuple(packs), phase.packs_per_step, dropped, used / (wanted * budget), empty, passes)
 
 
 def _eligible(
@@ -189,10 +197,11 @@ def _eligible(
         return (not modes or bool(modes & set(phase.modes))) and not set(phase.without).intersection(ref.tags)
 
     eligible: dict[str, list[SampleRef]] = {}
-    for name, weight in phase.weights.items():
+    parts = [phase.weights or phase.repetitions, *(change.weights for change in phase.changes)]
+    for name in phase.datasets:
         if name not in refs_by_dataset:
             raise ConfigError(
-                f"phase {phase.name!r} gives weight {weight} to {name!r}, which is no input of this step",
+                f"phase {phase.name!r} mixes {name!r}, which is no input of this step",
                 why=f"shard inputs: {', '.join(sorted(refs_by_dataset)) or 'none'}",
                 do="correct the name in `weights`, or add the step to `inputs.shards`",
             )
@@ -202,7 +211,7 @@ def _eligible(
                     f"phase {phase.name!r} was given test sample {ref.key!r} of {ref.dataset}",
                     why="test rows are only for evaluation",
                 )
-        if weight > 0:
+        if any(weights.get(name, 0) > 0 for weights in parts):
             eligible[name] = [ref for ref in refs_by_dataset[name] if fits(ref)]
     empty = tuple(name for name, refs in eligible.items() if not refs)
     if len(empty) == len(eligible):
@@ -215,24 +224,51 @@ def _eligible(
     return {name: refs for name, refs in eligible.items() if refs}, empty
 
 
-def _stream(refs_of: Mapping[str, Sequence[SampleRef]], phase: Phase, index: int, seed: int) -> Iterator[Item]:
+def _stream(
+    refs_of: Mapping[str, Sequence[SampleRef]],
+    phase: Phase,
+    index: int,
+    seed: int,
+    progress: Callable[[], Fraction],
+) -> Iterator[Item]:
     """Samples of the mix without end, each with its drawn package size and stride (videos only), or with the seed of its
-    draw at this visit (pages stored clean)."""
-    weights = {name: phase.weights[name] for name in refs_of}
-    order = seed_of("plan", seed, index) % 2**63
+    draw at this visit (pages stored clean). ``progress``: the part of the phase's packs that are closed; a changing mix
+    asks for it before every stratum."""
     draws = generator("package", seed, index)
     visits: Counter[tuple[str, str]] = Counter()
-    epoch = 0
+    for ref in _order(refs_of, phase, seed_of("plan", seed, index) % 2**63, progress):
+        if ONLINE in ref.tags:
+            visit = visits[ref.dataset, ref.key]
+            visits[ref.dataset, ref.key] += 1
+            yield Item(ref, draw=seed_of("draw", seed, index, ref.dataset, visit))
+            continue
+        if not ref.frames:
+            yield Item(ref)
+            continue
+        package = int(draws.integers(phase.package[0], phase.package[1] + 1)) if phase.package else 0
+        yield Item(ref, package, int(draws.integers(phase.stride[0], phase.stride[1] + 1)))
+
+
+def _order(
+    refs_of: Mapping[str, Sequence[SampleRef]], phase: Phase, seed: int, progress: Callable[[], Fraction]
+) -> Iterator[SampleRef]:
+    """Samples without end: epochs of exact repetitions, strata whose shares follow the phase, or one running order."""
+    if phase.repetitions or not phase.stratify:
+        if phase.repetitions:
+            weights, count = repeated(refs_of, {name: phase.repetitions[name] for name in refs_of})
+        else:
+            weights, count = {name: phase.weights[name] for name in refs_of}, _CHUNK
+        epoch = 0
+        while True:
+            yield from mix(refs_of, weights, seed, epoch, count, phase.stratify)
+            epoch += 1
+    mixer = Mixer(refs_of, seed)
     while True:
-        for ref in mix(refs_of, weights, order, epoch, _CHUNK):
-            if ONLINE in ref.tags:
-                visit = visits[ref.dataset, ref.key]
-                visits[ref.dataset, ref.key] += 1
-                yield Item(ref, draw=seed_of("draw", seed, index, ref.dataset, visit))
-                continue
-            if not ref.frames:
-                yield Item(ref)
-                continue
-            package = int(draws.integers(phase.package[0], phase.package[1] + 1)) if phase.package else 0
-            yield Item(ref, package, int(draws.integers(phase.stride[0], phase.stride[1] + 1)))
-        epoch += 1
+        shares = {name: share for name, share in phase.shares_at(progress()).items() if name in refs_of}
+        total = sum(shares.values())
+        if not total:
+            raise DataError(
+                f"phase {phase.name!r}: no dataset of the mix at {float(progress()):.0%} has a sample for it",
+                do="give weight to a dataset with samples, at every point of the phase",
+            )
+        yield from mixer.next({name: share / total for name, share in shares.items()}, phase.stratify)

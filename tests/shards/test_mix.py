@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
+from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.shards.index import SampleRef
-from pipelines.shards.mix import mix, schedule
+from pipelines.shards.mix import Mixer, mix, repeated, schedule, stratified
+from pipelines.shards.strata import between, shares_of, spread
 
 
 def refs(dataset: str, count: int, split: str = "train") -> list[SampleRef]:
@@ -74,3 +79,98 @@ def test_weights_that_cannot_be_meant_are_refused(weights: dict[str, float]) -> 
 def test_a_dataset_with_weight_zero_stays_out() -> None:
     mixed = mix({"a": refs("a", 3), "b": refs("b", 3)}, {"a": 1, "b": 0}, 0, 0, 20)
     assert {ref.dataset for ref in mixed} == {"a"}
+
+
+def off(order: list[str], name: str, share: Fraction, window: int) -> Fraction:
+    """The largest distance between what any window holds of a dataset and its exact share."""
+    taken = np.concatenate([[0], np.cumsum([found == name for found in order])]) * share.denominator
+    windows = taken[window:] - taken[:-window] - window * share.numerator
+    return Fraction(int(np.abs(windows).max()), share.denominator)
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHTS, st.integers(1, 40), st.integers(2, 25))
+def test_every_window_of_a_global_batch_is_within_one_sample_of_the_weights(
+    weights: dict[str, float], batch: int, batches: int
+) -> None:
+    order = stratified(weights, batch * batches, batch)
+    assert len(order) == batch * batches
+    for name, share in shares_of(weights).items():
+        assert off(order, name, share, batch) < 1
+        for n in range(1, batches + 1):
+            assert abs(order[: n * batch].count(name) - n * batch * share) < 1
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.integers(0, 11), st.integers(1, 1000), min_size=2), st.integers(1, 300))
+def test_strata_stay_exact_over_long_runs(parts: dict[int, int], batch: int) -> None:
+    weights = {f"d{n:02d}": float(part) for n, part in parts.items()}
+    order = stratified(weights, batch * 150, batch)
+    for name, share in shares_of(weights).items():
+        assert off(order, name, share, batch) < 1
+        assert abs(order.count(name) - len(order) * share) < 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(WEIGHTS, WEIGHTS, st.integers(1, 30))
+def test_a_mix_that_changes_keeps_every_batch_within_one_sample(
+    first: dict[str, float], last: dict[str, float], batch: int
+) -> None:
+    mixer = Mixer({name: refs(name, 5) for name in {*first, *last}}, 3)
+    again = Mixer({name: refs(name, 5) for name in {*first, *last}}, 3)
+    for step in range(20):
+        shares = between(shares_of(first), shares_of(last), Fraction(step - 5, 10))
+        assert sum(shares.values()) == 1
+        drawn = mixer.next(shares, batch)
+        counts = Counter(ref.dataset for ref in drawn)
+        assert all(abs(counts[name] - batch * shares.get(name, 0)) < 1 for name in {*first, *last})
+        assert again.next(shares, batch) == drawn
+
+
+def test_repetitions_are_exact_in_an_epoch_and_go_on_where_the_last_one_stopped() -> None:
+    datasets = {"a": refs("a", 10), "b": refs("b", 3)}
+    weights, count = repeated(datasets, {"a": 0.5, "b": 3})
+    assert (weights, count) == ({"a": 5.0, "b": 9.0}, 14)
+    for batch in (0, 4):
+        epochs = [Counter(ref.key for ref in mix(datasets, weights, 0, epoch, count, batch)) for epoch in range(2)]
+        assert all(epoch[f"b-{n}"] == 3 for epoch in epochs for n in range(3))
+        assert sum(epochs, Counter()) == Counter(
+            {**{f"a-{n}": 1 for n in range(10)}, **{f"b-{n}": 6 for n in range(3)}}
+        )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.tuples(st.integers(1, 9), st.integers(1, 40)), min_size=1),
+    st.sampled_from([0, 1, 5, 16]),
+)
+def test_each_dataset_is_repeated_exactly_as_asked(asked: dict[str, tuple[int, int]], batch: int) -> None:
+    datasets = {name: refs(name, size) for name, (_, size) in asked.items()}
+    weights, count = repeated(datasets, {name: times for name, (times, _) in asked.items()})
+    drawn = Counter(ref.key for ref in mix(datasets, weights, 1, 0, count, batch))
+    assert all(drawn[ref.key] == asked[name][0] for name, found in datasets.items() for ref in found)
+
+
+def test_the_order_is_the_same_on_every_machine() -> None:
+    """Digests made once: a change here changes what every run trains on."""
+    datasets = {"a": refs("a", 70), "b": refs("b", 33), "c": refs("c", 5)}
+    weights = {"a": 5, "b": 2.5, "c": 0.3}
+
+    def digest(batch: int) -> str:
+        orders = [[ref.key for ref in mix(datasets, weights, 7, epoch, 500, batch)] for epoch in range(3)]
+        return hashlib.sha256(json.dumps(orders).encode()).hexdigest()
+
+    assert digest(0) == "a76bd46f80540771ae14ea7e3e5d4283983b5e35545f1a9861e0b00a43e89f5e"
+    assert digest(16) == "40ccaa5546ce15125aafd5e7fdf257d224b104d210c0c0ba87880e03fef57e80"
+
+
+def test_the_worked_examples_of_strata() -> None:
+    assert "".join(stratified({"a": 1, "b": 1}, 9, 3)) == "abaabbaab"
+    assert "".join(spread({"a": 4, "b": 2})) == "abaaba"
+    assert shares_of({"a": 0.1, "b": 0.2, "c": 0}) == {"a": Fraction(1, 3), "b": Fraction(2, 3)}
+
+
+def test_a_mixer_refuses_test_rows_too() -> None:
+    with pytest.raises(DataError, match="test sample"):
+        Mixer({"a": refs("a", 2, "test")}, 0)

@@ -25,6 +25,18 @@ GOOD = {"name": "align", "trains": ("resampler",), "steps": 1, "schedule": {"lr"
         ({"package": (1, 7)}, "at most 6"),
         ({"stride": (2, 1)}, "not a range"),
         ({"step": 5}, "Extra inputs"),
+        ({"weights": {}}, "either weights or repetitions"),
+        ({"repetitions": {"cards": 2}}, "either weights or repetitions"),
+        ({"changes": [{"at": 0.8, "weights": {"cards": 1}}]}, "needs weights and stratify"),
+        ({"stratify": 8, "changes": [{"at": 0.8, "weights": {"cards": 0}}]}, "above 0"),
+        ({"stratify": 8, "changes": [{"at": 0.8, "ramp": 0.3, "weights": {"cards": 1}}]}, "ends after the phase"),
+        (
+            {
+                "stratify": 8,
+                "changes": [{"at": 0.5, "ramp": 0.3, "weights": {"a": 1}}, {"at": 0.6, "weights": {"b": 1}}],
+            },
+            "before the one before",
+        ),
     ],
 )
 def test_a_phase_that_makes_no_sense_is_refused(change: dict, message: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny
 
-from model.training.phases import Phase, Schedule
+from model.training.phases import MixChange, Phase, Schedule
 from model.training.plan import Geometry, Item, plan_phase
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.shards.index import SampleRef
@@ -157,3 +157,47 @@ def test_the_estimate_is_close_to_what_the_processor_makes(samples, tmp_path) ->
         for package in (0, 3) if name == "clips" else (0,):
             true = len(encode_item(Item(refs[0], package), processor))
             assert true <= geometry.cost(Item(refs[0], package)) <= 1.6 * true, name
+
+
+def counts_of(made, first: int, last: int) -> Counter:
+    return Counter(item.ref.dataset for pack in made.packs[first:last] for item in pack)
+
+
+def test_a_stratified_mix_is_exact_whatever_part_of_the_phase_is_looked_at() -> None:
+    weights = {"cards": 0.7, "text": 0.3}
+    made = plan(steps=40, stratify=16, weights=weights)
+    for first in range(0, 160, 40):
+        counts = counts_of(made, first, first + 40)
+        assert counts["cards"] / counts["text"] == pytest.approx(7 / 3, rel=0.12)
+    assert made == plan(steps=40, stratify=16, weights=weights, world_size=4) != plan(steps=40, weights=weights)
+    assert made.fill > 0.93
+
+
+def test_the_mix_may_change_for_the_decay() -> None:
+    change = MixChange(at=0.5, weights={"text": 1})
+    made = plan(steps=40, stratify=8, changes=(change,))
+    assert counts_of(made, 0, 70) == counts_of(plan(steps=40, stratify=8), 0, 70)
+    late = counts_of(made, 100, 160)
+    assert late["cards"] == 0 < late["text"]
+    ramp = plan(steps=40, stratify=8, changes=(MixChange(at=0.25, ramp=0.5, weights={"text": 1}),))
+    shares = [counts_of(ramp, n, n + 32)["text"] / counts_of(ramp, n, n + 32).total() for n in range(0, 160, 32)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.3 < 0.4 < shares[2] < 0.85 < shares[4]
+
+
+def test_repetitions_decide_how_often_a_dataset_is_walked_through() -> None:
+    made = plan(weights={}, repetitions={"cards": 1, "text": 4}, steps=60)
+    assert made.passes["text"] / made.passes["cards"] == pytest.approx(4, rel=0.1)
+    first = [item.ref.key for pack in made.packs for item in pack if item.ref.dataset == "cards"][:50]
+    assert len(set(first)) > 35  # an epoch shows each once; packing moves some past its end
+
+
+def test_a_changing_mix_names_datasets_that_are_no_input() -> None:
+    with pytest.raises(ConfigError, match="'typo', which is no input"):
+        plan(stratify=4, changes=(MixChange(at=0.5, weights={"typo": 1}),))
+    with pytest.raises(DataError, match="mix at 50%"):
+        plan(
+            {**REFS, "none": []},
+            stratify=4,
+            changes=(MixChange(at=0.5, weights={"none": 1}),),
+        )
