@@ -5,23 +5,32 @@ Built from manifests alone. Readers take the file list from committed manifests,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 from pipelines.core.errors import DataError
-from pipelines.shards.manifest import read_table
+from pipelines.shards.manifest import facts_of, read_table
+from pipelines.shards.remote import is_url, list_files
 
 UNLABELLED = "unlabelled"
 """Tag of samples without any target text: kept for people and later labelling, never trained on by default."""
 
 
 class ShardFolder(Protocol):
-    """What is read: a committed artifact of the workflow, or a plain folder (``Folder``)."""
+    """What is read: a committed artifact of the workflow, a plain folder (``Folder``) or one in an object store
+    (``remote.RemoteFolder``). ``names`` are the logical names it holds, ``path`` is a file on this machine, ``address``
+    what ``read_range`` takes (an absolute path or a URL, nothing is fetched)."""
 
     @property
     def step(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def address(self, rel: str) -> str: ...
 
     def path(self, rel: str) -> Path: ...
 
@@ -35,6 +44,14 @@ class Folder:
     root: Path
     step: str = "folder"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        found = (path for folder in ("manifest", "shards") for path in (self.root / folder).glob("*"))
+        return tuple(sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file()))
+
+    def address(self, rel: str) -> str:
+        return str((self.root / rel).absolute())
+
     def path(self, rel: str) -> Path:
         return self.root / rel
 
@@ -44,8 +61,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class SampleRef:
-    """A sample by address. ``offset`` and ``length`` are bytes in ``shard`` (absolute path); ``views`` counts pictures
-    (video frames included), ``frames`` only video frames, ``width`` and ``height`` are pixels of the first picture."""
+    """A sample by address. ``offset`` and ``length`` are bytes in ``shard`` (absolute path or URL); ``views`` counts
+    pictures (video frames included), ``frames`` only video frames, ``width`` and ``height`` are pixels of the first
+    picture."""
 
     dataset: str
     shard: str
@@ -65,23 +83,9 @@ class SampleRef:
     item: int = 0
 
 
-_COLUMNS = (
-    "shard",
-    "key",
-    "offset",
-    "length",
-    "split",
-    "kind",
-    "views",
-    "frames",
-    "text_bytes",
-    "tags",
-    "width",
-    "height",
-    "sha256",
-    "source_digest",
-    "item",
-)
+_COLUMNS = tuple(field.name for field in fields(SampleRef))[1:]
+"""Columns of the manifest in the order of the record; ``dataset`` is not one."""
+_TAGS = _COLUMNS.index("tags") - 1
 
 
 class ShardIndex:
@@ -94,9 +98,11 @@ class ShardIndex:
     def from_artifacts(cls, artifacts: Iterable[ShardFolder]) -> ShardIndex:
         """Read ``manifest/*.parquet`` of each. ``SampleRef.dataset`` is the artifact's step name.
 
-        Raises DataError for an artifact without manifests, or a step name used twice (mixing could not tell them
-        apart)."""
+        Raises DataError for an artifact without manifests, a step name used twice (mixing could not tell them apart), a
+        shard reached under two names (its samples would come in the same order twice), and a shard that is missing or
+        has another size than its manifest says."""
         refs: list[SampleRef] = []
+        owner: dict[str, str] = {}
         seen: set[str] = set()
         for artifact in artifacts:
             if artifact.step in seen:
@@ -108,22 +114,21 @@ class ShardIndex:
                     f"{artifact.step} holds no shard manifests",
                     do="give a step that writes shards, or a folder with manifest/*.parquet",
                 )
-            paths: dict[str, str] = {}
+            sizes: dict[str, int] = {}
             for manifest in manifests:
-                table = read_table(manifest)
-                columns = {name: table.column(name).to_pylist() for name in (*_COLUMNS, "status")}
-                for number, status in enumerate(columns["status"]):
-                    if status != "ok":
-                        continue
-                    cells = {name: columns[name][number] for name in _COLUMNS}
-                    logical = cells["shard"]
-                    if logical not in paths:
-                        paths[logical] = str(artifact.path(logical).absolute())
-                    refs.append(
-                        SampleRef(
-                            dataset=artifact.step, **{**cells, "shard": paths[logical], "tags": tuple(cells["tags"])}
-                        )
+                found, expected = _read_refs(artifact, manifest)
+                refs += found
+                sizes |= expected
+            check_sizes(sizes)
+            for address in sizes:
+                if address in owner:
+                    raise DataError(
+                        f"{owner[address]!r} and {artifact.step!r} hold the same shard",
+                        where=address,
+                        why="its samples would come twice, in the same order",
+                        do="take one of the two out; to see it more often raise its weight or repetitions",
                     )
+                owner[address] = artifact.step
         return cls(refs)
 
     def select(
@@ -158,3 +163,43 @@ class ShardIndex:
 
     def __len__(self) -> int:
         return len(self.refs)
+
+
+def _read_refs(artifact: ShardFolder, manifest: Path) -> tuple[list[SampleRef], dict[str, int]]:
+    """The written samples of one manifest, and the size its shard must have by address."""
+    table = read_table(manifest, ("status", *_COLUMNS))
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    addresses: dict[str, str] = {}
+    refs = []
+    rows = zip(columns["status"], *(columns[name] for name in _COLUMNS), strict=True)
+    for status, logical, *cells in rows:
+        if status != "ok":
+            continue
+        if logical not in addresses:
+            addresses[logical] = artifact.address(logical)
+        cells[_TAGS] = tuple(cells[_TAGS])
+        refs.append(SampleRef(artifact.step, addresses[logical], *cells))
+    size = int(facts_of(table).get("size", 0))
+    return refs, dict.fromkeys(addresses.values(), size)
+
+
+def check_sizes(sizes: Mapping[str, int]) -> None:
+    """Raise DataError for the first shard (by address) that is not there or has not as many bytes as it should."""
+    listed: dict[str, dict[str, int]] = {}
+    for address, size in sizes.items():
+        if is_url(address):
+            folder, _, name = address.rpartition("/")
+            if folder not in listed:
+                listed[folder] = list_files(folder)
+            found = listed[folder].get(name)
+        else:
+            try:
+                found = os.stat(address).st_size
+            except FileNotFoundError:
+                found = None
+        if found != size:
+            raise DataError(
+                "a shard is missing" if found is None else f"a shard has {found} bytes, its manifest says {size}",
+                where=address,
+                do="run `cookhouse shards verify`, restore the file, or rebuild the step with --force",
+            )

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.core.errors import DataError
 from pipelines.shards.index import ShardFolder
 from pipelines.shards.manifest import STATUSES, Row, read_facts, read_manifest
-from pipelines.shards.read import parse_sample
+from pipelines.shards.read import parse_sample, read_range
 
 
 def rows(folder: ShardFolder) -> Iterator[Row]:
@@ -57,9 +57,7 @@ def take(folder: ShardFolder, row: Row) -> dict[str, bytes]:
     """The parts of a written row. Raises DataError for a row that was not written."""
     if row.shard is None or row.offset is None or row.length is None:
         raise DataError(f"sample {row.key!r} was not written: {row.status}, {row.category}: {row.reason}")
-    with folder.path(row.shard).open("rb") as file:
-        file.seek(row.offset)
-        return parse_sample(file.read(row.length), row.key, row.shard)
+    return parse_sample(read_range(folder.address(row.shard), row.offset, row.length), row.key, row.shard)
 
 
 def describe(folder: ShardFolder, row: Row) -> dict[str, Any]:

@@ -159,11 +159,12 @@ def rows_digest(rows: Sequence[Row]) -> str:
     return digest([[getattr(row, name) for name in _NAMES] for row in rows])
 
 
-def read_table(path: str | os.PathLike[str]) -> pa.Table:
-    """The manifest as a table. Raises DataError if it is not a manifest of this schema version."""
+def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """The manifest, or some ``columns`` of it, as a table with its metadata. Raises DataError if it is not a manifest of
+    this schema version."""
     try:
-        with Path(path).open("rb") as file:
-            table = pq.ParquetFile(file).read()
+        with Path(path).open("rb") as source, pq.ParquetFile(source) as file:
+            table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"manifest cannot be read: {error}", where=str(path)) from error
     version = (table.schema.metadata or {}).get(b"cookhouse.schema", b"?").decode()
@@ -176,13 +177,22 @@ def read_table(path: str | os.PathLike[str]) -> pa.Table:
     return table
 
 
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a whole manifest in order."""
+    return [Row(**{**record, "tags": tuple(record["tags"])}) for record in table.to_pylist()]
+
+
+def facts_of(table: pa.Table) -> dict[str, str | int]:
+    """What the writer noted about the shard: ``sha256``, ``size`` (bytes), ``samples``; empty if no shard was
+    written."""
+    return json.loads((table.schema.metadata or {}).get(b"cookhouse.facts", b"{}"))
+
+
 def read_manifest(path: str | os.PathLike[str]) -> list[Row]:
     """All rows in order."""
-    return [Row(**{**record, "tags": tuple(record["tags"])}) for record in read_table(path).to_pylist()]
+    return rows_of(read_table(path))
 
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, str | int]:
-    """What the writer noted about the shard: ``sha256``, ``size`` (bytes), ``samples``; empty if no shard was
-    written."""
-    metadata = read_table(path).schema.metadata or {}
-    return json.loads(metadata.get(b"cookhouse.facts", b"{}"))
+    """``facts_of`` the manifest at ``path``."""
+    return facts_of(read_table(path, ("status",)))

@@ -11,6 +11,7 @@ because a later attempt adopts the finished units of the earlier ones instead of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -97,6 +98,12 @@ class Artifact:
             why=f"it holds {len(self.places)} files"
             + (f", among them {', '.join(list(self.places)[:5])}" if self.places else ""),
         )
+
+    def address(self, name: str) -> str:
+        """Where a logical name lies, as an absolute path or as the URL in a remote store; nothing is fetched. Raises
+        DataError for a name the artifact does not hold."""
+        place = self.root / self.places[name] if name in self.places else self.path(name)
+        return text if "://" in (text := str(place)) else os.path.abspath(text)
 
     def glob(self, pattern: str) -> list[Path]:
         """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name; see

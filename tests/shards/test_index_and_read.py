@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from pipelines.shards.index import Folder, ShardIndex
-from pipelines.shards.read import decode_parts, read_json, read_range, read_sample, stream
+from pipelines.shards.read import decode_parts, parse_sample, read_json, read_range, read_sample, stream
 
 
 def test_the_index_knows_written_samples_only_and_leaves_out_the_unlabelled(folder: Folder) -> None:
@@ -86,3 +86,47 @@ def test_parts_are_decoded_explicitly() -> None:
     )
     assert (decoded["f0000.jpg"].mode, decoded["f0000.jpg"].size) == ("RGB", (30, 20))
     assert (decoded["json"], decoded["txt"]) == ({"a": 1}, "é")
+
+
+def test_the_loader_refuses_every_kind_of_tampering(folder: Folder) -> None:
+    """Missing and cut shards when the index is made; exchanged ones and a single bit when the sample is read; a shard
+    that no manifest names is never read."""
+    first, second = (folder.path(f"shards/unit-00000{n}.tar") for n in range(2))
+    one, two = first.read_bytes(), second.read_bytes()
+    refs = ShardIndex.from_artifacts([folder]).refs
+    flipped = bytearray(one)
+    flipped[refs[0].offset + 600] ^= 1
+    extra = folder.path("shards/unit-000009.tar")
+    extra.write_bytes(two)
+    assert ShardIndex.from_artifacts([folder]).refs == refs
+    extra.unlink()
+
+    first.unlink()
+    with pytest.raises(DataError, match="a shard is missing"):
+        ShardIndex.from_artifacts([folder])
+    first.write_bytes(one[:-1024])
+    with pytest.raises(DataError, match="its manifest says"):
+        ShardIndex.from_artifacts([folder])
+    first.write_bytes(bytes(flipped))
+    with pytest.raises(DataError, match="not those of the manifest"):
+        read_sample(ShardIndex.from_artifacts([folder]).refs[0])
+    first.write_bytes(two[: len(one)].ljust(len(one), b"\0"))
+    with pytest.raises(DataError, match="lies where the index promises"):
+        read_sample(ShardIndex.from_artifacts([folder]).refs[0])
+
+
+def test_a_shard_reached_under_two_names_is_refused(folder: Folder) -> None:
+    with pytest.raises(DataError, match="'set' and 'again' hold the same shard"):
+        ShardIndex.from_artifacts([folder, Folder(folder.root, "again")])
+
+
+def test_a_header_that_lies_about_its_size_is_refused() -> None:
+    import io
+    import tarfile
+
+    for size in (-4096, 1 << 40):
+        info = tarfile.TarInfo("a.json")
+        info.size = size
+        header = info.tobuf(tarfile.GNU_FORMAT)
+        with pytest.raises(DataError, match="claims"):
+            parse_sample(header + io.BytesIO(b"{}").getvalue().ljust(512, b"\0"), "a", "here")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.errors import DataError
@@ -79,6 +79,7 @@ def test_a_key_twice_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(KEY, fullmatch=True), st.binary(max_size=2000), min_size=1, max_size=8))
 def test_webdataset_grouping_gives_back_every_key_and_byte(contents: dict[str, bytes]) -> None:
     import tempfile
