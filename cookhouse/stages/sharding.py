@@ -58,15 +58,22 @@ class Listing:
             )
         return found
 
-    def item(self, name: str, split_seed: int, sidecar: bool = False) -> SourceItem:
+    def beside(self, table: str, name: str) -> str:
+        """The listed name that ``name``, said in the file ``table``, means: a name relative to the folder of the table
+        or to the whole listing, else as it would be in the table's folder."""
+        place = str(PurePosixPath(table).parent / name)
+        return name if place not in self.files and name in self.files else place
+
+    def item(self, name: str, split_seed: int, sidecars: Sequence[str] = ()) -> SourceItem:
         """The file as a planned source. A name that is not listed gives an item without bytes, which the stage
-        quarantines. ``sidecar`` looks for ``{stem}.json`` beside it."""
+        quarantines. ``sidecars`` are suffixes: the first ``{stem}{suffix}`` that lies beside it is its sidecar."""
         file = self.files.get(name)
         row = self.corpus.get(name, {})
         if file is None:
             return SourceItem("", name, 0, "", row.get("split") or split_of(name, split_seed))
         sha256 = file.sha256 or _hash_file(file.path)
-        beside = self.files.get(str(PurePosixPath(name).with_suffix(".json"))) if sidecar else None
+        places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
+        beside = next((place for place in places if place is not None), None)
         return SourceItem(
             path=str(file.path),
             name=name,

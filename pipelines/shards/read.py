@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import DataError
 from pipelines.shards.index import SampleRef
 from pipelines.shards.remote import default_cache, is_url
 from pipelines.shards.writer import PART, load_webdataset
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _BLOCK = 512
 
@@ -128,7 +131,7 @@ def read_json(ref: SampleRef) -> dict[str, Any]:
 
 
 def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
-    """JSON -> dict, jpg and png -> RGB ``PIL.Image``, txt -> str."""
+    """JSON -> dict, jpg and png -> RGB ``PIL.Image``, txt -> str, mp4 -> a list of pictures."""
     from PIL import Image
 
     decoded: dict[str, Any] = {}
@@ -137,9 +140,27 @@ def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
             decoded[name] = json.loads(data)
         elif name.endswith("txt"):
             decoded[name] = data.decode()
+        elif name.endswith("mp4"):
+            decoded[name] = read_clip(data)
         else:
             decoded[name] = Image.open(io.BytesIO(data)).convert("RGB")
     return decoded
+
+
+def read_clip(data: bytes, stride: int = 1) -> list[Image.Image]:
+    """Every ``stride``-th frame of an MP4 part as RGB picture. Raises DataError for bytes that are no whole clip."""
+    import av
+
+    pictures: list[Image.Image] = []
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            for number, frame in enumerate(container.decode(video=0)):
+                if number % stride == 0:
+                    pictures.append(frame.to_image())
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise DataError(f"a stored clip cannot be decoded: {error}", do="run `cookhouse shards verify`") from error
+    return pictures
 
 
 def stream(shard: str | os.PathLike[str], decode: bool = True) -> Any:

@@ -20,6 +20,7 @@ SCHEMA = 1
 KINDS = ("document", "caption", "video", "text", "question")
 MODES = ("short", "long", "none")
 FRAME = "f{:04d}.jpg"
+CLIP = "mp4"
 
 
 def image_content(part: str = "jpg") -> dict[str, Any]:
@@ -34,6 +35,11 @@ def video_content(ticks: Sequence[int]) -> dict[str, Any]:
         "parts": [FRAME.format(i) for i in range(len(ticks))],
         "ticks": [int(tick) for tick in ticks],
     }
+
+
+def clip_content(ticks: Sequence[int], part: str = CLIP) -> dict[str, Any]:
+    """Content part for a video stored as one MP4 whose frames have these ticks (0.1 s)."""
+    return {"type": "video", "part": part, "ticks": [int(tick) for tick in ticks]}
 
 
 def text_content(text: str) -> dict[str, Any]:

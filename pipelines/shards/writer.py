@@ -25,7 +25,7 @@ from typing import IO, Any
 from pipelines.core.errors import DataError
 
 KEY = re.compile(r"^[a-z0-9_-]{1,80}$")
-PART = re.compile(r"^(?:[a-z0-9_]{1,12}\.)?(json|jpg|png|txt)$")
+PART = re.compile(r"^(?:[a-z0-9_]{1,12}\.)?(json|jpg|png|txt|mp4)$")
 """Part names that may be written or decoded: an optional word, then an extension of the allow-list."""
 
 
@@ -188,7 +188,7 @@ def check_names(key: str, parts: Mapping[str, bytes]) -> None:
         if not PART.match(name):
             raise DataError(
                 f"part {name!r} of sample {key!r} is not allowed",
-                why="parts end in json, jpg, png or txt; nothing else is ever decoded, never a pickle",
+                why="parts end in json, jpg, png, txt or mp4; nothing else is ever decoded, never a pickle",
             )
         if len(key) + 1 + len(name) > 100:
             raise DataError(f"member name {key}.{name} is longer than the 100 bytes of a plain tar header")

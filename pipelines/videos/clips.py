@@ -1,43 +1,35 @@
-"""From planned video files to one shard unit: decode in the sandbox, one sample per caption and question.
-
-The sidecar of ``name.mp4`` is ``name.json``: ``{"captions": ["..."], "questions": [{"question", "answer"}]}``. A
-video with neither becomes one sample tagged ``unlabelled`` with an empty target; the index leaves it out of training
-by default.
-"""
+"""From planned video files to one shard unit: decode in the sandbox, one sample per clip and text said of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.sandbox import Sandbox, SandboxError
-from pipelines.shards.index import UNLABELLED
+from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
 from pipelines.shards.manifest import CATEGORIES, Row
 from pipelines.shards.plan import SourceItem, Unit
-from pipelines.shards.sample import FRAME, sample_json, text_content, text_size, turn, video_content
+from pipelines.shards.sample import CLIP, FRAME, clip_content, sample_json, text_content, text_size, turn, video_content
 from pipelines.shards.unit import Item, write_unit
 from pipelines.videos.decode import DecodeSpec, Frames
+from pipelines.videos.targets import UNTIMED, Target, read_targets, targets_within
 
 STAGE = "videos"
+TARGET = "pipelines.videos.decode:read_clips"
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".wmv", ".ogv")
 PARTIAL = "partial"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What one sample asks and expects. ``part`` is ``caption``, ``question`` or ``unlabelled``."""
-
-    part: str
-    prompt: str
-    answer: str
+Place = tuple[int | None, int]
+"""(clip, text): whole files (clip None) number their texts, files cut into clips number clips and texts."""
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A unit and all that decides its bytes, small enough to send to a worker. ``deadline_s`` counts for one file."""
+    """A unit and all that decides its bytes, small enough to send to a worker. ``deadline_s`` counts for one clip.
+
+    ``keep_from``: a damaged clip is kept when at least this share (0-1) of its file decoded. ``told`` holds what a
+    table says of each source of the unit, in order; () when there is no table."""
 
     unit: Unit
     spec: DecodeSpec
@@ -45,68 +37,82 @@ class ClipJob:
     directory: str
     deadline_s: float
     memory_bytes: int
+    keep_from: float = 0.0
+    told: tuple[tuple[Target, ...], ...] = ()
 
 
 def build_clip_unit(job: ClipJob) -> dict[str, Any]:
     """Write one unit; the receipt of ``write_unit``. A bad file costs its own rows only."""
-    with Sandbox("pipelines.videos.decode:read_frames", job.deadline_s, job.memory_bytes) as sandbox:
+    with Sandbox(TARGET, job.deadline_s, job.memory_bytes) as sandbox:
         return write_unit(job.directory, job.unit.name, _items(job, sandbox))
 
 
 def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:
-    for source in job.unit.items:
+    for number, source in enumerate(job.unit.items):
         if source.copy_of:
-            yield _unwritten(source, 0, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
+            yield _unwritten(source, (None, 0), "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
             continue
         try:
-            targets = read_targets(source.sidecar, job.prompt)
+            targets = read_targets(source.sidecar, job.prompt, job.told[number] if job.told else ())
         except ValueError as error:
             reason = f"sidecar {Path(source.sidecar).name}: {error}"
-            yield _unwritten(source, 0, "quarantined", "parse", reason), None
+            yield _unwritten(source, (None, 0), "quarantined", "parse", reason), None
             continue
-        try:
-            frames = sandbox.call(source.path, job.spec)
-        except SandboxError as error:
-            category = error.category if error.category in CATEGORIES else "parse"
-            for item in range(len(targets)):
-                yield _unwritten(source, item, "quarantined", category, source.told(error.message)), None
-            continue
-        for item, target in enumerate(targets):
-            yield _sample(source, item, target, frames)
+        yield from _file_items(job, source, targets, sandbox)
 
 
-def read_targets(sidecar: str, prompt: str) -> list[Target]:
-    """Captions first, then questions; one ``unlabelled`` target if there is no text. Raises ValueError for a sidecar
-    that is not of the documented form."""
-    content: Any = {}
-    if sidecar:
-        try:
-            content = json.loads(Path(sidecar).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not readable as JSON: {error}") from error
-    if not isinstance(content, Mapping):
-        raise ValueError("not a JSON object")
-    captions, questions = content.get("captions", []), content.get("questions", [])
-    if not isinstance(captions, list) or not isinstance(questions, list):
-        raise ValueError("captions and questions must be lists")
-    targets = [Target("caption", prompt, _text(caption, "caption")) for caption in captions]
-    for question in questions:
-        if not isinstance(question, Mapping):
-            raise ValueError("a question must be an object with question and answer")
-        asked, answer = (_text(question.get(name), name) for name in ("question", "answer"))
-        targets.append(Target("question", asked, answer))
-    return targets or [Target(UNLABELLED, prompt, "")]
+def _file_items(job: ClipJob, source: SourceItem, targets: list[Target], sandbox: Sandbox) -> Iterator[Item]:
+    split = job.spec.split_by != "none"
+    number = 0
+    try:
+        for number, clip in enumerate(_clips(sandbox, source.path, job.spec)):
+            found = targets_within(targets, clip.start, clip.end, whole=not split)
+            problem = _problem(job, clip)
+            for item, (target, untimed) in enumerate(found):
+                place: Place = (number if split else None, item)
+                if problem:
+                    yield _unwritten(source, place, *problem), None
+                else:
+                    yield _sample(source, place, target, untimed, clip)
+            number += 1
+    except SandboxError as error:
+        category = error.category if error.category in CATEGORIES else "parse"
+        lost = 1 if split else len(targets_within(targets, 0, 0, whole=True))
+        for item in range(lost):
+            place = (number if split else None, item)
+            yield _unwritten(source, place, "quarantined", category, source.told(error.message)), None
 
 
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} is {value!r}, not a text")
-    return value.strip()
+def _problem(job: ClipJob, clip: Frames) -> tuple[str, str, str] | None:
+    """(status, category, reason) of a clip that is not to be written."""
+    if clip.partial and clip.share < job.keep_from:
+        return "quarantined", "decode", f"{clip.partial}: {clip.share:.0%} there, {job.keep_from:.0%} asked for"
+    if job.spec.split_by != "none" and clip.end - clip.start < job.spec.shortest:
+        return "filtered", "policy", f"the clip lasts {clip.end - clip.start:.2f} s, below {job.spec.shortest:g}"
+    return None
 
 
-def _unwritten(source: SourceItem, item: int, status: Any, category: str, reason: str) -> Row:
+def _clips(sandbox: Sandbox, path: str, spec: DecodeSpec) -> Iterator[Frames]:
+    """The clips of a file. After a hang or crash the file is read once more in a fresh child with a longer deadline,
+    and goes on behind the clips that came the first time: decoding is the same twice."""
+    done = 0
+    try:
+        for clip in sandbox.stream(path, spec):
+            done += 1
+            yield clip
+        return
+    except SandboxError as error:
+        if error.category not in FATAL:
+            raise
+    with Sandbox(TARGET, sandbox.deadline_s * sandbox.retry_factor, sandbox.memory_bytes) as patient:
+        for number, clip in enumerate(patient.stream(path, spec)):
+            if number >= done:
+                yield clip
+
+
+def _unwritten(source: SourceItem, place: Place, status: Any, category: str, reason: str) -> Row:
     return Row(
-        key=_key(source, item),
+        key=_key(source, place),
         status=status,
         category=category,
         reason=reason,
@@ -115,47 +121,62 @@ def _unwritten(source: SourceItem, item: int, status: Any, category: str, reason
         source_digest=source.sha256,
         split=source.split,
         kind="video",
-        item=item,
+        item=_number(place),
     )
 
 
-def _key(source: SourceItem, item: int) -> str:
-    return f"{source.key('v')}-c{item:05d}"
+def _key(source: SourceItem, place: Place) -> str:
+    clip, item = place
+    return f"{source.key('v')}-c{item:05d}" if clip is None else f"{source.key('v')}-c{clip:05d}-i{item:03d}"
 
 
-def _sample(source: SourceItem, item: int, target: Target, frames: Frames) -> Item:
-    messages = turn([video_content(frames.ticks), text_content(target.prompt)], target.answer)
+def _number(place: Place) -> int:
+    clip, item = place
+    return item if clip is None else clip
+
+
+def _sample(source: SourceItem, place: Place, target: Target, untimed: bool, frames: Frames) -> Item:
+    clip = place[0]
+    stored = clip_content(frames.ticks) if frames.video else video_content(frames.ticks)
+    messages = turn([stored, text_content(target.prompt)], target.answer)
     meta: dict[str, Any] = {
         "source": source.name,
         "source_digest": source.sha256,
-        "clip": 0,
+        "clip": clip or 0,
         "part": target.part,
         "width": frames.width,
         "height": frames.height,
         **frames.facts,
     }
+    if clip is not None:
+        meta |= {"start": round(frames.start, 3), "end": round(frames.end, 3)}
     if frames.partial:
         meta["partial"] = frames.partial
     if target.part == "question":
         meta |= {"question_kind": "clip", "answer": target.answer, "verifier": "exact"}
     mode = "short" if target.part == "question" else "none"
     parts = {FRAME.format(number): data for number, data in enumerate(frames.jpegs)}
+    if frames.video:
+        parts[CLIP] = frames.video
     parts["json"] = sample_json("video", source.split, mode, messages, meta)
+    detail = {**frames.facts, "partial": frames.partial}
+    if clip is not None:
+        detail |= {"start": meta["start"], "end": meta["end"]}
     row = Row(
-        key=_key(source, item),
+        key=_key(source, place),
         status="ok",
         stage=STAGE,
         source=source.name,
         source_digest=source.sha256,
         split=source.split,
         kind="video",
-        item=item,
-        views=len(frames.jpegs),
-        frames=len(frames.jpegs),
+        item=_number(place),
+        views=len(frames.ticks),
+        frames=len(frames.ticks),
         width=frames.width,
         height=frames.height,
         text_bytes=text_size(messages),
-        tags=(target.part, mode, *((PARTIAL,) if frames.partial else ())),
-        detail=json.dumps({**frames.facts, "partial": frames.partial}, sort_keys=True),
+        tags=(target.part, mode, *((PARTIAL,) if frames.partial else ()), *((UNTIMED,) if untimed else ())),
+        detail=json.dumps(detail, sort_keys=True),
     )
     return row, parts

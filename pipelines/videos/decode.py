@@ -1,37 +1,44 @@
-"""Decode one video file with PyAV into resized JPEG frames. Runs inside ``pipelines.core.sandbox``: FFmpeg parses
-hostile bytes in C, and only a killed process ends a hang.
+"""One video file to clips of kept frames. Runs inside ``pipelines.core.sandbox``: FFmpeg parses hostile bytes in C, and
+only a killed process ends a hang.
 
-One thread (frame threading costs more CPU a frame), packet by packet, so that a broken packet loses only itself:
-what decoded is kept, and what was expected is noted beside it.
+``reader`` hands over frames with their times, ``sampling`` says which are kept, ``split`` where a clip ends, ``shape``
+makes pictures of them. A damaged file gives what decoded, with what was expected noted beside it.
 """
 
 from __future__ import annotations
 
 import gc
-import math
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.shards.sample import encode_jpeg
-from pipelines.videos.sampling import Keeper, rate_for
+from pipelines.videos.modes import Asked, Mode, Timeline, choose_mode, is_sparse
+from pipelines.videos.reader import Reader, open_video, read_timeline
+from pipelines.videos.sampling import MAX_RATE, Keeper, rate_for
+from pipelines.videos.shape import Shaper, encode_clip, likeness
+from pipelines.videos.split import By, Splitter
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_ERRORS = 200
-"""Broken packets after which the rest of a file is given up."""
-SPARSE_FRAMES, SPARSE_STRIDE = 1000, 8
-"""Long videos of which less than one frame in eight is wanted are decoded without their non-reference frames: a
-fifth of the time on 1080p H.264 (measured), and the kept frame comes at most a few source frames later; its tick
-says when."""
+Store = Literal["frames", "clip"]
+HELD_QUALITY = 98
+"""JPEG quality of pictures that wait in memory for the encoder of ``store: clip``."""
+Kept = tuple[bytes, int, int]
 
 
 @dataclass(frozen=True)
 class DecodeSpec:
-    """How to decode: ``fps`` (at most 10) and ``max_frames`` kept, ``view_pixels`` the area of a frame in pixels (sides
-    are multiples of ``patch``), ``max_decoded`` frames looked at, ``max_pixels`` of a source frame."""
+    """How to decode: ``fps`` (at most 10) and ``max_frames`` kept of a clip, ``view_pixels`` the area of a frame in
+    pixels (sides are multiples of ``patch``), ``max_decoded`` frames looked at, ``max_pixels`` of a source frame.
+
+    ``mode`` is one of ``modes`` or ``auto``; ``split_by``, ``clip_seconds``, ``shortest`` (seconds) and ``threshold``
+    are those of ``split.Splitter``; a frame whose ``likeness`` differs from the kept one before by at most ``similar``
+    bits of 64 is dropped; ``store`` keeps JPEG frames, or a clip with a keyframe every ``gop`` frames."""
 
     fps: float
     max_frames: int
@@ -40,13 +47,23 @@ class DecodeSpec:
     quality: int = 92
     max_decoded: int = 200_000
     max_pixels: int = 8192 * 8192
+    mode: Asked = "auto"
+    split_by: By = "none"
+    clip_seconds: float = 30.0
+    shortest: float = 1.0
+    threshold: float = 0.35
+    similar: int | None = None
+    store: Store = "frames"
+    gop: int = 8
+    crf: int = 18
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What came out of a file: JPEG bytes and ticks (0.1 s) of the frames kept, their size in pixels, and ``facts``
-    (container, codec, expected and decoded frames, duration, rotation, errors). ``partial`` means the file was damaged
-    or a limit cut it."""
+    """One clip: JPEG bytes (or ``video``, an MP4) and ticks (0.1 s since its first frame) of the frames kept, their
+    size in pixels, and ``facts`` (container, codec, expected and decoded frames, duration, rotation, errors).
+    ``start`` and ``end`` in seconds of the file. ``partial`` says why frames are missing, "" if none are known to be;
+    ``share`` is then the part (0-1) of the file that decoded."""
 
     jpegs: tuple[bytes, ...]
     ticks: tuple[int, ...]
@@ -54,114 +71,168 @@ class Frames:
     height: int
     partial: str
     facts: dict[str, Any]
-
-
-def view_size(width: float, height: float, view_pixels: int, patch: int) -> tuple[int, int]:
-    """(width, height) in pixels, multiples of ``patch``, area about ``view_pixels``; pictures are never enlarged.
-
-    The rule of the released slicing for one view (paper 2.4). 960x540 at 160*160, patch 14 -> 210x126."""
-    if width * height > view_pixels:
-        ratio = width / height
-        height = int(math.sqrt(view_pixels) / math.sqrt(ratio))
-        width = int(height * ratio)
-    return max(patch, round(width / patch) * patch), max(patch, round(height / patch) * patch)
+    video: bytes = b""
+    start: float = 0.0
+    end: float = 0.0
+    share: float = 1.0
 
 
 def read_frames(path: str, spec: DecodeSpec) -> Frames:
-    """Frames of the first video stream.
+    """The first clip: the whole file unless ``spec`` splits it. Raises as ``read_clips``."""
+    return next(read_clips(path, spec))
+
+
+def read_clips(path: str, spec: DecodeSpec) -> Iterator[Frames]:
+    """The clips of the first video stream in order, each as soon as it is whole.
 
     Raises SandboxError with category ``parse`` (no video container), ``empty`` (no video stream, or no frame and no
     error), ``decode`` (no frame could be decoded), ``policy`` (frames over ``max_pixels``), ``source_unavailable``."""
-    import av
-
-    av.logging.set_level(av.logging.PANIC)
-    try:
-        container = av.open(path, metadata_errors="replace")
-    except FileNotFoundError as error:
-        raise SandboxError("source_unavailable", str(error)) from error
-    except (av.FFmpegError, ValueError) as error:
-        raise SandboxError("parse", f"not a readable video: {error}") from error
+    container, stream = open_video(path, spec.max_pixels)
     with container:
-        if not container.streams.video:
-            raise SandboxError("empty", "the file has no video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise SandboxError("decode", "no decoder for the video stream")
-        stream.codec_context.thread_count = 1
-        if stream.width * stream.height > spec.max_pixels:
-            raise SandboxError("policy", f"frames of {stream.width}x{stream.height} pixels are over {spec.max_pixels}")
-        found = _read_stream(container, stream, spec)
+        yield from _File(path, container, stream, spec).clips()
     gc.collect()  # PyAV keeps format cycles alive until collected
-    return found
 
 
-def _read_stream(container: Any, stream: Any, spec: DecodeSpec) -> Frames:
-    duration = _duration(container, stream)
-    keeper: Keeper[tuple[bytes, int, int]] = Keeper(spec.fps, spec.max_frames, duration)
-    step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-    shaper = _Shaper(spec, Fraction(stream.sample_aspect_ratio or 1) or Fraction(1))
-    sparse = _is_sparse(duration, step, rate_for(spec.fps, spec.max_frames, duration))
-    if sparse:
-        stream.codec_context.skip_frame = "NONREF"
-    decoded, partial = 0, ""
-    first = last = Fraction(0)
-    errors: list[str] = []
-    for packet_frames in _packets(container, stream, errors):
-        for frame in packet_frames:
-            base = frame.time_base or stream.time_base
-            seconds = frame.pts * base if frame.pts is not None and base else last + step
-            first = first if decoded else seconds
-            last = max(last, seconds) if decoded else seconds
-            decoded += 1
-            if keeper.wants(seconds):
-                keeper.keep(shaper.jpeg(frame))
-        if decoded >= spec.max_decoded:
-            partial = f"stopped after {decoded} frames, the limit"
-            break
-    expected = int(stream.frames)  # 0 where the container makes no promise; never used to sample
-    if errors:
-        partial = partial or f"{len(errors)} packets failed, first: {errors[0]}"
-    if decoded == 0:
-        raise SandboxError("decode" if errors else "empty", partial or "no frame in the video stream")
-    partial = partial or _shortfall(0 if sparse else expected, decoded, duration, last - first + step)
-    kept = keeper.kept()
-    facts = {
-        "container": container.format.name,
-        "codec": stream.codec_context.name,
-        "expected": expected,
-        "decoded": decoded,
-        "errors": len(errors),
-        "sparse": sparse,
-        "seconds": round(float(duration), 3) if duration is not None else None,
-        "rotation": shaper.rotation,
-        "source_width": stream.width,
-        "source_height": stream.height,
-    }
-    _, width, height = kept[0][0]
-    return Frames(tuple(item[0] for item, _ in kept), tuple(tick for _, tick in kept), width, height, partial, facts)
+class _File:
+    """One open file on its way through."""
+
+    def __init__(self, path: str, container: Any, stream: Any, spec: DecodeSpec) -> None:
+        self.container, self.stream, self.spec = container, stream, spec
+        self.reader = Reader(container, stream)
+        self.shaper = Shaper(spec.view_pixels, spec.patch, Fraction(stream.sample_aspect_ratio or 1) or Fraction(1))
+        self.claimed = _duration(container, stream)
+        self.found, self.mode, self.line = self._plan(path)
+        length = Fraction(spec.clip_seconds) if spec.split_by != "none" else None
+        self.span = min((s for s in (self.found, length) if s is not None), default=None)
+        self.rate = rate_for(spec.fps, spec.max_frames, self.span)
+
+    def _plan(self, path: str) -> tuple[Fraction | None, Mode, Timeline | None]:
+        """(duration in seconds, mode, timeline where one was read). Packets are looked at only where the claim of the
+        container decides something: a lie would thin the frames out, or choose the wrong mode."""
+        spec, duration = self.spec, self.claimed
+        asked = min(Fraction(spec.fps), Fraction(MAX_RATE))
+        rate = rate_for(spec.fps, spec.max_frames, duration)
+        sparse = is_sparse(duration, self.reader.step, rate)
+        whole = spec.split_by == "none"
+        jumps = spec.mode in ("keyframes", "seek")
+        if not (whole and rate < asked) and not (spec.mode == "auto" and sparse) and not jumps:
+            given: Mode = "all" if spec.mode == "auto" else spec.mode
+            return duration, given, None
+        line = read_timeline(path, spec.max_pixels)
+        if line is None:
+            return duration, "nonref" if sparse or spec.mode == "keyframes" else "all", None
+        covered = line.end - line.start + self.reader.step
+        if duration is None or duration - covered > max(Fraction(1), duration / 10):
+            duration = covered
+        if spec.mode != "auto":
+            return duration, spec.mode, line
+        rate = rate_for(spec.fps, spec.max_frames, duration if whole else None)
+        sparse = is_sparse(duration, self.reader.step, rate) and spec.split_by != "scenes"
+        return duration, choose_mode(line, self.reader.step, rate) if sparse else "all", line
+
+    def clips(self) -> Iterator[Frames]:
+        spec, reader = self.spec, self.reader
+        seconds, shortest = Fraction(spec.clip_seconds), Fraction(spec.shortest)
+        splitter = Splitter(spec.split_by, seconds, shortest, spec.threshold)
+        clip: _Clip | None = None
+        first = last = Fraction(0)
+        cut = ""
+        for at, frame in reader.frames(self.mode, self.line, self.rate):
+            first, last = (min(first, at), max(last, at)) if reader.decoded > 1 and clip else (at, at)
+            if splitter.begins(at, self.shaper.small(frame) if spec.split_by == "scenes" else None):
+                if clip is not None:
+                    yield clip.close(self._facts(clip), at)
+                clip = _Clip(self, at)
+            assert clip is not None
+            clip.see(at, frame)
+            if reader.decoded >= spec.max_decoded:
+                cut = f"stopped after {reader.decoded} frames, the limit"
+                break
+        if reader.errors:
+            cut = cut or f"{len(reader.errors)} packets failed, first: {reader.errors[0]}"
+        if clip is None:
+            raise SandboxError("decode" if reader.errors else "empty", cut or "no frame in the video stream")
+        expected = int(self.stream.frames) if self.mode == "all" else 0
+        if self.line is not None and self.mode in ("keyframes", "seek"):  # the end is known, though not decoded
+            last = max(last, self.line.end)
+        covered = last - first + reader.step
+        cut = cut or _shortfall(expected, reader.decoded, self.claimed, covered)
+        yield clip.close(self._facts(clip, last=True), last + reader.step, cut, self._share(expected, covered))
+
+    def _share(self, expected: int, covered: Fraction) -> float:
+        """How much of what the file promises was there: by frames where it counts them, else by time."""
+        if expected:
+            return min(1.0, self.reader.decoded / expected)
+        return min(1.0, float(covered / self.claimed)) if self.claimed else 1.0
+
+    def _facts(self, clip: _Clip, last: bool = False) -> dict[str, Any]:
+        split = self.spec.split_by != "none"
+        facts: dict[str, Any] = {
+            "container": self.container.format.name,
+            "codec": self.stream.codec_context.name,
+            "expected": int(self.stream.frames),  # 0 where the container makes no promise; never used to sample
+            "decoded": clip.seen if split else self.reader.decoded,
+            "errors": len(self.reader.errors) - clip.errors_before,
+            "sparse": self.mode != "all",
+            "seconds": round(float(self.claimed), 3) if self.claimed is not None else None,
+            "rotation": self.shaper.rotation,
+            "source_width": self.stream.width,
+            "source_height": self.stream.height,
+        }
+        if self.mode != "all":
+            facts["mode"] = self.mode
+        if self.found is not None and self.found != self.claimed:
+            facts["seconds_found"] = round(float(self.found), 3)
+        if self.spec.similar is not None:
+            facts["similar_dropped"] = clip.dropped
+        if split and last:
+            facts["file_decoded"] = self.reader.decoded
+        return facts
 
 
-def _packets(container: Any, stream: Any, errors: list[str]) -> Any:
-    """Lists of frames, a packet at a time; broken packets go to ``errors`` and the rest goes on."""
-    import av
+class _Clip:
+    """The clip that is being filled. Times count from its first frame."""
 
-    packets = iter(container.demux(stream))
-    while len(errors) < MAX_ERRORS:
-        try:
-            packet = next(packets)
-        except StopIteration:
+    def __init__(self, file: _File, start: Fraction) -> None:
+        self.file, self.start = file, start
+        spec = file.spec
+        self.keeper: Keeper[Kept] = Keeper(spec.fps, spec.max_frames, file.span)
+        self.seen = self.dropped = 0
+        self.errors_before = len(file.reader.errors)
+        self._before: int | None = None
+
+    def see(self, at: Fraction, frame: Any) -> None:
+        self.seen += 1
+        if not self.keeper.wants(at):
             return
-        except (av.FFmpegError, ValueError) as error:
-            errors.append(_one_line(error))
-            return
-        try:
-            yield packet.decode()
-        except (av.FFmpegError, ValueError) as error:
-            errors.append(_one_line(error))
+        spec = self.file.spec
+        picture = self.file.shaper.picture(frame)
+        if spec.similar is not None:
+            mark = likeness(picture)
+            if self._before is not None and (mark ^ self._before).bit_count() <= spec.similar:
+                self.dropped += 1
+                return
+            self._before = mark
+        quality = HELD_QUALITY if spec.store == "clip" else spec.quality
+        self.keeper.keep((encode_jpeg(picture, quality), picture.width, picture.height))
+
+    def close(self, facts: dict[str, Any], end: Fraction, partial: str = "", share: float = 1.0) -> Frames:
+        kept = self.keeper.kept()
+        (_, width, height), _ = kept[0]
+        jpegs, ticks = tuple(item[0] for item, _ in kept), tuple(tick for _, tick in kept)
+        video = b""
+        if self.file.spec.store == "clip":
+            video, jpegs = (
+                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.gop, self.file.spec.crf),
+                (),
+            )
+        return Frames(jpegs, ticks, width, height, partial, facts, video, float(self.start), float(end), share)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _open(data: bytes) -> Image.Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data))
 
 
 def _duration(container: Any, stream: Any) -> Fraction | None:
@@ -169,11 +240,6 @@ def _duration(container: Any, stream: Any) -> Fraction | None:
     if stream.duration and stream.time_base:
         return Fraction(stream.duration) * stream.time_base
     return Fraction(container.duration, 1_000_000) if container.duration else None
-
-
-def _is_sparse(duration: Fraction | None, step: Fraction, rate: Fraction) -> bool:
-    """Whether the stride makes decoding every frame wasteful. ``step`` is seconds a source frame."""
-    return duration is not None and duration / step >= SPARSE_FRAMES and 1 / rate >= SPARSE_STRIDE * step
 
 
 def _shortfall(expected: int, decoded: int, duration: Fraction | None, covered: Fraction) -> str:
@@ -184,24 +250,3 @@ def _shortfall(expected: int, decoded: int, duration: Fraction | None, covered: 
     if not expected and duration is not None and covered < 0.9 * duration and duration - covered > 1:
         return f"frames end after {float(covered):.1f} of {float(duration):.1f} s"
     return ""
-
-
-class _Shaper:
-    """Resize, turn and encode frames. Anamorphic pixels are made square; rotation metadata is applied."""
-
-    def __init__(self, spec: DecodeSpec, pixel_ratio: Fraction) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self.spec, self.pixel_ratio, self.rotation = spec, pixel_ratio, 0
-        self._reformatter = VideoReformatter()  # one for all frames: each holds a scaler of its own
-
-    def jpeg(self, frame: Any) -> tuple[bytes, int, int]:
-        """(JPEG bytes, width, height in pixels)."""
-        self.rotation = round((frame.rotation or 0) / 90) * 90 % 360
-        width, height = float(frame.width * self.pixel_ratio), float(frame.height)
-        width, height = view_size(width, height, self.spec.view_pixels, self.spec.patch)
-        scaled = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation="AREA", threads=1)
-        image: Image.Image = scaled.to_image()
-        if self.rotation:
-            image = image.rotate(self.rotation, expand=True)
-        return encode_jpeg(image, self.spec.quality), image.width, image.height

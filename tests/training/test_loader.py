@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import tiny
+from PIL import Image
 
 from model.pack import IGNORE
 from model.processor import Processor
@@ -13,6 +14,11 @@ from model.tokenizer import build_byte_tokenizer
 from model.training.loader import Loader, encode_item
 from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
+from pipelines.shards.index import Folder, ShardIndex
+from pipelines.shards.manifest import Row
+from pipelines.shards.sample import clip_content, sample_json, text_content, turn
+from pipelines.shards.unit import write_unit
+from pipelines.videos.shape import encode_clip
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +32,24 @@ def test_a_video_is_loaded_frame_by_frame_or_in_packages(samples, processor) -> 
     assert encode_item(Item(clip, package=1), processor).packages == ((0,), (5,), (10,), (15,), (20,), (25,))
     assert encode_item(Item(clip, package=4), processor).packages == ((0, 5, 10, 15), (20, 25))
     assert encode_item(Item(clip, package=6, stride=2), processor).packages == ((0, 10, 20),)
+
+
+def test_a_stored_clip_is_loaded_like_its_frames(processor, tmp_path) -> None:
+    """``store: clip`` of the videos stage: one MP4 instead of JPEG frames, the same packages from it."""
+    pictures = [Image.new("RGB", (28, 28), (40 * n, 90, 90)) for n in range(6)]
+    messages = turn([clip_content(range(0, 30, 5)), text_content("What?")], "A clip.")
+    said_json = sample_json("video", "train", "none", messages, {})
+    parts = {"mp4": encode_clip(pictures, range(0, 30, 5), 2, 10), "json": said_json}
+    row = Row("clip", "ok", "videos", "a.mp4", "", "train", "video", views=6, frames=6, width=28, height=28)
+    write_unit(tmp_path, "clips-000000", [(row, parts)])
+    (ref,) = ShardIndex.from_artifacts([Folder(tmp_path)]).refs
+    encoded = encode_item(Item(ref, package=6, stride=2), processor)
+    assert encoded.packages == ((0, 10, 20),)
+    frames = {"type": "video", "parts": ["0", "2", "4"], "ticks": [0, 10, 20]}
+    said = turn([frames, text_content("What?")], "A clip.")
+    plain = processor.encode(said, {str(n): p for n, p in enumerate(pictures)}, mode="none", package=6)
+    assert encoded.input_ids.tolist() == plain.input_ids.tolist()
+    assert (encoded.patches - plain.patches).abs().mean() < 0.06
 
 
 def test_a_broken_sample_is_left_out_and_named(samples, processor) -> None:

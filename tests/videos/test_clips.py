@@ -20,8 +20,7 @@ from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
-from pipelines.videos.clips import read_targets
-from pipelines.videos.decode import DecodeSpec, read_frames, view_size
+from pipelines.videos.decode import DecodeSpec, read_frames
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
 
@@ -200,35 +199,6 @@ def test_limits_cut_the_work(corpus: Path) -> None:
     with pytest.raises(SandboxError, match="policy"):
         read_frames(path, DecodeSpec(fps=5, max_frames=24, view_pixels=25600, max_pixels=100))
     assert len(read_frames(path, DecodeSpec(fps=10, max_frames=7, view_pixels=25600)).jpegs) == 7
-
-
-@pytest.mark.parametrize(
-    ("size", "view"),
-    [((960, 540), (210, 126)), ((224, 112), (224, 112)), ((64, 64), (70, 70)), ((4000, 10), (560, 14))],
-)
-def test_views_have_the_asked_area_in_whole_patches(size: tuple[int, int], view: tuple[int, int]) -> None:
-    width, height = view_size(*size, view_pixels=25600, patch=14)
-    assert width % 14 == height % 14 == 0
-    if size != (4000, 10):
-        assert (width, height) == view
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[]",
-        "{",
-        '{"captions": "a"}',
-        '{"captions": [""]}',
-        '{"questions": [{"question": "a"}]}',
-        '{"questions": ["a"]}',
-    ],
-)
-def test_sidecars_of_another_form_are_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "a.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"JSON|lists|text|object"):
-        read_targets(str(path), "Describe.")
 
 
 def test_all_real_videos_are_accounted_for(real_videos: Path, tmp_path: Path) -> None:
