@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
+from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import check_share, merge_counts
@@ -121,10 +122,13 @@ def run_units(
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
     waiting = [job for job in jobs if job.unit.name not in finished]
     out.events.progress(len(finished), len(jobs), "units")
-    for job, receipt in map_units(build, waiting, workers):
-        out.commit_unit(job.unit.name, receipt)
-        finished[job.unit.name] = receipt
-        out.events.progress(len(finished), len(jobs), "units")
+    try:
+        for job, receipt in map_units(build, waiting, workers):
+            out.commit_unit(job.unit.name, receipt)
+            finished[job.unit.name] = receipt
+            out.events.progress(len(finished), len(jobs), "units")
+    finally:
+        close_sandboxes()  # of this process: without Ray the units ran here
     return [finished[name] for name in sorted(finished)]
 
 

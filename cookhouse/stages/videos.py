@@ -35,6 +35,7 @@ class VideoShards(StageConfig):
     view_pixels: Identity[int] = 448 * 448
     patch: Identity[int] = 14
     jpeg_quality: Identity[int] = 92
+    jpeg_encoder: Identity[Literal["pillow", "simplejpeg"]] = "pillow"
     max_decoded: Identity[int] = 200_000
     decode: Identity[Literal["auto", "all", "nonref", "keyframes", "seek"]] = "auto"
     split_by: Identity[Literal["none", "length", "scenes"]] = "none"
@@ -69,7 +70,7 @@ class VideoShards(StageConfig):
     code_version=1,
     optional_inputs=("sources",),
     replaces={"source": "sources"},
-    engines=("av", "pillow", "pyarrow", "webdataset"),
+    engines=("av", "pillow", "simplejpeg", "pyarrow", "webdataset"),
     deterministic="bytes",
     needs="data",
 )
@@ -97,6 +98,7 @@ def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dic
         threshold=config.scene_threshold,
         similar=config.drop_similar,
         store=config.store,
+        encoder=config.jpeg_encoder,
         gop=config.clip_gop,
         crf=config.clip_crf,
     )

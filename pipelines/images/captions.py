@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.sandbox import Sandbox, SandboxError
+from pipelines.core.sandboxes import kept_sandbox
 from pipelines.images.decode import Picture
 from pipelines.shards.manifest import CATEGORIES, Row, Status
 from pipelines.shards.plan import SourceItem, Unit
@@ -17,6 +18,7 @@ from pipelines.shards.sample import image_content, sample_json, text_content, te
 from pipelines.shards.unit import Item, write_unit
 
 STAGE = "captions"
+TARGET = "pipelines.images.decode:read_picture"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 TABLE = "captions.jsonl"
 
@@ -62,8 +64,8 @@ def read_captions(path: Path, folder: str = "") -> dict[str, str]:
 
 def build_caption_unit(job: CaptionJob) -> dict[str, Any]:
     """Write one unit; the receipt of ``write_unit``. A bad picture costs its own row only."""
-    with Sandbox("pipelines.images.decode:read_picture", job.deadline_s, job.memory_bytes) as sandbox:
-        return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=len(job.unit.items))
+    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=len(job.unit.items))
 
 
 def _items(job: CaptionJob, sandbox: Sandbox) -> Iterator[Item]:

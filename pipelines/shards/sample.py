@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.core.errors import DataError
 
@@ -21,6 +21,7 @@ KINDS = ("document", "caption", "video", "text", "question")
 MODES = ("short", "long", "none")
 FRAME = "f{:04d}.jpg"
 CLIP = "mp4"
+JpegEncoder = Literal["pillow", "simplejpeg"]
 
 
 def image_content(part: str = "jpg") -> dict[str, Any]:
@@ -87,8 +88,17 @@ def text_size(messages: Sequence[Mapping[str, Any]]) -> int:
     return total
 
 
-def encode_jpeg(image: Image.Image, quality: int = 95, full_colour: bool = True) -> bytes:
-    """JPEG bytes; ``full_colour`` keeps 4:4:4 (small coloured text), else 4:2:0."""
+def encode_jpeg(
+    image: Image.Image, quality: int = 95, full_colour: bool = True, encoder: JpegEncoder = "pillow"
+) -> bytes:
+    """JPEG bytes; ``full_colour`` keeps 4:4:4 (small coloured text), else 4:2:0. ``simplejpeg`` takes a fifth of
+    Pillow's time on a video frame (measured) and rounds colours a little differently."""
+    if encoder == "simplejpeg":
+        import numpy as np
+        import simplejpeg
+
+        pixels = np.ascontiguousarray(image.convert("RGB"))
+        return bytes(simplejpeg.encode_jpeg(pixels, quality, "RGB", "444" if full_colour else "420"))
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else 2)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
+from pipelines.core.sandboxes import kept_sandbox
 from pipelines.shards.manifest import CATEGORIES, Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import CLIP, FRAME, clip_content, sample_json, text_content, text_size, turn, video_content
@@ -43,8 +44,8 @@ class ClipJob:
 
 def build_clip_unit(job: ClipJob) -> dict[str, Any]:
     """Write one unit; the receipt of ``write_unit``. A bad file costs its own rows only."""
-    with Sandbox(TARGET, job.deadline_s, job.memory_bytes) as sandbox:
-        return write_unit(job.directory, job.unit.name, _items(job, sandbox))
+    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    return write_unit(job.directory, job.unit.name, _items(job, sandbox))
 
 
 def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:

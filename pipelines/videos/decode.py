@@ -15,10 +15,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.shards.sample import encode_jpeg
+from pipelines.shards.sample import JpegEncoder, encode_jpeg
 from pipelines.videos.modes import Asked, Mode, Timeline, choose_mode, is_sparse
 from pipelines.videos.reader import Reader, open_video, read_timeline
-from pipelines.videos.sampling import MAX_RATE, Keeper, rate_for
+from pipelines.videos.sampling import Keeper, asked_rate, rate_for
 from pipelines.videos.shape import Shaper, encode_clip, likeness
 from pipelines.videos.split import By, Splitter
 
@@ -54,6 +54,7 @@ class DecodeSpec:
     threshold: float = 0.35
     similar: int | None = None
     store: Store = "frames"
+    encoder: JpegEncoder = "pillow"
     gop: int = 8
     crf: int = 18
 
@@ -110,7 +111,7 @@ class _File:
         """(duration in seconds, mode, timeline where one was read). Packets are looked at only where the claim of the
         container decides something: a lie would thin the frames out, or choose the wrong mode."""
         spec, duration = self.spec, self.claimed
-        asked = min(Fraction(spec.fps), Fraction(MAX_RATE))
+        asked = asked_rate(spec.fps)
         rate = rate_for(spec.fps, spec.max_frames, duration)
         sparse = is_sparse(duration, self.reader.step, rate)
         whole = spec.split_by == "none"
@@ -214,7 +215,7 @@ class _Clip:
                 return
             self._before = mark
         quality = HELD_QUALITY if spec.store == "clip" else spec.quality
-        self.keeper.keep((encode_jpeg(picture, quality), picture.width, picture.height))
+        self.keeper.keep((encode_jpeg(picture, quality, encoder=spec.encoder), picture.width, picture.height))
 
     def close(self, facts: dict[str, Any], end: Fraction, partial: str = "", share: float = 1.0) -> Frames:
         kept = self.keeper.kept()

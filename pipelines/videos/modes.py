@@ -1,13 +1,14 @@
 """How much of a file has to be decoded for the frames that are wanted. Pure: a timeline of packets in, a mode out.
 
 ``all`` decodes every frame. ``nonref`` leaves out frames no other frame needs (a fifth of the time on 1080p H.264,
-measured); a kept frame comes at most a few source frames late, and its tick says when. ``keyframes`` decodes keyframes
-only: right when they come at least as often as frames are wanted. ``seek`` jumps to the keyframe before each wanted
-time and decodes from there: the same frames as ``all``, cheap when keyframes are near them.
+measured); a kept frame comes at most a few source frames late, and its tick says when. ``keyframes`` decodes the first
+keyframe of each slot: right when they come at least as often as frames are wanted. ``seek`` jumps to the keyframe before
+each wanted time and decodes from there: the same frames as ``all``, cheap when keyframes are near them.
 
-Worked example: 3,000 frames at 25 a second, one wanted every 10 s, a keyframe every 2 s. ``all`` decodes 3,000 frames,
-``keyframes`` 60, ``seek`` 12 times (frames since the keyframe + 4): wanted times fall on keyframes, so 60 as well, and
-the tie goes to ``seek``, whose times are exact.
+Worked example: 3,000 frames at 25 a second, one wanted every 10 s, a keyframe every 4 s. ``all`` decodes 3,000 frames,
+``keyframes`` 12, at their own times. ``seek`` decodes 12 times (frames since the keyframe + 4): 348 frames, more than a
+sixteenth of all, so ``keyframes`` it is. With a keyframe every 2 s wanted times fall on keyframes, seeking decodes 48
+frames, and being exact it is preferred.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Asked = Literal["auto", "all", "nonref", "keyframes", "seek"]
 SPARSE_FRAMES, SPARSE_STRIDE = 1000, 8
 """Only long videos of which less than one frame in eight is wanted are worth another mode than ``all``."""
 NONREF_COST = Fraction(1, 4)
+EXACT_COST = Fraction(1, 16)
 SEEK_COST = 4
 """Frames a seek costs beside those between keyframe and wanted time: the decoder's start and its delay."""
 
@@ -47,14 +49,15 @@ def is_sparse(duration: Fraction | None, step: Fraction, rate: Fraction) -> bool
 
 
 def choose_mode(line: Timeline, step: Fraction, rate: Fraction) -> Mode:
-    """The cheapest mode by frames decoded; the more exact one wins a tie."""
-    stride = 1 / rate
-    costs: dict[Mode, Fraction] = {"all": Fraction(line.packets)}
+    """``seek`` where that decodes at most a sixteenth of the frames, else the mode that decodes fewest."""
+    wanted = slots(line, rate)
+    costs: dict[Mode, Fraction] = {"all": Fraction(line.packets), "nonref": line.packets * NONREF_COST}
     if line.keys:
-        costs["seek"] = sum((seek_cost(line.keys, at, step) for at in slots(line, rate)), Fraction(0))
-        if widest_gap(line) <= stride:
-            costs["keyframes"] = Fraction(len(line.keys))
-    costs["nonref"] = line.packets * NONREF_COST
+        costs["seek"] = sum((seek_cost(line.keys, at, step) for at in wanted), Fraction(0))
+        if costs["seek"] <= line.packets * EXACT_COST:
+            return "seek"
+        if widest_gap(line) <= 1 / rate:
+            costs["keyframes"] = Fraction(min(len(line.keys), len(wanted)))
     return min(costs, key=lambda mode: costs[mode])
 
 

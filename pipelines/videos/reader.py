@@ -15,7 +15,6 @@ from pipelines.videos.modes import Mode, Timeline, slots
 
 MAX_ERRORS = 200
 """Broken packets after which the rest of a file is given up."""
-_SKIP = {"nonref": "NONREF", "keyframes": "NONKEY"}
 
 
 def open_video(path: str, max_pixels: int) -> tuple[Any, Any]:
@@ -80,9 +79,9 @@ class Reader:
         if mode == "seek" and line is not None and line.keys:
             yield from self._sought(line, rate)
             return
-        if mode in _SKIP:
-            self.stream.codec_context.skip_frame = _SKIP[mode]
-        yield from self._onward()
+        if mode == "nonref":
+            self.stream.codec_context.skip_frame = "NONREF"
+        yield from self._onward(rate if mode == "keyframes" else None)
 
     def _sought(self, line: Timeline, rate: Fraction) -> Iterator[tuple[Fraction, Any]]:
         """For each slot the first frame at or after its beginning: what decoding everything would keep."""
@@ -105,8 +104,9 @@ class Reader:
                     yield seconds, frame
                     break
 
-    def _onward(self) -> Iterator[tuple[Fraction, Any]]:
-        for packet_frames in self._packets():
+    def _onward(self, key_rate: Fraction | None = None) -> Iterator[tuple[Fraction, Any]]:
+        """Frames from here to the end; with ``key_rate`` only the first keyframe of each slot of 1/key_rate seconds."""
+        for packet_frames in self._packets(key_rate):
             for frame in packet_frames:
                 base = frame.time_base or self.stream.time_base
                 after = self._last + self.step if self._last is not None else self.step
@@ -115,10 +115,12 @@ class Reader:
                 self.decoded += 1
                 yield seconds, frame
 
-    def _packets(self) -> Iterator[Any]:
+    def _packets(self, key_rate: Fraction | None) -> Iterator[Any]:
         """Lists of frames, a packet at a time; broken packets go to ``errors`` and the rest goes on."""
         import av
 
+        start: Fraction | None = None
+        slot = -1
         packets = iter(self.container.demux(self.stream))
         while len(self.errors) < MAX_ERRORS:
             try:
@@ -128,6 +130,12 @@ class Reader:
             except (av.FFmpegError, ValueError) as error:
                 self.errors.append(_one_line(error))
                 return
+            if key_rate is not None and packet.pts is not None:
+                at = packet.pts * packet.time_base
+                start = at if start is None and packet.is_keyframe else start
+                if not packet.is_keyframe or start is None or ((at - start) * key_rate).__floor__() <= slot:
+                    continue
+                slot = ((at - start) * key_rate).__floor__()
             try:
                 yield packet.decode()
             except (av.FFmpegError, ValueError) as error:

@@ -67,10 +67,16 @@ class Chooser:
         self._next_slot = -(-self._next_slot // 2)
 
 
+def asked_rate(fps: float) -> Fraction:
+    """``fps`` as people mean it, at most 10: 0.1 is one tenth, not the binary fraction just above it, which would put
+    every slot a hair before the frame that was meant."""
+    return min(Fraction(fps).limit_denominator(10_000), Fraction(MAX_RATE))
+
+
 def rate_for(fps: float, max_frames: int, duration: Fraction | None) -> Fraction:
     """Slots a second: the asked ``fps`` (at most 10), lower when a known ``duration`` (seconds) would give more than
     ``max_frames``."""
-    rate = min(Fraction(fps), Fraction(MAX_RATE))
+    rate = asked_rate(fps)
     if duration is not None and duration > 0 and duration * rate > max_frames:
         rate = Fraction(max_frames) / duration
     return rate
