@@ -1,0 +1,197 @@
+"""Our documents stage as a contestant: what ``benchmarks.documents`` starts in processes of their own.
+
+python -m benchmarks.documents_ours ray FOLDER WARM_UP_FOLDER      the stage on Ray, corruption off
+python -m benchmarks.documents_ours stage FOLDER                   the stage in one process, corruption on
+python -m benchmarks.documents_ours kernels FOLDER                 render, words, corruption, encode, write alone
+python -m benchmarks.documents_ours worker FOLDER                  a warm worker's units, corruption on
+python -m benchmarks.documents_ours memory FOLDER PASSES           resident memory of worker and child, unit by unit
+python -m benchmarks.documents_ours cheap FOLDER                   the stage in one process on small pages
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Meter, Usage, emit, slope, tree_rss
+from pipelines.documents import sample
+from pipelines.documents.build import PageJob, build_page_unit, close_sandboxes
+from pipelines.documents.config import DocumentSettings
+from pipelines.documents.plan import PageUnit, Span, plan_pages
+from pipelines.shards.manifest import read_manifest
+from pipelines.shards.plan import SourceItem
+from pipelines.shards.read import parse_sample, read_range
+from pipelines.shards.unit import write_unit
+
+DPI = 150
+MAX_PIXELS = 4_000_000  # A4 at 150 dpi is not capped, as it is not on the other side
+QUALITY = 92
+UNIT_COST = 400  # fifty pages
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        close_sandboxes()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settings(**more: object) -> DocumentSettings:
+    fixed = {"dpi": DPI, "max_pixels": MAX_PIXELS, "jpeg_quality": QUALITY, "ocr": False, "unit_cost": UNIT_COST}
+    return DocumentSettings.model_validate({**fixed, **more})
+
+
+def run_stage(folder: str, store: Path, **more: object) -> int:
+    """The whole stage: probe, plan, units, commit. Returns the pages written."""
+    from cookhouse.stages.documents import DocumentShards, build_document_shards
+    from pipelines.workflow.inprocess import run_stage_inprocess
+
+    config = DocumentShards.model_validate({**settings(**more).model_dump(), "source": folder, "workers": 2})
+    return run_stage_inprocess(build_document_shards, config, {}, store).stats["ok"]
+
+
+def store_bytes() -> int:
+    """Bytes ever put into Ray's object store."""
+    import ray
+    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+    reply = get_memory_info_reply(get_state_from_address(ray.get_runtime_context().gcs_address))
+    return reply.store_stats.cumulative_created_bytes
+
+
+def on_ray(folder: str, warm: str) -> None:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        with scratch() as store:
+            run_stage(warm, store / "warm", regions=(0, 0))
+            before = store_bytes()
+            with Meter() as meter:
+                pages = run_stage(folder, store / "pages", regions=(0, 0))
+            emit({"pages": pages}, meter.usage, {"object store MB": (store_bytes() - before) / 1e6})
+    finally:
+        ray.shutdown()
+
+
+def in_one_process(folder: str, **more: object) -> None:
+    with scratch() as store, Meter() as meter:
+        pages = run_stage(folder, store, **more)
+    emit({"pages": pages}, meter.usage)
+
+
+def plan(folder: str) -> list[PageUnit]:
+    """Units of all files of a folder, without the probe."""
+    import pymupdf
+
+    spans = []
+    for path in sorted(Path(folder).glob("*.pdf")):
+        item = SourceItem(
+            str(path), path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "train"
+        )
+        with pymupdf.open(path) as document:
+            spans.append(Span(item, 0, document.page_count))
+    return plan_pages(spans, UNIT_COST, 1)
+
+
+def warm_worker(folder: str) -> None:
+    units, used = plan(folder), settings()
+    with scratch() as out:
+        build_page_unit(PageJob(units[0], used, str(out)))
+        with Meter() as meter:
+            pages = sum(build_page_unit(PageJob(unit, used, str(out)))["counts"]["ok"] for unit in units)
+    emit({"pages": pages}, meter.usage)
+
+
+class Stopwatch:
+    """CPU seconds of this process inside chosen functions, by name."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            start = time.process_time()
+            value = function(*args)
+            self.spent[name] = self.spent.get(name, 0.0) + time.process_time() - start
+            return value
+
+        return call
+
+
+def kernels(folder: str) -> None:
+    """CPU seconds of the five things that must be done: corruption and encoding are timed inside a real run, rendering
+    and words alone on the same pages, writing once more with the samples of that run."""
+    import pymupdf
+
+    units, used, watch = plan(folder), settings(), Stopwatch()
+    start = time.perf_counter()
+    pages = 0
+    with scratch() as out:
+        build_page_unit(PageJob(units[0], used, str(out)))
+        sample.corrupt_page = watch.timed("corruption", sample.corrupt_page)
+        sample.encode_jpeg = watch.timed("encode", sample.encode_jpeg)
+        write = watch.timed("write", write_unit)
+        render = watch.timed("render", lambda page: page.get_pixmap(matrix=pymupdf.Matrix(DPI / 72, DPI / 72)))
+        words = watch.timed("words", lambda page: page.get_text("words"))
+        for unit in units:
+            build_page_unit(PageJob(unit, used, str(out)))
+            rows = read_manifest(out / "manifest" / f"{unit.name}.parquet")
+            shard = str(out / "shards" / f"{unit.name}.tar")
+            parts = [parse_sample(read_range(shard, row.offset or 0, row.length or 0), row.key, shard) for row in rows]
+            write(out / "again", unit.name, list(zip(rows, parts, strict=True)))
+            pages += len(rows)
+            for span in unit.spans:
+                with pymupdf.open(span.source.path) as document:
+                    for number in range(span.first, span.last):
+                        render(document[number])
+                        words(document[number])
+    figures = {f"{name} ms/page": 1000 * seconds / pages for name, seconds in sorted(watch.spent.items())}
+    emit({"pages": pages}, Usage(sum(watch.spent.values()), time.perf_counter() - start, 0), figures)
+
+
+def memory(folder: str, passes: int) -> None:
+    """Resident bytes after every unit of one worker and its child; the slope leaves the first third out."""
+    units, used = plan(folder), settings()
+    points: list[tuple[float, float]] = []
+    pages = 0
+    with scratch() as out, Meter() as meter:
+        for turn in range(passes):
+            for unit in units:
+                named = replace(unit, name=f"{unit.name}-{turn}")
+                pages += build_page_unit(PageJob(named, used, str(out)))["counts"]["ok"]
+                (out / "shards" / f"{named.name}.tar").unlink()
+                points.append((pages, float(tree_rss(os.getpid()))))
+    late = points[len(points) // 3 :]
+    figures = {"slope bytes/page": slope(late), "resident MB": late[-1][1] / 1e6}
+    emit({"pages": pages}, meter.usage, figures)
+
+
+if __name__ == "__main__":
+    kind, given = sys.argv[1], sys.argv[2]
+    if kind == "ray":
+        on_ray(given, sys.argv[3])
+    elif kind == "stage":
+        in_one_process(given)
+    elif kind == "cheap":
+        in_one_process(given, dpi=72, unit_cost=1200)
+    elif kind == "kernels":
+        kernels(given)
+    elif kind == "worker":
+        warm_worker(given)
+    elif kind == "memory":
+        memory(given, int(sys.argv[3]))
+    else:
+        raise SystemExit(f"no contestant named {kind!r}")
