@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Meter, Usage, emit, slope, tree_rss
+from pipelines.corruption import view
 from pipelines.documents import sample
 from pipelines.documents.build import PageJob, build_page_unit, close_sandboxes
 from pipelines.documents.config import DocumentSettings
-from pipelines.documents.plan import PageUnit, Span, plan_pages
+from pipelines.documents.plan import Bounds, PageUnit, Span, plan_pages
 from pipelines.shards.manifest import read_manifest
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.read import parse_sample, read_range
@@ -77,10 +78,10 @@ def on_ray(folder: str, warm: str) -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         with scratch() as store:
-            run_stage(warm, store / "warm", regions=(0, 0))
+            run_stage(warm, store / "warm", target="parser")
             before = store_bytes()
             with Meter() as meter:
-                pages = run_stage(folder, store / "pages", regions=(0, 0))
+                pages = run_stage(folder, store / "pages", target="parser")
             emit({"pages": pages}, meter.usage, {"object store MB": (store_bytes() - before) / 1e6})
     finally:
         ray.shutdown()
@@ -103,7 +104,7 @@ def plan(folder: str) -> list[PageUnit]:
         )
         with pymupdf.open(path) as document:
             spans.append(Span(item, 0, document.page_count))
-    return plan_pages(spans, UNIT_COST, 1)
+    return plan_pages(spans, Bounds(UNIT_COST, 10_000, 1 << 29, MAX_PIXELS), 1)
 
 
 def warm_worker(folder: str) -> None:
@@ -141,7 +142,7 @@ def kernels(folder: str) -> None:
     pages = 0
     with scratch() as out:
         build_page_unit(PageJob(units[0], used, str(out)))
-        sample.corrupt_page = watch.timed("corruption", sample.corrupt_page)
+        view.corrupt_page = watch.timed("corruption", view.corrupt_page)
         sample.encode_jpeg = watch.timed("encode", sample.encode_jpeg)
         write = watch.timed("write", write_unit)
         render = watch.timed("render", lambda page: page.get_pixmap(matrix=pymupdf.Matrix(DPI / 72, DPI / 72)))

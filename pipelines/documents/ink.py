@@ -15,8 +15,9 @@ _CHUNK = 64
 
 def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.int16]:
     """Range of grey levels inside each box [N, 4] (pixels) in its middle 90 %, of green, or of red or blue where
-    green shows less than ``MIN_CONTRAST``. -1 for a box that is cut off: less than 90 % of its width or not the
-    middle 40 % of its height on the image (above and below are often empty metrics of the font)."""
+    green shows less than ``MIN_CONTRAST``; where some pixels of green already show that much, their range. -1 for a box
+    that is cut off: less than 90 % of its width or not the middle 40 % of its height on the image (above and below are
+    often empty metrics of the font)."""
     height, width = image.shape[:2]
     result = np.full(len(boxes), -1, dtype=np.int16)
     if not len(boxes):
@@ -26,17 +27,29 @@ def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np
     whole = (w > 0) & (h > 0) & (np.minimum(x1, width) - np.maximum(x0, 0) >= 0.9 * w)
     whole &= (y0 + 0.3 * h >= 0) & (y1 - 0.3 * h <= height)
     inner = np.stack([np.floor(x0 + 0.05 * w), np.floor(y0 + 0.05 * h), np.ceil(x1 - 0.05 * w), np.ceil(y1 - 0.05 * h)])
-    corners = np.clip(inner, 0, None).astype(int).T.tolist()
-    planes = [np.ascontiguousarray(image[:, :, 1]), image[:, :, 0], image[:, :, 2]]
-    for i in np.flatnonzero(whole).tolist():
-        left, top, right, bottom = corners[i]
-        for plane in planes:
-            pixels = plane[top:bottom, left:right]
-            if pixels.size:
-                result[i] = max(result[i], int(pixels.max()) - int(pixels.min()))
+    corners = np.clip(inner, 0, None).astype(int)
+    corners[2:] = np.minimum(corners[2:], np.array([[width], [height]]))
+    whole &= (corners[2] > corners[0]) & (corners[3] > corners[1])
+    at = np.flatnonzero(whole)
+    result[at] = _glance(image, corners[:, at])
+    for i in at[result[at] < MIN_CONTRAST].tolist():
+        left, top, right, bottom = corners[:, i].tolist()
+        for channel in (1, 0, 2):
+            pixels = image[top:bottom, left:right, channel]
+            result[i] = max(result[i], int(pixels.max()) - int(pixels.min()))
             if result[i] >= MIN_CONTRAST:
                 break
     return result
+
+
+def _glance(image: NDArray[np.uint8], corners: NDArray[np.int_]) -> NDArray[np.int16]:
+    """Range of green over a few pixels of each box [4, N] that is not empty. Enough for nearly every word that has ink,
+    at a fraction of the cost of looking at all of it."""
+    left, top, right, bottom = corners
+    rows = top[:, None] + ((bottom - top)[:, None] * np.array([0.4, 0.55, 0.7])).astype(int)
+    columns = left[:, None] + ((right - left)[:, None] * np.linspace(0.02, 0.98, 24)).astype(int)
+    seen = image[rows[:, :, None], columns[:, None, :], 1].reshape(len(left), 72)
+    return seen.max(axis=1).astype(np.int16) - seen.min(axis=1)
 
 
 def stacked(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -64,16 +77,57 @@ def stacked(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def has_ink(image: NDArray[np.uint8]) -> bool:
-    """Does the raster show anything at all?"""
+    """Does the raster show anything at all? Looks at every second pixel of every second row, a few rows at a time, and
+    stops at the first sign of ink."""
     sample = image[::2, ::2]
-    return bool((sample.max(axis=(0, 1)).astype(int) - sample.min(axis=(0, 1))).max() >= MIN_CONTRAST)
+    stride = 64
+    low = np.full(3, 255, dtype=np.uint8)
+    high = np.zeros(3, dtype=np.uint8)
+    for start in range(min(stride, len(sample))):
+        rows = np.ascontiguousarray(sample[start::stride].reshape(-1, 3).T)
+        low, high = np.minimum(low, rows.min(axis=1)), np.maximum(high, rows.max(axis=1))
+        if (high.astype(int) - low).max() >= MIN_CONTRAST:
+            return True
+    return False
 
 
 def ink_rows(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.int64]:
     """Pixels per row of the box that differ clearly from its paper (the median of its border)."""
+    far = _far(image, box)
+    return np.count_nonzero(far[:, 0::3] | far[:, 1::3] | far[:, 2::3], axis=1)
+
+
+def ink_span(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int] | None:
+    """First and last row of the box with a pixel that ``ink_rows`` would count, from the top of the box; None without
+    any."""
+    rows = np.flatnonzero(_far(image, box).any(axis=1))
+    return (int(rows[0]), int(rows[-1])) if len(rows) else None
+
+
+def _far(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """[h, 3 w]: which values of the box are ``MIN_CONTRAST`` // 2 or more away from the paper's. In uint8: a value is
+    near if it lies at most high - low above low, where what is below low wraps round to large."""
     x0, y0, x1, y1 = box
-    crop = image[y0:y1, x0:x1].astype(np.int16)
+    crop = image[y0:y1, x0:x1]
+    paper = _paper(crop)
+    reach = MIN_CONTRAST // 2 - 1
+    low = [max(value - reach, 0) for value in paper]
+    span = [min(value + reach, 255) - least for value, least in zip(paper, low, strict=True)]
+    width = crop.shape[1]
+    values = crop.reshape(len(crop), 3 * width)
+    if paper[0] == paper[1] == paper[2]:
+        return values - np.uint8(low[0]) > np.uint8(span[0])
+    return values - np.array(low * width, dtype=np.uint8) > np.array(span * width, dtype=np.uint8)
+
+
+def _paper(crop: NDArray[np.uint8]) -> list[int]:
+    """Median of each channel of the border, at half its length when sorted. A value that holds more than half of it is
+    the median; else the counts of all values say which."""
     border = np.concatenate([crop[0], crop[-1], crop[:, 0], crop[:, -1]])
-    paper = np.sort(border, axis=0)[len(border) // 2]
-    far = np.abs(crop - paper) >= MIN_CONTRAST // 2
-    return (far[:, :, 0] | far[:, :, 1] | far[:, :, 2]).sum(axis=1)
+    middle, found = len(border) // 2, []
+    for channel, first in zip(border.T, border[0].tolist(), strict=True):
+        if np.count_nonzero(channel == first) > middle:
+            found.append(first)
+        else:
+            found.append(int(np.searchsorted(np.bincount(channel, minlength=256).cumsum(), middle, side="right")))
+    return found

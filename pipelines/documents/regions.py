@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.view import Pixels, TextRegion, overlap
-from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_rows, stacked
+from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_rows, ink_span, stacked
 from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
 from pipelines.documents.routing import is_broken
 
@@ -171,7 +171,7 @@ def _shrink(image: NDArray[np.uint8], edges: list[int]) -> Pixels | None:
     x0, y0, x1, y1 = edges
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
-    rows = np.flatnonzero(ink_rows(image, (x0, y0, x1, y1)))
-    if not len(rows):
+    rows = ink_span(image, (x0, y0, x1, y1))
+    if rows is None:
         return None
     return (x0 - PAD, max(y0, y0 + int(rows[0]) - PAD), x1 + PAD, min(y1, y0 + int(rows[-1]) + 1 + PAD))
