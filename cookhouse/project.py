@@ -23,13 +23,17 @@ from pipelines.workflow.watch import Timeouts
 
 class Cluster(Record):
     """``conf/cluster``: where steps run. ``num_cpus`` None means every core, at least 2 (a training gang has two
-    workers)."""
+    workers). ``address`` is the dashboard of a cluster that runs already, ``python`` the interpreter of its nodes;
+    ``shared_root`` says that they mount the store's folder."""
 
     backend: Literal["ray", "inprocess"]
     num_cpus: int | None
     object_store_mb: int
     start_timeout_s: float
     stop_wait_s: float
+    address: str | None = None
+    python: str = "python"
+    shared_root: bool = False
 
     @property
     def cpus(self) -> int:

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -40,30 +41,27 @@ class Check(NamedTuple):
 @options.verbose
 def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, disk, models and licences; exit 4 when something will not work."""
-    from cookhouse.cli.services import local_ray
+    from cookhouse.cli.services import ray_of
     from cookhouse.project import load_project
 
     project = load_project(overrides, recipe=False)
-    store = project.store
-    checks = [*machine(store.root), *packages(), *ocr_models(), *licences()]
-    state = local_ray(project, store).state()
-    checks.append(
-        Check(
-            "ok",
-            "local Ray",
-            f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)",
-        )
-    )
+    root = project.store.root
+    checks = [*machine(project.store.home), store(root), *packages(), *ocr_models(), *licences()]
+    state = ray_of(project, project.store).state()
+    if project.cluster.address is not None:
+        answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
+        checks.append(Check("ok" if state else "bad", "Ray", f"{project.cluster.address} {answers}"))
+    else:
+        up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
+        checks.append(Check("ok", "local Ray", up))
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         click.echo(f"{click.style(f'{check.state:<5}', fg=colours[check.state])}{check.name:<16}{check.text}")
     return 4 if any(check.state == "bad" for check in checks) else 0
 
 
-def machine(root: Path) -> Iterator[Check]:
-    """Python, cores, memory, disk, and whether the store's exclusive create works where it lies."""
-    from pipelines.workflow.files import create_json
-
+def machine(home: Path) -> Iterator[Check]:
+    """Python, cores, memory, disk."""
     good = sys.version_info >= (3, 11)
     yield Check(
         "ok" if good else "bad",
@@ -72,7 +70,7 @@ def machine(root: Path) -> Iterator[Check]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
-    place = next(path for path in (root, *root.parents) if path.exists())
+    place = next(path for path in (home, *home.parents) if path.exists())
     free = shutil.disk_usage(place).free / 2**30
     yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {place}")
     shared = Path("/dev/shm")
@@ -82,17 +80,21 @@ def machine(root: Path) -> Iterator[Check]:
             "shared memory",
             f"{shutil.disk_usage(shared).free / 2**20:.0f} MB free at /dev/shm (Ray's object store)",
         )
-    probe = root / ".cookhouse" / f"probe-{os.getpid()}.json"
+
+
+def store(root: Path) -> Check:
+    """Whether the store can be written, and whether a name in it can be taken only once: all commits rest on that."""
+    from pipelines.core.places import remove
+    from pipelines.workflow.files import create_json
+
+    probe = root / ".cookhouse" / f"probe-{secrets.token_hex(4)}.json"
     try:
-        works = create_json(probe, {}) and not create_json(probe, {})
-        probe.unlink(missing_ok=True)
-        yield Check(
-            "ok" if works else "bad",
-            "store",
-            f"{root}" + ("" if works else ": creates the same file twice; use a local disk"),
-        )
+        works = create_json(probe, {"take": 1}) and not create_json(probe, {"take": 2})
+        remove(probe)
     except Exception as error:
-        yield Check("bad", "store", f"{root} cannot be written: {error}")
+        return Check("bad", "store", f"{root} cannot be written: {' '.join(str(error).split())}")
+    broken = ": lets the same name be created twice; use a local disk, or an S3 store with conditional writes"
+    return Check("ok" if works else "bad", "store", f"{root}" + ("" if works else broken))
 
 
 def packages() -> Iterator[Check]:

@@ -125,10 +125,10 @@ def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Ca
             from pipelines.workflow.backends.inprocess import InProcess
 
             return InProcess()
-        from cookhouse.cli.services import local_ray
+        from cookhouse.cli.services import ray_of
         from pipelines.workflow.backends.ray_jobs import RayJobs
 
-        return RayJobs(local_ray(project, store), WORKER, keep=keep)
+        return RayJobs(ray_of(project, store), WORKER, keep=keep)
 
     return make
 

@@ -12,6 +12,7 @@ from cookhouse.cli import options
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
+    from pipelines.workflow.backends.given_ray import GivenRay
     from pipelines.workflow.backends.local_ray import LocalRay
     from pipelines.workflow.store import Store
 
@@ -24,6 +25,25 @@ def local_ray(project: Project, store: Store) -> LocalRay:
     return LocalRay(
         store.home, RayOptions(cluster.cpus, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s)
     )
+
+
+def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
+    """The Ray that steps run on: the given cluster, else the local one."""
+    from pipelines.core.errors import ConfigError
+    from pipelines.core.places import is_remote
+    from pipelines.workflow.backends.given_ray import GivenRay
+
+    cluster = project.cluster
+    if cluster.address is None:
+        return local_ray(project, store)
+    if not is_remote(store.root) and not cluster.shared_root:
+        raise ConfigError(
+            "a given Ray cluster needs a store that its nodes reach",
+            where=f"storage.root = {store.root}",
+            why=f"cluster.address is {cluster.address}, and this root is a folder of this machine",
+            do="storage.root=s3://bucket/prefix, or cluster.shared_root=true for a file system all nodes mount",
+        )
+    return GivenRay(cluster.address, python=cluster.python, start_timeout_s=cluster.start_timeout_s)
 
 
 @click.command()

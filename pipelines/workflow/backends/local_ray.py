@@ -74,6 +74,19 @@ class LocalRay:
         self.temp_dir = Path(base if len(base) <= 30 else "/tmp") / f"ck-{os.getuid()}-{name}"
 
     @property
+    def python(self) -> str:
+        """The interpreter of its nodes: this one."""
+        return sys.executable
+
+    @property
+    def start_timeout_s(self) -> float:
+        return self.options.start_timeout_s
+
+    def job_environment(self) -> dict[str, str]:
+        """Nothing beyond what every process of this Ray has from its keeper."""
+        return {}
+
+    @property
     def state_file(self) -> Path:
         return self.folder / "cluster.json"
 

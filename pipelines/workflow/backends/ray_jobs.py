@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InfraError
+from pipelines.core.places import place
 from pipelines.workflow.backends import Handle, JobState
+from pipelines.workflow.backends.given_ray import GivenRay
 from pipelines.workflow.backends.local_ray import LocalRay
 from pipelines.workflow.execute import Spec
 
@@ -25,11 +25,12 @@ AGENT_MISSING = "No available agent"
 
 
 class RayJobs:
-    """Ray jobs on a :class:`LocalRay`. ``worker`` is the module that runs a spec: ``python -m <worker> spec.json``."""
+    """Ray jobs on a :class:`LocalRay` or a :class:`GivenRay`. ``worker`` is the module that runs a spec:
+    ``python -m <worker> spec.json``."""
 
     name = "ray"
 
-    def __init__(self, cluster: LocalRay, worker: str, *, keep: bool = False) -> None:
+    def __init__(self, cluster: LocalRay | GivenRay, worker: str, *, keep: bool = False) -> None:
         self.cluster, self.worker, self.keep = cluster, worker, keep
         cluster.start(keep=keep)  # comes up while this process imports Ray and takes leases
 
@@ -55,16 +56,18 @@ class RayJobs:
         if self.cluster.state() is None:  # it died since; a retry gets a new one
             self.__dict__.pop("client", None)
             self.cluster.start(keep=self.keep)
-        handle = Handle(submission, Path(spec.attempt))
-        deadline = time.monotonic() + self.cluster.options.start_timeout_s
+        handle = Handle(submission, place(spec.attempt))
+        environment = self.cluster.job_environment()
+        deadline = time.monotonic() + self.cluster.start_timeout_s
         while True:
             try:
                 self.client.submit_job(
                     entrypoint=shlex.join(
-                        ["exec", sys.executable, "-m", self.worker, str(handle.attempt / "spec.json")]
+                        ["exec", self.cluster.python, "-m", self.worker, str(handle.attempt / "spec.json")]
                     ),
                     submission_id=submission,
                     entrypoint_num_cpus=0,
+                    runtime_env={"env_vars": environment} if environment else None,
                     metadata={"step": spec.step, "key": spec.key, "attempt": handle.attempt.name},
                 )
                 return handle
@@ -96,8 +99,8 @@ class RayJobs:
         return JobState.PENDING if status.name == "PENDING" else JobState.RUNNING
 
     def logs(self, handle: Handle) -> str:
-        if handle.log.exists():
-            return handle.log.read_text(encoding="utf-8", errors="replace")
+        if printed := handle.printed():
+            return printed
         try:
             info = self.client.get_job_info(handle.submission)
             return f"{self.client.get_job_logs(handle.submission)}\n{info.message or ''}"
