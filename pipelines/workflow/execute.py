@@ -170,8 +170,11 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
     shown = str(attempt.place / "logs" / "traceback.txt")
     shipper = None if attempt.remote is None else Shipper(attempt.dir, attempt.remote, APPENDED)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        reserve.write_bytes(bytes(RESERVE))
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            reserve.write_bytes(bytes(RESERVE))
+        except OSError as error:
+            raise translate_full_disk(error, reserve) from error
         if prepare is not None:
             prepare()
         _run(spec, attempt)

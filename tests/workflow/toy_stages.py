@@ -27,6 +27,7 @@ class Numbers(StageConfig):
     shape: Identity[Shape] = Shape()
     pause_s: Runtime[float] = 0.0
     crash: Runtime[str] = ""
+    workers: Runtime[int] = 1
 
 
 class Squares(StageConfig):
