@@ -118,4 +118,32 @@ def total(config: Total, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     return {"samples": 1, "main_metric": ["total", value]}
 
 
+class Spread(StageConfig):
+    count: Identity[int] = 12
+    pause_s: Runtime[float] = 0.3
+    workers: Runtime[int] = 2
+
+
+def one_number(job: tuple[str, int, float]) -> dict[str, Any]:
+    folder, index, pause_s = job
+    time.sleep(pause_s)
+    path = Path(folder) / "parts" / f"{index}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(index))
+    return {"files": [f"parts/{index}.txt"]}
+
+
+@stage("toy_spread", code_version=1, deterministic="bytes")
+def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """Numbers made by tasks on the nodes of a cluster."""
+    from cookhouse.stages.parallel import map_units
+
+    done = out.units()
+    jobs = [(str(out.dir), index, config.pause_s) for index in range(config.count) if f"u{index}" not in done]
+    for (_, index, _), receipt in map_units(one_number, jobs, config.workers, cpus=1.0):
+        out.commit_unit(f"u{index}", receipt)
+        out.events.progress(len(out.units()), config.count, "numbers")
+    return {"samples": config.count, "made": len(jobs)}
+
+
 REGISTRY = {name: f"toy_stages:{name[4:]}" for name in ("toy_numbers", "toy_squares", "toy_total")}
