@@ -10,7 +10,7 @@ Bars. *Whole decode*: our unit (child process, JPEG by simplejpeg as ``recipe=da
 0.9 times the speed of a loop that only decodes and resizes. A unit of one frame runs before it, unmeasured: a worker keeps
 its child and imports from unit to unit. *Few frames wanted* (one in 10 s): our automatic choice of keyframes or seeking is
 8 times as fast as that loop. ``loop + JPEG`` shows what encoding the kept frames adds; Ray's reader decodes every frame
-into its object store and resizes them in a map, as its documentation does.
+into its object store and resizes them in a map.
 """
 
 from __future__ import annotations
@@ -125,13 +125,15 @@ def small(batch):
     from PIL import Image
     keep = [n for n, index in enumerate(batch["frame_index"]) if index % {stride} == 0]
     pictures = [np.asarray(Image.fromarray(batch["frame"][n]).resize({view}, Image.Resampling.BOX)) for n in keep]
-    return {{"frame": np.stack(pictures) if pictures else np.zeros((0, {view}[1], {view}[0], 3), np.uint8),
-             "seen": np.array([len(batch["frame_index"])] + [0] * (len(keep) - 1))[: len(keep)]}}
+    seen = [len(batch["frame_index"])] + [0] * (len(keep) - 1)
+    blank = [np.zeros(({view}[1], {view}[0], 3), np.uint8)]  # a batch without a wanted frame is counted by a row of its own
+    return {{"frame": np.stack(pictures or blank), "seen": np.array(seen),
+             "kept": np.array([1] * len(keep) or [0])}}
 with Meter() as meter:
     kept = seen = 0
     rows = ray.data.read_videos({paths!r}, override_num_blocks=2)
     for batch in rows.map_batches(small, batch_size=30).iter_batches(batch_size=None):
-        kept, seen = kept + len(batch["frame"]), seen + int(batch["seen"].sum())
+        kept, seen = kept + int(batch["kept"].sum()), seen + int(batch["seen"].sum())
 emit({{"source_frames": seen, "kept": kept}}, meter.usage)
 """
 

@@ -17,5 +17,7 @@ STAGES: dict[str, str] = {
     "videos": "cookhouse.stages.videos:build_video_shards",
     "captions": "cookhouse.stages.captions:build_caption_shards",
     "text": "cookhouse.stages.text:build_text_shards",
+    "conversations": "cookhouse.stages.conversations:build_conversation_shards",
+    "interleaved": "cookhouse.stages.conversations:build_interleaved_shards",
     "questions": "cookhouse.stages.questions:build_question_shards",
 }

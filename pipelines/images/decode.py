@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ class Picture:
     mode: str
 
 
-def read_picture(path: str, max_pixels: int, most_source_pixels: int, quality: int) -> Picture:
-    """Decode, turn upright by EXIF, put transparency on white, shrink to at most ``max_pixels``, encode 4:4:4.
+def read_picture(path: str | bytes, max_pixels: int, most_source_pixels: int, quality: int) -> Picture:
+    """Decode a file or its bytes, turn upright by EXIF, put transparency on white, shrink to at most ``max_pixels``,
+    encode 4:4:4.
 
     Raises SandboxError: ``parse`` (not a picture), ``decode`` (broken data), ``policy`` (more than
     ``most_source_pixels``), ``source_unavailable``."""
@@ -32,7 +34,7 @@ def read_picture(path: str, max_pixels: int, most_source_pixels: int, quality: i
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as opened:
             if opened.width * opened.height > most_source_pixels:
                 raise SandboxError("policy", f"{opened.width}x{opened.height} pixels are over {most_source_pixels}")
             source = (opened.width, opened.height, opened.mode)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SCHEMA = 1
-KINDS = ("document", "caption", "video", "text", "question")
+KINDS = ("document", "caption", "video", "text", "question", "conversation", "interleaved", "ocr")
 MODES = ("short", "long", "none")
 FRAME = "f{:04d}.jpg"
 CLIP = "mp4"

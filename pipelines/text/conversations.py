@@ -1,0 +1,231 @@
+"""Rows of conversation tables to samples, one a row: pictures and video frames are decoded in sandboxes and stored beside
+the messages, so that training reads a conversation like any other sample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pipelines.core.sandbox import SandboxError
+from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.seeds import split_of
+from pipelines.shards.manifest import CATEGORIES, Row, Status
+from pipelines.shards.plan import SourceItem
+from pipelines.shards.sample import image_content, sample_json, text_content, text_size
+from pipelines.shards.tables import read_rows
+from pipelines.shards.unit import Item, write_unit
+from pipelines.text.chats import Medium, Message, Part, read_chat, read_interleaved
+from pipelines.videos.decode import DecodeSpec
+
+Form = Literal["conversations", "interleaved"]
+KIND = {"conversations": "conversation", "interleaved": "interleaved"}
+PICTURE, VIDEO = "pipelines.images.decode:read_picture", "pipelines.videos.decode:read_frames"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A unit of work: rows ``start`` to before ``stop`` of one table."""
+
+    name: str
+    table: SourceItem
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class RowsJob:
+    """A unit and all that decides its bytes. ``root`` is the folder that names are relative to, ``max_bytes`` and
+    ``max_media`` the most text (UTF-8) and the most pictures and videos of a row that is kept."""
+
+    unit: Rows
+    form: Form
+    root: str
+    max_bytes: int
+    max_media: int
+    max_pixels: int
+    most_source_pixels: int
+    quality: int
+    video: DecodeSpec
+    split_seed: int
+    directory: str
+    deadline_s: float
+    memory_bytes: int
+
+
+def build_rows_unit(job: RowsJob) -> dict[str, Any]:
+    """Write one unit; the receipt of ``write_unit``. A bad row costs itself only."""
+    planned = job.unit.stop - job.unit.start
+    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+
+
+def _items(job: RowsJob) -> Iterator[Item]:
+    seen: set[bytes] = set()
+    for number, record in read_rows(Path(job.unit.table.path), job.unit.start, job.unit.stop):
+        try:
+            if isinstance(record, ValueError):
+                raise record
+            messages = (read_chat if job.form == "conversations" else read_interleaved)(record)
+        except ValueError as error:
+            yield _row(job, number, job.unit.table.split, "quarantined", "parse", str(error)), None
+            continue
+        mark = _digest(messages)
+        split = split_of(_first_medium(messages, job) or mark.hex(), job.split_seed)
+        if reason := _refused(job, messages):
+            yield _row(job, number, split, "filtered", "policy", reason), None
+        elif mark in seen:
+            yield _row(job, number, split, "filtered", "duplicate", "the same row came before in this unit"), None
+        else:
+            seen.add(mark)
+            yield _sample(job, number, split, messages)
+
+
+def _refused(job: RowsJob, messages: tuple[Message, ...]) -> str:
+    size = sum(len(message.text.encode()) + len(message.thought.encode()) for message in messages)
+    media = sum(part.kind != "text" for message in messages for part in message.parts)
+    if size > job.max_bytes:
+        return f"{size} bytes of text, more than {job.max_bytes}"
+    return f"{media} pictures and videos, more than {job.max_media}" if media > job.max_media else ""
+
+
+def _sample(job: RowsJob, number: int, split: str, messages: tuple[Message, ...]) -> Item:
+    stored = _Stored(job)
+    try:
+        told = [_told(message, stored) for message in messages]
+    except SandboxError as error:
+        category = error.category if error.category in CATEGORIES else "parse"
+        return _row(job, number, split, "quarantined", category, error.message), None
+    mode = "none" if job.form == "interleaved" else "long" if messages[-1].thought else "short"
+    meta = {"source": job.unit.table.name, "source_digest": job.unit.table.sha256, "row": number, "media": stored.media}
+    parts = {**stored.parts, "json": sample_json(KIND[job.form], split, mode, told, meta)}
+    row = _row(job, number, split, "ok", stored=stored, text_bytes=text_size(told), tags=(mode,))
+    return row, parts
+
+
+def _told(message: Message, stored: _Stored) -> dict[str, Any]:
+    if message.role != "user":
+        told: dict[str, Any] = {"role": message.role, "content": message.text}
+        return told | {"thought": message.thought} if message.thought else told
+    content = [text_content(str(p.value)) if p.kind == "text" else stored.keep(p) for p in message.parts]
+    return {"role": "user", "content": content}
+
+
+class _Stored:
+    """Pictures and frames of one sample as its parts; raises SandboxError for a medium that cannot be used."""
+
+    def __init__(self, job: RowsJob) -> None:
+        self.job = job
+        self.parts: dict[str, bytes] = {}
+        self.media: list[dict[str, Any]] = []
+        self.size = (0, 0)
+        self.views = self.frames = 0
+
+    def keep(self, part: Part) -> dict[str, Any]:
+        source = find_medium(part.value, self.job)
+        number = len(self.media)
+        name = part.value if isinstance(part.value, str) else f"bytes in the row, {len(part.value)}"
+        about: dict[str, Any] = {"kind": part.kind, "name": name, "sha256": _sha256(source)}
+        try:
+            content = self._video(source, number, about) if part.kind == "video" else self._picture(source, number)
+        except SandboxError as error:
+            message = error.message.replace(source, name) if isinstance(source, str) else error.message
+            raise SandboxError(error.category, f"{name}: {message}") from error
+        self.media.append(about)
+        return content
+
+    def _picture(self, source: Medium, number: int) -> dict[str, Any]:
+        job = self.job
+        box = kept_sandbox(PICTURE, job.deadline_s, job.memory_bytes)
+        picture = box.call(source, job.max_pixels, job.most_source_pixels, job.quality)
+        part = f"i{number:03d}.jpg"
+        self.parts[part] = picture.jpeg
+        self.views += 1
+        self.size = self.size if any(self.size) else (picture.width, picture.height)
+        return image_content(part)
+
+    def _video(self, source: Medium, number: int, about: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(source, str):
+            raise SandboxError("policy", "a video must be a file")
+        job = self.job
+        clip = kept_sandbox(VIDEO, job.deadline_s, job.memory_bytes).call(source, job.video)
+        names = [f"v{number:02d}f{frame:04d}.jpg" for frame in range(len(clip.jpegs))]
+        self.parts |= dict(zip(names, clip.jpegs, strict=True))
+        self.views, self.frames = self.views + len(names), self.frames + len(names)
+        self.size = self.size if any(self.size) else (clip.width, clip.height)
+        about |= clip.facts | ({"partial": clip.partial} if clip.partial else {})
+        return {"type": "video", "parts": names, "ticks": list(clip.ticks)}
+
+
+def find_medium(value: Medium, job: RowsJob) -> Medium:
+    """The path of a named medium: beside the table or under the source folder, never outside of it; bytes as they are.
+    Raises SandboxError ``source_unavailable``."""
+    if isinstance(value, bytes):
+        return value
+    root = Path(job.root).resolve()
+    for place in (PurePosixPath(job.unit.table.name).parent / value, PurePosixPath(value)):
+        path = (root / place).resolve()
+        if path.is_relative_to(root) and path.is_file():
+            return str(path)
+    raise SandboxError("source_unavailable", f"{value[:200]} is not in the source folder")
+
+
+def _first_medium(messages: tuple[Message, ...], job: RowsJob) -> str:
+    """Rows about one picture share its split; "" without one that can be read."""
+    for message in messages:
+        for part in message.parts:
+            if part.kind != "text":
+                try:
+                    return _sha256(find_medium(part.value, job))
+                except (SandboxError, OSError):
+                    return ""
+    return ""
+
+
+def _sha256(source: Medium) -> str:
+    return hashlib.sha256(source if isinstance(source, bytes) else Path(source).read_bytes()).hexdigest()
+
+
+def _digest(messages: tuple[Message, ...]) -> bytes:
+    digest = hashlib.sha256()
+    for message in messages:
+        for part in (Part(message.role, message.thought), *message.parts):
+            value = part.value if isinstance(part.value, bytes) else part.value.encode()
+            digest.update(f"{part.kind}:{len(value)}:".encode() + value)
+    return digest.digest()
+
+
+def _row(
+    job: RowsJob,
+    number: int,
+    split: str,
+    status: Status,
+    category: str | None = None,
+    reason: str | None = None,
+    stored: _Stored | None = None,
+    text_bytes: int = 0,
+    tags: tuple[str, ...] = (),
+) -> Row:
+    table = job.unit.table
+    media: list[Mapping[str, Any]] = list(stored.media) if stored else []
+    return Row(
+        key=f"{table.key('m')}-l{number:07d}",
+        status=status,
+        category=category,
+        reason=reason,
+        stage=job.form,
+        source=table.name,
+        source_digest=table.sha256,
+        split=split,
+        kind=KIND[job.form],
+        item=number,
+        views=stored.views if stored else 0,
+        frames=stored.frames if stored else 0,
+        width=stored.size[0] if stored else 0,
+        height=stored.size[1] if stored else 0,
+        text_bytes=text_bytes,
+        tags=tags,
+        detail=json.dumps({"media": media}, sort_keys=True, ensure_ascii=False) if media else "{}",
+    )
