@@ -21,6 +21,7 @@ COMMANDS = {
     "status": ("inspecting:status", "Show how the steps of a run stand."),
     "logs": ("inspecting:logs", "Print what a step printed."),
     "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
+    "samples": ("samples:samples", "Look at samples on one HTML page."),
     "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
     "ui": ("services:ui", "Open MLflow on this machine."),
     "up": ("services:up", "Start the local Ray and leave it running."),

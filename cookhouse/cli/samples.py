@@ -1,0 +1,120 @@
+"""``cookhouse samples``: look at what a data step made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cookhouse.cli import options
+
+if TYPE_CHECKING:
+    from pipelines.workflow.store import Record, Store
+
+
+@click.group()
+def samples() -> None:
+    """Look at samples."""
+
+
+@samples.command()
+@click.argument("step")
+@options.overrides
+@click.option("-n", "--count", default=24, show_default=True, help="Samples shown.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The page; default STEP-preview.html.")
+@click.option(
+    "--tag", "tags", multiple=True, help="Only samples of this family, route or split (card, scan, test ...)."
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed, other samples.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of your source files.",
+)
+@options.verbose
+def preview(
+    step: str,
+    overrides: tuple[str, ...],
+    count: int,
+    out: Path | None,
+    tags: tuple[str, ...],
+    seed: int,
+    source: Path | None,
+) -> None:
+    """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
+    from cookhouse.preview.cards import make_card
+    from cookhouse.preview.pick import SourcePages, pick
+    from cookhouse.preview.sheet import render
+    from cookhouse.project import load_project
+    from pipelines.core.errors import DataError
+
+    store = load_project([text for text in overrides if not text.startswith("recipe=")], recipe=False).store
+    record = _record(store, step)
+    pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record, source))
+    try:
+        picked = pick(record.open(record.step), count, seed, tags, pages)
+        if not picked.samples:
+            raise DataError(
+                f"step '{record.step}' has no written sample{' tagged ' + ' and '.join(tags) if tags else ''}",
+                where=str(record.folder),
+                do="cookhouse shards stats says what it holds",
+            )
+        cards = [make_card(sampled) for sampled in picked.samples]
+    finally:
+        pages.close()
+    counts = ", ".join(f"{number:,} {status}" for status, number in sorted(picked.counts.items()))
+    about = (f"{len(cards)} of {picked.counts['ok']:,} samples", counts, f"key {record.key[:12]}", f"seed {seed}")
+    path = out or Path(f"{record.step}-preview.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(f"Samples of {record.step}", about, cards, picked.left_out), encoding="utf-8")
+    click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {len(cards)} samples); open it in a browser:")
+    click.echo(f"  xdg-open {shlex.quote(str(path))}")
+
+
+def _record(store: Store, step: str) -> Record:
+    """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
+    from cookhouse.stages import STAGES
+    from pipelines.core.errors import ConfigError, did_you_mean
+    from pipelines.workflow.store import read_record
+
+    folder = Path(step)
+    if folder.is_dir() and (found := read_record(folder)) is not None:
+        return found
+    every = [record for stage in STAGES for record in store.records(stage)]
+    named = [record for record in every if record.step == step]
+    if not named:
+        known = sorted({record.step for record in every})
+        raise ConfigError(
+            f"there is no result of a step '{step}'",
+            where=str(store.root),
+            why=f"made so far: {', '.join(known) or 'nothing'}",
+            do=did_you_mean(step, known) or "run it first: cookhouse run recipe=data --limit 20",
+        )
+    return max(named, key=lambda record: float(record.data["created"]))
+
+
+def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:
+    """Where a source file lies: in ``source``, where the step found it, or in an artifact the step was made from."""
+    from cookhouse.stages import STAGES
+    from pipelines.core.errors import DataError
+
+    def place(name: str) -> Path | None:
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name
+        for artifact in inputs:
+            try:
+                return artifact.path(name)
+            except DataError:
+                continue
+        return None
+
+    told = record.data["config"].get("source")
+    folders = [source] if source is not None else [Path(told)] if told else []
+    keys = {key for items in record.document["inputs"].values() for _, key in items}
+    found = [store.find(stage, key) for key in keys for stage in STAGES]
+    inputs = [record.open(record.step) for record in found if record is not None]
+    return place
