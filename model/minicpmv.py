@@ -10,13 +10,14 @@ logits ``[K, vocabulary]``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from model.attention import LANGUAGE_ATTENTION, Blocks, Kernel
 from model.config import LanguageConfig, ModelConfig
@@ -87,6 +88,15 @@ class MiniCPMV(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.llm.lm_head.weight.device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MiniCPMV:
+        """``to``, ``bfloat16`` and friends; the frequencies of the rotary positions stay float32, as they do wherever a
+        checkpoint is loaded in 16 bits (rounded, position 1,000 would be off by several)."""
+        super()._apply(fn, recurse)
+        old = self.llm.model.rotary_emb
+        if old.inv_freq.dtype != torch.float32:
+            self.llm.model.rotary_emb = Qwen3RotaryEmbedding(self.llm.config).to(old.inv_freq.device)
+        return self
 
     def set_checkpointing(self, *, vision: bool, language: bool) -> None:
         """Recompute activations in the backward pass, per tower."""

@@ -23,6 +23,8 @@ COMMANDS = {
     "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
     "samples": ("samples:samples", "Look at samples on one HTML page."),
     "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
+    "export": ("export:export", "Write a trained model in the layout of the released one."),
+    "chat": ("chat:chat", "Ask a model about pictures and videos."),
     "ui": ("services:ui", "Open MLflow on this machine."),
     "up": ("services:up", "Start the local Ray and leave it running."),
     "down": ("services:down", "End the local Ray that up or run started."),

@@ -205,6 +205,12 @@ def test_bfloat16_weights_drift_little_from_the_released_logits(golden, golden_m
     assert drift.mean() < 0.01
 
 
+def test_rotary_frequencies_stay_float32(small_model):
+    before = small_model.llm.model.rotary_emb.inv_freq.clone()
+    for cast in (small_model.bfloat16, small_model.double, small_model.float):
+        assert torch.equal(cast().llm.model.rotary_emb.inv_freq, before)
+
+
 def test_bfloat16_stays_near_float32(small_model, make_sample):
     """Autocast, as in training: logits within 0.1 (their scale is 1) and log-probabilities within 0.05 on average."""
     packed = pack(samples_of(make_sample))

@@ -1,0 +1,208 @@
+"""``cookhouse chat``: ask a checkpoint about pictures and videos, and watch it answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cookhouse.cli import options
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from model.minicpmv import MiniCPMV
+    from model.processor import Processor
+    from model.sampling import Sampling
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+DECODE_S, DECODE_BYTES = 120.0, 4 << 30
+
+
+@click.command()
+@click.argument("question", required=False)
+@click.option("--model", "name", required=True, metavar="DIR|STEP", help="A model folder, an artifact, or a step.")
+@click.option("--image", "images", multiple=True, type=FILE, help="A picture; may be given again.")
+@click.option("--video", "videos", multiple=True, type=FILE, help="A video; may be given again.")
+@click.option("--think", is_flag=True, help="Long mode: the model thinks first.")
+@click.option("--sample", is_flag=True, help="Draw as the released chat does instead of taking the likeliest token.")
+@click.option("--seed", default=0, show_default=True, help="Of --sample.")
+@click.option("--max-new-tokens", default=2048, show_default=True, type=click.IntRange(min=1))
+@click.option("--fps", default=3.0, show_default=True, help="Frames taken from a second of video.")
+@click.option("--package", type=click.IntRange(min=1), help="Frames that share visual tokens; default: the most.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Default: bfloat16 on a GPU, else float32.")
+@options.verbose
+def chat(
+    question: str | None,
+    name: str,
+    images: tuple[Path, ...],
+    videos: tuple[Path, ...],
+    think: bool,
+    sample: bool,
+    seed: int,
+    max_new_tokens: int,
+    fps: float,
+    package: int | None,
+    dtype: str | None,
+) -> None:
+    """Ask QUESTION about the pictures and videos; without QUESTION, talk line by line until Ctrl-D.
+
+    \b
+    cookhouse chat --model artifacts/sft/... --image page.png "Read the text."
+    cookhouse chat --model rl --video clip.mp4 --think "What happens?"
+    """
+    import torch
+
+    from cookhouse.model_folder import find_model
+    from model.checkpoint import load_model
+    from model.sampling import LONG, SHORT, Sampling
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = dtype or ("bfloat16" if device == "cuda" else "float32")
+    network, processor = load_model(find_model(name), getattr(torch, wanted))
+    network.to(device)
+    frames = package or processor.config.max_package_frames
+    parts, pictures = _pictures(images), _opened(images)
+    for index, path in enumerate(videos):
+        part, taken = _video(path, f"v{index}", fps, processor, frames)
+        parts.append(part)
+        pictures |= taken
+    sampling = (LONG if think else SHORT) if sample else Sampling()
+    messages: list[dict[str, Any]] = []
+    for turn, line in enumerate([question] if question is not None else _lines()):
+        content = [*(parts if turn == 0 else ()), {"type": "text", "text": line}]
+        messages.append({"role": "user", "content": content})
+        answer = _answer(network, processor, messages, pictures, think, sampling, seed, max_new_tokens, frames)
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _answer(
+    network: MiniCPMV,
+    processor: Processor,
+    messages: list[dict[str, Any]],
+    pictures: dict[str, Image],
+    think: bool,
+    sampling: Sampling,
+    seed: int,
+    max_new_tokens: int,
+    package: int,
+) -> str:
+    """Print the answer as it comes, and what it cost to stderr; returns it without its thought."""
+    from model.chat import split_thought
+    from model.decode import generate
+    from pipelines.core.errors import DataError
+
+    mode = "long" if think else "short"
+    prompt = processor.encode(messages, pictures, mode, generation=True, package=package)  # type: ignore[arg-type]
+    room = network.config.language.max_position_embeddings - len(prompt)
+    if room < 1:
+        raise DataError(
+            f"the prompt has {len(prompt)} tokens, the model reads {room + len(prompt)}",
+            do="give fewer pictures, or a lower --fps",
+        )
+    stream = Stream(processor, dim=think)
+    began = time.monotonic()
+    ((completion,),) = generate(
+        network,
+        [prompt],
+        max_new_tokens=min(max_new_tokens, room),
+        sampling=sampling,
+        seed=seed,
+        eos_ids=processor.ids.eos,
+        forbid=processor.ids.visual,
+        on_token=stream.take,
+    )
+    stream.end()
+    cut = "" if completion.finish == "stop" else ", cut at the limit"
+    click.echo(
+        f"{len(prompt)} prompt tokens, {len(completion.token_ids)} new{cut}, {time.monotonic() - began:.1f} s", err=True
+    )
+    said = processor.decode(completion.token_ids)
+    return split_thought(f"<think>\n{said}" if think else said)[1]
+
+
+class Stream:
+    """Prints a completion token by token. Bytes of an unfinished character wait; a thought is dim."""
+
+    def __init__(self, processor: Processor, dim: bool) -> None:
+        self.processor, self.dim = processor, dim
+        self.ids: list[int] = []
+        self.printed = 0
+
+    def take(self, row: int, token: int) -> None:
+        self.ids.append(token)
+        text = self.processor.decode(self.ids)
+        if not text.endswith("\ufffd"):
+            self._print(text)
+
+    def end(self) -> None:
+        self._print(self.processor.decode(self.ids) + "\n")
+
+    def _print(self, text: str) -> None:
+        thought = text.find("</think>") + len("</think>") if "</think>" in text else len(text)
+        if self.dim and self.printed < thought:
+            click.secho(text[self.printed : thought], dim=True, nl=False)
+            self.printed = thought
+        click.echo(text[self.printed :], nl=False)
+        self.printed = len(text)
+        sys.stdout.flush()
+
+
+def _lines() -> Any:
+    """Questions from the terminal or a pipe; empty lines are passed over."""
+    shown = sys.stdin.isatty()
+    while True:
+        if shown:
+            click.secho("> ", fg="green", nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _pictures(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
+    return [{"type": "image", "part": f"i{index}"} for index in range(len(paths))]
+
+
+def _opened(paths: tuple[Path, ...]) -> dict[str, Image]:
+    """Pictures by the name their part has, turned upright (a phone's photo says in EXIF how it was held)."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    from pipelines.core.errors import DataError
+
+    opened = {}
+    for index, path in enumerate(paths):
+        try:
+            opened[f"i{index}"] = ImageOps.exif_transpose(Image.open(path))
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            raise DataError("a picture cannot be read", where=str(path), why=str(error)) from error
+    return opened
+
+
+def _video(
+    path: Path, name: str, fps: float, processor: Processor, package: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The part of a video and its frames by name, decoded in the sandbox."""
+    import io
+
+    from PIL import Image
+
+    from pipelines.core.errors import DataError
+    from pipelines.core.sandbox import Sandbox, SandboxError
+    from pipelines.videos.decode import DecodeSpec
+
+    config = processor.config
+    spec = DecodeSpec(fps, config.max_packages * package, config.slicing.scale_resolution**2)
+    try:
+        with Sandbox("pipelines.videos.decode:read_frames", DECODE_S, DECODE_BYTES) as sandbox:
+            taken = sandbox.call(str(path), spec)
+    except SandboxError as error:
+        raise DataError("a video cannot be read", where=str(path), why=f"{error.category}: {error}") from error
+    names = [f"{name}.{index:04d}" for index in range(len(taken.jpegs))]
+    pictures = {key: Image.open(io.BytesIO(data)) for key, data in zip(names, taken.jpegs, strict=True)}
+    click.echo(f"{path.name}: {len(names)} frames in packages of {package}", err=True)
+    return {"type": "video", "parts": names, "ticks": list(taken.ticks)}, pictures

@@ -1,0 +1,217 @@
+"""A checkpoint as the released repository lays it out, for everything that opens that repository.
+
+    config.json                    released fields, auto_map to the published modelling code, ours under "cookhouse"
+    model-0000i-of-0000n.safetensors, model.safetensors.index.json
+    generation_config.json, preprocessor_config.json
+    tokenizer.json, tokenizer_config.json, vocab.json, merges.txt, added_tokens.json, special_tokens_map.json
+
+Names and shapes are those of ``reference/paper.md`` 2.2; ``problems`` proves it against a released index. The modelling
+files themselves are not copied: ``auto_map`` names them in the published repository, so loading there needs
+``trust_remote_code=True`` and a network (or the files beside the weights).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from model.checkpoint import CONFIG, INDEX, PREPROCESSOR, empty_model, load_config, preprocessor, read_weights
+from model.config import ModelConfig
+from model.tokenizer import load_tokenizer, special_ids
+from pipelines.core.errors import ConfigError, DataError
+
+PUBLISHED = "openbmb/MiniCPM-V-4_5"
+GIB = 1 << 30
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
+
+
+def export_model(source: str | Path, target: str | Path, dtype: torch.dtype, shard_bytes: int = 5 * GIB) -> list[Path]:
+    """Write the folder ``source`` (any layout ``load_model`` reads) to ``target``; returns the files written.
+
+    Memory: one shard. Raises ConfigError when ``target`` already holds a model, DataError when the weights of
+    ``source`` do not fit its configuration.
+    """
+    config, folder = load_config(source), Path(target)
+    if (folder / CONFIG).exists():
+        raise ConfigError("there is a model already", where=str(folder), do="give a new folder, or delete this one")
+    tokenizer, state = load_tokenizer(source), read_weights(source)
+    fits(config, {name: tuple(tensor.shape) for name, tensor in state.items()}, str(source))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_shards(folder, state, dtype, shard_bytes)
+    _write_tokenizer(folder, tokenizer)
+    _json(folder / "generation_config.json", generation_config(config, tokenizer))
+    _json(folder / PREPROCESSOR, preprocessor(config) | {"auto_map": _PROCESSORS})
+    _json(
+        folder / CONFIG,
+        {"_name_or_path": PUBLISHED, **config.to_released()}
+        | {"auto_map": _MODELS, "torch_dtype": str(dtype).removeprefix("torch."), "transformers_version": "4.51.0"},
+    )
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def fits(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Raises DataError unless names and shapes are exactly those of a model of this configuration."""
+    wanted = expected(config)
+    wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+    if wrong:
+        name = wrong[0]
+        raise DataError(
+            f"{len(wrong)} tensors do not fit config.json",
+            where=where,
+            why=f"first: {name} is {shapes.get(name, 'missing')}, the model has {wanted.get(name, 'no such tensor')}",
+            do="check that config.json and the weights are of the same model",
+        )
+
+
+def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor a checkpoint of this configuration holds."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in empty_model(config).state_dict().items()}
+    if config.language.tie_word_embeddings:
+        del shapes["llm.lm_head.weight"]
+    return shapes
+
+
+def problems(folder: str | Path, released: str | Path | None = None) -> list[str]:
+    """What is wrong with an exported folder, in sentences; empty when nothing is.
+
+    Every tensor the index names lies in its shard, in the shape the configuration asks for, and the sizes add up. With
+    ``released`` (the published ``model.safetensors.index.json``) the names must also be the released ones: all of them
+    for a model of the released size, else the same names per layer.
+    """
+    where = Path(folder)
+    config, index = load_config(where), _index(where / INDEX)
+    found: dict[str, tuple[int, ...]] = {}
+    wrong, total = [], 0
+    for shard in sorted(set(index["weight_map"].values())):
+        for name, tensor in _tensors(where / shard):
+            found[name] = tuple(tensor.shape)
+            total += tensor.numel() * tensor.element_size()
+            if index["weight_map"].get(name) != shard:
+                wrong.append(f"{name} lies in {shard}, the index says {index['weight_map'].get(name, 'nothing')}")
+    wrong += [
+        f"the index names {name}, no shard holds it" for name in sorted(index["weight_map"].keys() - found.keys())
+    ]
+    for name, shape in expected(config).items():
+        if found.get(name) != shape:
+            wrong.append(f"{name} is {found.get(name, 'missing')}, the model has {shape}")
+    wrong += [f"the model has no {name}" for name in sorted(found.keys() - expected(config).keys())]
+    if total != index["metadata"]["total_size"]:
+        wrong.append(f"the tensors have {total} bytes, the index says {index['metadata']['total_size']}")
+    if released is not None:
+        wrong += _against(found.keys(), _index(Path(released))["weight_map"].keys(), config)
+    return wrong
+
+
+def _against(names: Any, released: Any, config: ModelConfig) -> list[str]:
+    def kinds(all_names: Any) -> set[str]:
+        return {_LAYER.sub(".layers.*.", name) for name in all_names}
+
+    counts = [len({match[1] for name in released if (match := _LAYER.search(name)) and name.startswith(part)})
+              for part in ("llm.", "vpm.")]  # fmt: skip
+    same_size = counts == [config.language.num_hidden_layers, config.vision.num_hidden_layers]
+    ours, theirs = (set(names), set(released)) if same_size else (kinds(names), kinds(released))
+    if config.language.tie_word_embeddings:
+        theirs -= {"llm.lm_head.weight"}
+    return [f"not in the released index: {name}" for name in sorted(ours - theirs)] + [
+        f"only in the released index: {name}" for name in sorted(theirs - ours)
+    ]
+
+
+def generation_config(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The released defaults of decoding, with this tokenizer's ids."""
+    ids = special_ids(tokenizer)
+    return {
+        "bos_token_id": config.language.bos_token_id,
+        "eos_token_id": list(ids.eos),
+        "pad_token_id": ids["<|endoftext|>"],
+        "do_sample": True,
+        "temperature": 0.6,
+        "top_k": 20,
+        "top_p": 0.95,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "transformers_version": "4.51.0",
+    }
+
+
+_MODELS = {
+    "AutoConfig": f"{PUBLISHED}--configuration_minicpm.MiniCPMVConfig",
+    "AutoModel": f"{PUBLISHED}--modeling_minicpmv.MiniCPMV",
+    "AutoModelForCausalLM": f"{PUBLISHED}--modeling_minicpmv.MiniCPMV",
+}
+_PROCESSORS = {
+    "AutoProcessor": f"{PUBLISHED}--processing_minicpmv.MiniCPMVProcessor",
+    "AutoImageProcessor": f"{PUBLISHED}--image_processing_minicpmv.MiniCPMVImageProcessor",
+}
+
+
+def _write_shards(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype, shard_bytes: int) -> None:
+    """Shards of at most ``shard_bytes`` (a larger tensor has one of its own), then the index."""
+    size = torch.empty(0, dtype=dtype).element_size()
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name in sorted(state):
+        bytes_ = state[name].numel() * size
+        if shards[-1] and filled + bytes_ > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += bytes_
+    where: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        tensors = {name: state[name].to(dtype).contiguous() for name in names}
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+        where |= dict.fromkeys(names, file)
+    total = sum(tensor.numel() for tensor in state.values()) * size
+    _json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+
+
+def _write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """``tokenizer.json`` and the files the released tokenizer class reads."""
+    tokenizer.save_pretrained(folder)
+    core = json.loads(tokenizer.backend_tokenizer.to_str())
+    _json(folder / "vocab.json", core["model"]["vocab"], indent=None)
+    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in core["model"]["merges"])
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    added = sorted((token["id"], token["content"]) for token in core["added_tokens"])
+    _json(folder / "added_tokens.json", {name: id_ for id_, name in added if name not in core["model"]["vocab"]})
+    roles = {name: getattr(tokenizer, name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    special = [token["content"] for token in core["added_tokens"] if token["special"]]
+    _json(folder / "special_tokens_map.json", {**roles, "additional_special_tokens": special})
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    decoder = {str(token["id"]): {k: v for k, v in token.items() if k != "id"} for token in core["added_tokens"]}
+    settings |= {
+        "tokenizer_class": "MiniCPMVTokenizerFast",
+        "auto_map": {"AutoTokenizer": [f"{PUBLISHED}--tokenization_minicpmv_fast.MiniCPMVTokenizerFast", None]},
+        "added_tokens_decoder": decoder,
+        "additional_special_tokens": special,
+        "chat_template": tokenizer.chat_template,
+        **roles,
+    }
+    _json(folder / "tokenizer_config.json", settings)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)  # it stands in tokenizer_config.json, as released
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            yield name, file.get_tensor(name)
+
+
+def _index(path: Path) -> Any:
+    if not path.is_file():
+        raise ConfigError("there is no index of tensors", where=str(path), do="give a model.safetensors.index.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _json(path: Path, data: Mapping[str, Any], indent: int | None = 2) -> None:
+    path.write_text(json.dumps(data, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")

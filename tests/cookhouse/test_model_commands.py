@@ -1,0 +1,105 @@
+"""``cookhouse export`` and ``cookhouse chat`` on a real, tiny checkpoint made of the committed towers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    from model.checkpoint import init_from_parts, save_model
+    from model.config import ModelConfig
+    from model.processor import Processor
+    from model.tokenizer import build_byte_tokenizer
+
+    folder, assets = tmp_path_factory.mktemp("tiny"), REPO / "model" / "assets" / "tiny"
+    config = ModelConfig(**yaml.safe_load((REPO / "conf" / "model" / "tiny.yaml").read_text()))
+    network = init_from_parts(
+        config, *(assets / f"{part}.safetensors" for part in ("vision", "language")),
+        scheme="grid", bridge_file=assets / "bridge.safetensors",
+    )  # fmt: skip
+    save_model(folder / "model", network, Processor(config, build_byte_tokenizer(folder / "tokenizer")))
+    return folder / "model"
+
+
+@pytest.fixture
+def call(here, capsys):
+    from cookhouse.cli.main import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def video(path: Path, frames: int = 12) -> Path:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=4)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(frames):
+            pixels = np.full((64, 96, 3), 20 * index, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    return path
+
+
+def test_export_then_chat(call, model, here):
+    code, out, err = call("export", model, here / "out")
+    assert (code, err) == (0, "")
+    assert "names and shapes are those of config.json" in out
+    Image.new("RGB", (224, 112), "white").save(here / "card.png")
+    first = call("chat", "--model", here / "out", "--image", here / "card.png", "--max-new-tokens", 6, "Read it.")
+    again = call("chat", "--model", here / "out", "--image", here / "card.png", "--max-new-tokens", 6, "Read it.")
+    assert first[0] == 0
+    assert first[1] == again[1] != ""
+    assert "prompt tokens" in first[2]
+
+
+def test_thinking_about_a_video(call, model, here):
+    clip = video(here / "clip.avi")
+    words = ("chat", "--model", model, "--video", clip, "--think", "--sample", "--seed", 3, "--max-new-tokens", 8)
+    code, out, err = call(*words, "What happens?")
+    assert code == 0
+    assert "9 frames in packages of 6" in err
+    assert "8 new, cut at the limit" in err or "new, " in err
+    assert out.endswith("\n")
+
+
+def test_a_talk_of_several_lines(call, model, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello?\n\n<|im_end|> again\n"))
+    code, out, err = call("chat", "--model", model, "--max-new-tokens", 4)
+    assert (code, len(out.splitlines()) >= 2) == (0, True)
+    counts = [int(line.split()[0]) for line in err.splitlines()]
+    assert len(counts) == 2
+    assert counts[1] > counts[0]  # the second turn has the first one before it
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "exit_code"),
+    [
+        (("chat", "--model", "nowhere", "x"), "'nowhere' is not a folder, and there is no run", 2),
+        (("chat", "--model", ".", "x"), "neither a config.json nor an artifact.json", 2),
+        (("export", "./nowhere", "out"), "there is no model here", 2),
+        (("chat", "--model", "MODEL", "--image", "broken.jpg", "x"), "a picture cannot be read", 1),
+        (("chat", "--model", "MODEL", "--video", "broken.jpg", "x"), "a video cannot be read", 1),
+        (("chat", "--model", "MODEL", "x" * 5000), "the model reads 4096", 1),
+    ],
+)
+def test_mistakes_are_explained(call, model, here, words, message, exit_code):
+    (here / "broken.jpg").write_bytes(b"\xff\xd8nothing")
+    code, _, err = call(*(model if word == "MODEL" else word for word in words))
+    assert (code, message in err) == (exit_code, True), err
