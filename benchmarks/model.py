@@ -7,17 +7,15 @@
   and depth; ``layer`` is one layer at the released width.
 * generate: greedy decoding of equal prompts without an end token, same tokens asserted.
 
-Floors (issue 6): vision at least 1.5 times the padded layout; generate at least as fast at batch 1 and 16. Runs
-alternate (ours, theirs, ours, ...), figures are medians of CPU seconds of this one-thread process, and equal outputs
-are asserted before anything is timed.
+Floors (issue 6): vision at least 1.5 times the padded layout; generate at least as fast at batch 1 and 16. Equal
+outputs are asserted before anything is timed; turns, CPU seconds and ratios as in ``benchmarks/harness.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import statistics
-import time
+import sys
 from collections.abc import Callable
 
 import torch
@@ -25,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen3ForCausalLM
 
+from benchmarks.harness import Bar, Contestant, Meter, Outcome, compare, finish
 from benchmarks.padded import padded_visual
 from model.config import LanguageConfig, ModelConfig, SliceConfig, VisionConfig
 from model.decode import generate
@@ -41,20 +40,16 @@ SIZES = {
 }
 
 
-def alternate(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int
-) -> tuple[float, float, float, tuple[float, float]]:
-    """Median CPU seconds of both, run in turns; median, least and largest of the ratios theirs / ours of neighbours
-    (a busy machine slows both of a pair)."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for run, seconds in zip((ours, theirs), spent, strict=True):
-            gc.collect()
-            start = time.process_time()
-            run()
-            seconds.append(time.process_time() - start)
-    ratios = [b / a for a, b in zip(*spent, strict=True)]
-    return (*map(statistics.median, (*spent, ratios)), (min(ratios), max(ratios)))  # type: ignore[return-value]
+def measured(work: Callable[[], object], counts: dict[str, int]) -> Callable[[], Outcome]:
+    """A contestant of this process."""
+
+    def run() -> Outcome:
+        gc.collect()
+        with Meter() as meter:
+            work()
+        return Outcome(counts, meter.usage)
+
+    return run
 
 
 def mixed_batch() -> tuple[Tensor, list[tuple[int, int]], list[tuple[int, ...]]]:
@@ -71,8 +66,8 @@ def mixed_batch() -> tuple[Tensor, list[tuple[int, int]], list[tuple[int, ...]]]
     return torch.cat([view.patches for view in views]), [(view.rows, view.cols) for view in views], packages
 
 
-def vision(size: str, rounds: int, dtype: torch.dtype) -> float:
-    """Prints the figures and returns the ratio."""
+def vision(size: str, rounds: int, dtype: torch.dtype) -> int:
+    """Prints the figures; 1 when the floor was missed."""
     config, width = SIZES[size]
     tower, resampler = VisionTower(config).eval(), Resampler(64, width, config.hidden_size)
     generator = torch.Generator().manual_seed(0)
@@ -81,7 +76,7 @@ def vision(size: str, rounds: int, dtype: torch.dtype) -> float:
     patches, sizes, packages = mixed_batch()
     tower, resampler, patches = tower.to(dtype), resampler.to(dtype), patches.to(dtype)
     tgt = torch.tensor(sizes)
-    assert (len(sizes), len(packages)) == (25, 15), (len(sizes), len(packages))
+    counts = {"views": len(sizes), "packages": len(packages), "patches": len(patches)}
 
     def ours() -> Tensor:
         return resampler(tower(patches, tgt), tgt, packages)
@@ -92,14 +87,13 @@ def vision(size: str, rounds: int, dtype: torch.dtype) -> float:
     with torch.inference_mode():
         difference = (ours().float() - theirs().float()).abs().max().item()
         assert difference < (1e-4 if dtype == torch.float32 else 0.3), difference
-        mine, padded, ratio, (least, most) = alternate(ours, theirs, rounds)
-    print(
-        f"vision {size} {str(dtype).removeprefix('torch.')}: {len(sizes)} views, {len(patches)} patches; packed "
-        f"{mine:.2f} CPU-s, padded {padded:.2f} CPU-s: {ratio:.2f} x ({least:.2f}-{most:.2f}, floor {VISION_FLOOR}); "
-        f"largest difference {difference:.1e}",
-        flush=True,
-    )
-    return ratio
+        rows = compare(
+            [Contestant("packed", measured(ours, counts), f"largest difference {difference:.1e}"),
+             Contestant("padded, as released", measured(theirs, counts))],
+            "views", {"views": 25, "packages": 15, "patches": 25688}, rounds,
+        )  # fmt: skip
+    bar = Bar("views per core-second against the padded layout", rows[0].over(rows[1]), ">=", VISION_FLOOR)
+    return finish(f"vision {size} {str(dtype).removeprefix('torch.')}", rows, [bar], "views")
 
 
 def decoder_config() -> ModelConfig:
@@ -118,7 +112,8 @@ def decoder_config() -> ModelConfig:
     return ModelConfig(language=language, vision=tower)
 
 
-def decoding(batch: int, rounds: int, new: int, prompt: int = 128) -> float:
+def decoding(batch: int, rounds: int, new: int, prompt: int = 128) -> int:
+    """Prints the figures; 1 when the floor was missed."""
     torch.manual_seed(0)
     model = MiniCPMV(decoder_config()).eval()
     plain = Qwen3ForCausalLM(language_config(model.config.language)).eval()
@@ -146,30 +141,31 @@ def decoding(batch: int, rounds: int, new: int, prompt: int = 128) -> float:
         mine, reference = ours(), theirs()
         assert all(len(row) == new for row in (*mine, *reference))
         assert mine == reference, "greedy tokens differ"
-        a, b, ratio, (least, most) = alternate(ours, theirs, rounds)
-    tokens = batch * new
-    print(
-        f"generate batch {batch}: {tokens} tokens; ours {tokens / a:.0f}, transformers {tokens / b:.0f} tokens a "
-        f"CPU-second: {ratio:.2f} x ({least:.2f}-{most:.2f}, floor {GENERATE_FLOOR})",
-        flush=True,
-    )
-    return ratio
+        counts = {"tokens": batch * new}
+        rows = compare(
+            [Contestant("cookhouse", measured(ours, counts)), Contestant("transformers", measured(theirs, counts))],
+            "tokens", counts, rounds,
+        )  # fmt: skip
+    bar = Bar(f"tokens per core-second at batch {batch}", rows[0].over(rows[1]), ">=", GENERATE_FLOOR)
+    return finish(f"generate, batch {batch}", rows, [bar], "tokens")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("part", nargs="?", choices=["vision", "generate"])
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    code = 0
     if options.part in (None, "vision"):
-        vision(options.size, options.rounds, getattr(torch, options.dtype))
+        code |= vision(options.size, options.rounds, getattr(torch, options.dtype))
     if options.part in (None, "generate"):
-        decoding(1, 2 * options.rounds + 1, 64)
-        decoding(16, 2 * options.rounds + 1, 32)
+        code |= decoding(1, 2 * options.rounds + 1, 64)
+        code |= decoding(16, 2 * options.rounds + 1, 32)
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -54,7 +54,7 @@ def padded_tower(tower: VisionTower, views: Sequence[Tensor], sizes: Sequence[tu
         mask = torch.zeros(count, 1, longest, longest, dtype=x.dtype)
         mask.masked_fill_(hidden[:, None, None], torch.finfo(x.dtype).min)
     for layer in tower.encoder.layers:
-        x = _layer(layer, x, mask)
+        x = _layer(layer, x, mask)  # type: ignore[arg-type]
     return tower.post_layernorm(x)
 
 

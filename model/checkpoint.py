@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
@@ -21,15 +20,12 @@ from model.config import ModelConfig
 from model.minicpmv import MiniCPMV
 from model.processor import Processor
 from model.resampler import init_resampler, start_from_bridge
+from model.starting import language_state, tower_state
 from model.tokenizer import VISUAL, load_tokenizer
+from model.weights import WEIGHTS, read_file, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
-WEIGHTS, INDEX, CONFIG, PREPROCESSOR = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "config.json",
-    "preprocessor_config.json",
-)
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _HEAD, _EMBEDDING = "llm.lm_head.weight", "llm.model.embed_tokens.weight"
 
 
@@ -83,18 +79,6 @@ def empty_model(config: ModelConfig) -> MiniCPMV:
         return MiniCPMV(config)
 
 
-def read_weights(directory: str | Path) -> dict[str, Tensor]:
-    """All tensors of a folder, one file or sharded. Raises DataError for a missing or damaged file."""
-    folder = Path(directory)
-    names = [WEIGHTS]
-    if not (folder / WEIGHTS).is_file() and (folder / INDEX).is_file():
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    state: dict[str, Tensor] = {}
-    for name in names:
-        state.update(_read_file(folder / name))
-    return state
-
-
 def assign(model: MiniCPMV, state: Mapping[str, Tensor], dtype: torch.dtype, where: str) -> None:
     """Fill an ``empty_model``. Raises DataError naming what is missing, unknown or of another shape."""
     given = {name: tensor.to(dtype) for name, tensor in state.items()}
@@ -131,19 +115,17 @@ def init_from_parts(
 ) -> MiniCPMV:
     """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
 
-    Names may carry the ``vpm.`` and ``llm.`` prefixes or not. ``scheme``, ``rows``, ``cols``: see ``init_resampler``;
-    ``bridge_file``: see ``start_from_bridge``.
+    Files or folders; names as in our checkpoints or as SigLIP2 and Qwen3 publish them (``model/starting.py``).
+    ``scheme``, ``rows``, ``cols``: see ``init_resampler``; ``bridge_file``: see ``start_from_bridge``.
     """
     model = empty_model(config)
     model.resampler.to_empty(device="cpu")
     init_resampler(model.resampler, torch.Generator().manual_seed(seed), scheme, rows, cols)
-    state: dict[str, Tensor] = {}
-    for prefix, file in (("vpm.", vision_file), ("llm.", llm_file)):
-        for name, tensor in _read_file(Path(file)).items():
-            state[name if name.startswith(prefix) else prefix + name] = tensor
+    state = {f"vpm.{name}": tensor for name, tensor in tower_state(vision_file, config.vision).items()}
+    state |= {f"llm.{name}": tensor for name, tensor in language_state(llm_file, config.language).items()}
     if bridge_file is not None:
         scale = state[_EMBEDDING].float().square().mean().sqrt().item()
-        start_from_bridge(model.resampler, _read_file(Path(bridge_file))["bridge"].float(), scale)
+        start_from_bridge(model.resampler, read_file(Path(bridge_file))["bridge"].float(), scale)
     state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
     assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
     return model
@@ -167,15 +149,6 @@ def preprocessor(config: ModelConfig) -> dict[str, Any]:
         "norm_std": [0.5, 0.5, 0.5],
         "version": 2.6,
     }
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise DataError("a weights file is missing", where=str(path))
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError("a weights file cannot be read", where=str(path), why=str(error), do="copy it again") from error
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -64,10 +64,11 @@ class DecodeCache:
 
     @classmethod
     def from_prefill(cls, prefill: PrefillCache, source: Tensor, rows: int, width: int, new: int) -> DecodeCache:
-        """``source`` ``[rows * width]``: position (grouped order) of each prompt column of each row."""
+        """``source`` ``[rows * width]``: position (grouped order) of each prompt column of each row. The prefill's layers
+        are used up, so that both never exist whole."""
         layers = []
-        for pair in prefill.layers:
-            layer = []
+        while prefill.layers:
+            pair, layer = prefill.layers.pop(0), []
             for packed in pair:
                 heads, _, channels = packed.shape
                 cache = packed.new_empty(rows, heads, width + new, channels)

@@ -24,9 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from model.checkpoint import CONFIG, INDEX, PREPROCESSOR, empty_model, load_config, preprocessor, read_weights
+from model.checkpoint import CONFIG, PREPROCESSOR, empty_model, load_config, preprocessor
 from model.config import ModelConfig
 from model.tokenizer import load_tokenizer, special_ids
+from model.weights import INDEX, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
 PUBLISHED = "openbmb/MiniCPM-V-4_5"

@@ -25,7 +25,7 @@ from model.pack import IGNORE, IMAGE_VIEW, Pack
 from model.resampler import Resampler
 from model.vision import VisionTower
 
-VISUAL_RUN = 65_536  # patches; 64 views of 448x448 pixels
+VISUAL_RUN = 16_384  # patches; 16 views of 448x448 pixels
 
 
 @dataclass(frozen=True)

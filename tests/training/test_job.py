@@ -10,11 +10,12 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from model.checkpoint import load_model, read_weights
+from model.checkpoint import load_model
 from model.training import loop
 from model.training.job import Job, build_model
 from model.training.launch import launch
 from model.training.phases import PREFIX
+from model.weights import read_weights
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import read_events
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny import make_job
 
-from model.checkpoint import read_weights
 from model.training.job import Job, read_result
 from model.training.launch import launch
 from model.training.launch_ray import run_on_ray
+from model.weights import read_weights
 from pipelines.core.errors import CookhouseError
 from pipelines.core.events import read_events
 
