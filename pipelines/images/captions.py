@@ -1,31 +1,44 @@
-"""Captions to samples: which text belongs to which picture, and one row for every picture of the plan."""
+"""Captioned pictures to samples: one row for every picture of the plan, written or with the rule that left it out."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError
 from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.seeds import split_of
 from pipelines.images.decode import Picture
+from pipelines.images.likeness import likeness
+from pipelines.images.sources import TAR, read_sidecar, read_tar
 from pipelines.shards.manifest import CATEGORIES, Row, Status
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 STAGE = "captions"
 TARGET = "pipelines.images.decode:read_picture"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-TABLE = "captions.jsonl"
+Score = Callable[["Image.Image", str], float]
 
 
 @dataclass(frozen=True)
 class CaptionJob:
-    """A unit and all that decides its bytes. ``captions`` has a text, or "", for each source of the unit, in order."""
+    """A unit and all that decides its bytes. ``captions`` has a text, or "", for each source of the unit, in order;
+    ``near`` the name of the picture that one looks like, or "", for each (empty when nobody looked).
+
+    Left out: a side below ``min_side`` pixels, a longer side of more than ``max_aspect`` shorter ones, a score below
+    ``min_score``."""
 
     unit: Unit
     captions: tuple[str, ...]
@@ -37,58 +50,130 @@ class CaptionJob:
     directory: str
     deadline_s: float
     memory_bytes: int
-
-
-def read_captions(path: Path, folder: str = "") -> dict[str, str]:
-    """File name -> caption from rows ``{"file", "caption"}``; ``folder`` is put before names that lack it.
-
-    Raises DataError for a line that is not such a row."""
-    prefix = f"{folder}/" if folder else ""
-    captions = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            name, caption = str(row["file"]), str(row["caption"]).strip()
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise DataError(
-                f"line {number} is not a caption row",
-                where=str(path),
-                why=f"{type(error).__name__}: {error}",
-                do='rows look like {"file": "a.png", "caption": "A red circle."}',
-            ) from error
-        captions[name if name.startswith(prefix) else prefix + name] = caption
-    return captions
+    max_aspect: float | None = None
+    near: tuple[str, ...] = ()
+    score: str | None = None
+    min_score: float = 0.0
+    split_seed: int = 0
 
 
 def build_caption_unit(job: CaptionJob) -> dict[str, Any]:
     """Write one unit; the receipt of ``write_unit``. A bad picture costs its own row only."""
     sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
-    return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=len(job.unit.items))
+    planned = None if any(is_tar(source) for source in job.unit.items) else len(job.unit.items)
+    return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=planned)
+
+
+def measure_pictures(job: CaptionJob) -> dict[str, int]:
+    """Likeness of each picture of a unit by name; those that cannot be opened are left to the unit itself."""
+    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    found = {}
+    for source in job.unit.items:
+        if source.copy_of or is_tar(source):
+            continue
+        try:
+            picture = sandbox.call(source.path, 256 * 256, job.most_source_pixels, 90)
+        except SandboxError:
+            continue
+        found[source.name] = likeness(_opened(picture))
+    return found
+
+
+@functools.cache
+def load_score(dotted: str) -> Score:
+    """``package.module:function`` of (picture, caption) -> number. Raises ConfigError when it cannot be imported."""
+    module, _, name = dotted.partition(":")
+    try:
+        function: Score = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"score {dotted!r} cannot be imported", why=str(error), do="write it as package.module:function"
+        ) from error
+    return function
+
+
+def is_tar(source: SourceItem) -> bool:
+    return source.name.lower().endswith(TAR)
+
+
+def match_captions(items: Iterable[SourceItem], captions: dict[str, str]) -> tuple[str, ...]:
+    """The caption, or "", of each item by its name."""
+    return tuple(captions.get(item.name, "") for item in items)
 
 
 def _items(job: CaptionJob, sandbox: Sandbox) -> Iterator[Item]:
-    for source, caption in zip(job.unit.items, job.captions, strict=True):
+    for number, (source, caption) in enumerate(zip(job.unit.items, job.captions, strict=True)):
         if source.copy_of:
             yield _row(source, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
-            continue
-        try:
-            picture = sandbox.call(source.path, job.max_pixels, job.most_source_pixels, job.quality)
-        except SandboxError as error:
-            category = error.category if error.category in CATEGORIES else "parse"
-            yield _row(source, "quarantined", category, source.told(error.message)), None
-            continue
-        if min(picture.source_width, picture.source_height) < job.min_side:
-            reason = f"{picture.source_width}x{picture.source_height} pixels, a side is below {job.min_side}"
-            yield _row(source, "filtered", "policy", reason), None
-        elif not caption:
-            yield _row(source, "filtered", "empty_text", "no caption"), None
+        elif job.near and job.near[number]:
+            yield _row(source, "filtered", "duplicate", f"looks like {job.near[number]}"), None
+        elif is_tar(source):
+            yield from _tar_items(job, source, sandbox)
         else:
-            yield _sample(source, caption, job.prompt, picture)
+            try:
+                told = caption or (read_sidecar(Path(source.sidecar)) if source.sidecar else "")
+            except ValueError as error:
+                yield _row(source, "quarantined", "parse", f"sidecar {Path(source.sidecar).name}: {error}"), None
+                continue
+            yield _item(job, sandbox, source, source.path, told)
 
 
-def _sample(source: SourceItem, caption: str, prompt: str, picture: Picture) -> Item:
+def _tar_items(job: CaptionJob, tar: SourceItem, sandbox: Sandbox) -> Iterator[Item]:
+    """A row for each sample of a foreign tar; each picture has the split of its own bytes."""
+    number = 0
+    seen: dict[str, str] = {}
+    try:
+        for number, member in enumerate(read_tar(Path(tar.path))):
+            digest = hashlib.sha256(member.picture).hexdigest()
+            name = f"{tar.name}/{member.key}"
+            source = SourceItem(tar.path, name, len(member.picture), digest, split_of(digest, job.split_seed))
+            key = f"{tar.key('i')}-s{number:06d}"
+            if digest in seen:
+                yield _row(source, "filtered", "duplicate", f"same bytes as {seen[digest]}", key=key), None
+                continue
+            seen[digest] = name
+            yield _item(job, sandbox, source, member.picture, member.caption, key)
+            number += 1
+    except ValueError as error:
+        key = f"{tar.key('i')}-s{number:06d}-rest"
+        yield _row(tar, "quarantined", "parse", tar.told(str(error)), key=key), None
+
+
+def _item(
+    job: CaptionJob, sandbox: Sandbox, source: SourceItem, medium: str | bytes, caption: str, key: str = ""
+) -> Item:
+    try:
+        picture = sandbox.call(medium, job.max_pixels, job.most_source_pixels, job.quality)
+    except SandboxError as error:
+        category = error.category if error.category in CATEGORIES else "parse"
+        return _row(source, "quarantined", category, source.told(error.message), key=key), None
+    sides = sorted((picture.source_width, picture.source_height))
+    if sides[0] < job.min_side:
+        reason = f"{picture.source_width}x{picture.source_height} pixels, a side is below {job.min_side}"
+        return _row(source, "filtered", "policy", reason, key=key), None
+    if job.max_aspect is not None and sides[1] > job.max_aspect * sides[0]:
+        reason = f"{picture.source_width}x{picture.source_height} pixels, longer than {job.max_aspect:g} to 1"
+        return _row(source, "filtered", "policy", reason, key=key), None
+    if not caption:
+        return _row(source, "filtered", "empty_text", "no caption", key=key), None
+    detail = {}
+    if job.score is not None:
+        detail["score"] = round(float(load_score(job.score)(_opened(picture), caption)), 6)
+        if detail["score"] < job.min_score:
+            reason = f"score {detail['score']:g} of {job.score} is below {job.min_score:g}"
+            return _row(source, "filtered", "policy", reason, key=key, detail=detail), None
+    return _sample(source, caption, job.prompt, picture, key, detail)
+
+
+def _opened(picture: Picture) -> Image.Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(picture.jpeg))
+
+
+def _sample(
+    source: SourceItem, caption: str, prompt: str, picture: Picture, key: str, detail: dict[str, float]
+) -> Item:
     messages = turn([image_content(), text_content(prompt)], caption)
     meta = {
         "source": source.name,
@@ -97,10 +182,11 @@ def _sample(source: SourceItem, caption: str, prompt: str, picture: Picture) -> 
         "height": picture.height,
         "source_width": picture.source_width,
         "source_height": picture.source_height,
+        **detail,
     }
     parts = {"jpg": picture.jpeg, "json": sample_json("caption", source.split, "none", messages, meta)}
-    row = _row(source, "ok", size=(picture.width, picture.height), text_bytes=text_size(messages))
-    return row, parts
+    size = (picture.width, picture.height)
+    return _row(source, "ok", size=size, text_bytes=text_size(messages), key=key, detail=detail), parts
 
 
 def _row(
@@ -110,9 +196,11 @@ def _row(
     reason: str | None = None,
     size: tuple[int, int] = (0, 0),
     text_bytes: int = 0,
+    key: str = "",
+    detail: dict[str, float] | None = None,
 ) -> Row:
     return Row(
-        key=source.key("i"),
+        key=key or source.key("i"),
         status=status,
         category=category,
         reason=reason,
@@ -126,9 +214,5 @@ def _row(
         height=size[1],
         text_bytes=text_bytes,
         tags=("none",) if status == "ok" else (),
+        detail=json.dumps(detail, sort_keys=True) if detail else "{}",
     )
-
-
-def match_captions(items: Iterable[SourceItem], captions: dict[str, str]) -> tuple[str, ...]:
-    """The caption, or "", of each item by its name."""
-    return tuple(captions.get(item.name, "") for item in items)

@@ -1,22 +1,25 @@
-"""Text-only samples: one a line of ``{"text": ...}``. The user turn is a fixed instruction, the text is the target."""
+"""Text-only samples: one a line of ``{"text": ...}``, or a row of a Parquet table with a ``text`` column. The user turn is
+a fixed instruction, the text is the target."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import DataError
 from pipelines.core.seeds import split_of
 from pipelines.shards.manifest import Row, Status
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import sample_json, text_content, text_size, turn
+from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
 
 STAGE = "text"
-SUFFIXES = (".jsonl",)
+SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,35 @@ def _items(job: TextJob) -> Iterator[Item]:
             yield _row(source, 0, source.split, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
             continue
         try:
+            if Path(source.path).suffix == ".parquet":
+                for number, row in read_rows(Path(source.path)):
+                    yield _text(job, source, number, _text_of(row), seen)
+                continue
             with Path(source.path).open("rb") as file:
                 for number, line in enumerate(file):
-                    yield _line(job, source, number, line, seen)
+                    yield _text(job, source, number, _text_of(line), seen)
         except OSError as error:
             yield _row(source, 0, source.split, "quarantined", "source_unavailable", source.told(str(error))), None
+        except DataError as error:
+            yield _row(source, 0, source.split, "quarantined", "parse", source.told(error.what)), None
 
 
-def _line(job: TextJob, source: SourceItem, number: int, line: bytes, seen: set[bytes]) -> Item:
+def _text_of(row: bytes | Mapping[str, Any] | ValueError) -> str | Exception:
+    """The text of a line or row, "" for a blank line, the error that stands in its place."""
     try:
-        text = json.loads(line)["text"] if line.strip() else ""
-        if not isinstance(text, str):
-            raise TypeError("text is not a string")
+        if isinstance(row, ValueError):
+            return row
+        if isinstance(row, bytes):
+            row = json.loads(row) if row.strip() else {"text": ""}
+        text = row["text"]  # type: ignore[call-overload, index]
+        return text if isinstance(text, str) else TypeError("text is not a string")
     except (ValueError, TypeError, KeyError) as error:
-        return _row(source, number, source.split, "quarantined", "parse", f"{type(error).__name__}: {error}"), None
+        return error
+
+
+def _text(job: TextJob, source: SourceItem, number: int, text: str | Exception, seen: set[bytes]) -> Item:
+    if isinstance(text, Exception):
+        return _row(source, number, source.split, "quarantined", "parse", f"{type(text).__name__}: {text}"), None
     text = text.strip()
     mark = hashlib.sha256(text.encode()).digest()
     split = source.split if job.declared else split_of(mark.hex(), job.split_seed)

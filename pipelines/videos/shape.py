@@ -1,4 +1,4 @@
-"""From a decoded frame to the picture that is kept: size, pixel shape, rotation, likeness, and clips encoded anew."""
+"""From a decoded frame to the picture that is kept: size, pixel shape, rotation, and clips encoded anew."""
 
 from __future__ import annotations
 
@@ -27,15 +27,6 @@ def view_size(width: float, height: float, view_pixels: int, patch: int) -> tupl
         height = int(math.sqrt(view_pixels) / math.sqrt(ratio))
         width = int(height * ratio)
     return max(patch, round(width / patch) * patch), max(patch, round(height / patch) * patch)
-
-
-def likeness(image: Image.Image) -> int:
-    """64 bits that change little when a picture changes little: is each cell of a 9x8 grey copy brighter than its
-    right neighbour (difference hash)."""
-    from PIL import Image as images
-
-    grey = np.asarray(image.convert("L").resize((9, 8), images.Resampling.BOX), dtype=np.int16)
-    return int("".join("01"[bool(bit)] for bit in (grey[:, :-1] > grey[:, 1:]).ravel()), 2)
 
 
 class Shaper:

@@ -3,16 +3,23 @@ from __future__ import annotations
 import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from cookhouse.stages.captions import CaptionShards, build_caption_shards
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.sandbox import SandboxError
-from pipelines.images.captions import read_captions
 from pipelines.images.decode import read_picture
+from pipelines.images.likeness import likeness, near_copies
+from pipelines.images.sources import read_captions, read_tar
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
@@ -89,11 +96,125 @@ def test_bombs_and_missing_files_are_refused(tmp_path: Path) -> None:
         read_picture(str(tmp_path / "none.png"), *LIMITS)
 
 
-def test_a_broken_caption_table_names_its_line(tmp_path: Path) -> None:
+def test_a_broken_caption_table_names_its_row(tmp_path: Path) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_text('{"file": "a", "caption": "b"}\n{"file": "a"}\n')
-    with pytest.raises(DataError, match="line 2"):
+    with pytest.raises(DataError, match="row 2"):
         read_captions(path)
+
+
+def test_sidecars_parquet_and_missing_pictures(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        save(place / name, "red", (40 + ord(name[0]) - 90, 30))
+    (place / "a.txt").write_text(" From a text. ")
+    (place / "b.json").write_text('{"caption": "From JSON."}')
+    (place / "c.json").write_text('{"caption": 3}')
+    table = [{"uri": "d.png", "text": "From Parquet."}, {"uri": "gone.png", "text": "Gone."}]
+    pq.write_table(pa.Table.from_pylist(table), place / "captions.parquet")
+    made = run_stage_inprocess(build_caption_shards, CaptionShards(source=str(place)), {}, tmp_path / "s")
+    assert {row.source: (row.status, row.category) for row in rows(made)} == {
+        "a.png": ("ok", None),
+        "b.png": ("ok", None),
+        "c.png": ("quarantined", "parse"),
+        "d.png": ("ok", None),
+        "gone.png": ("quarantined", "source_unavailable"),
+    }
+    said = [
+        json.loads(read_sample(ref)["json"])["messages"][1]["content"] for ref in ShardIndex.from_artifacts([made]).refs
+    ]
+    assert said == ["From a text.", "From JSON.", "From Parquet."]
+
+
+def textured(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def length(picture: Image.Image, caption: str) -> float:
+    """A score for the tests: how long the caption is."""
+    assert picture.width
+    return float(len(caption))
+
+
+def test_filters_leave_out_by_aspect_likeness_and_score(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    textured(1).save(place / "a.png")
+    textured(1, (320, 240)).save(place / "b.jpg", quality=80)
+    textured(2).save(place / "c.png")
+    textured(3, (600, 40)).save(place / "d.png")
+    save(place / "e.png", "red")
+    save(place / "f.png", "green")
+    for name in "abcdef":
+        (place / f"{name}.txt").write_text("short" if name == "c" else "a longer caption")
+    config = CaptionShards(
+        source=str(place), max_aspect=4, dedup="near", score=f"{__name__}:length", min_score=6, files_per_unit=2
+    )
+    made = run_stage_inprocess(build_caption_shards, config, {}, tmp_path / "s")
+    told = {row.source: (row.status, row.category, (row.reason or "").split(",")[0]) for row in rows(made)}
+    assert told == {
+        "a.png": ("ok", None, ""),
+        "b.jpg": ("filtered", "duplicate", "looks like a.png"),
+        "c.png": ("filtered", "policy", f"score 5 of {__name__}:length is below 6"),
+        "d.png": ("filtered", "policy", "600x40 pixels"),
+        "e.png": ("ok", None, ""),  # plain surfaces look alike and are no copies
+        "f.png": ("ok", None, ""),
+    }
+    assert json.loads(next(row for row in rows(made) if row.source == "a.png").detail) == {"score": 16.0}
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        run_stage_inprocess(
+            build_caption_shards, CaptionShards(source=str(place), score="no:where"), {}, tmp_path / "s"
+        )
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(st.integers(0, 63), max_size=5))
+def test_pictures_that_differ_in_few_bits_are_always_found(mark: int, flips: list[int]) -> None:
+    other = mark
+    for bit in flips:
+        other ^= 1 << bit
+    alike = mark.bit_count() >= 4 and other.bit_count() >= 4 and (mark ^ other).bit_count() <= 3
+    assert near_copies([("a", mark), ("b", other)]) == ({"b": "a"} if alike else {})
+
+
+def test_likeness_survives_size_and_quality(tmp_path: Path) -> None:
+    textured(5, (400, 300)).save(tmp_path / "a.jpg", quality=40)
+    assert (likeness(textured(5)) ^ likeness(Image.open(tmp_path / "a.jpg"))).bit_count() <= 3
+    assert (likeness(textured(5)) ^ likeness(textured(6))).bit_count() > 12
+
+
+def test_tars_of_other_makers_are_read(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    red, green = (folder / "a.png").read_bytes(), (folder / "c.jpg").read_bytes()
+    members = {
+        "x/0001.jpg": green, "x/0001.txt": b"Green.", "x/0001.json": b"{}",
+        "x/0002.png": red, "x/0002.json": b'{"caption": "Red."}',
+        "x/0003.png": red, "x/0003.txt": b"Again.",
+        "x/0004.txt": b"No picture.",
+        "x/0005.webp": b"<html>", "x/0005.txt": b"Broken.",
+    }  # fmt: skip
+    with tarfile.open(place / "00000.tar", "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    data = (place / "00000.tar").read_bytes()
+    (place / "00001.tar").write_bytes(data[: 512 * 5])
+    made = run_stage_inprocess(
+        build_caption_shards, CaptionShards(source=str(place), max_quarantine_share=1.0), {}, tmp_path / "s"
+    )
+    assert {row.source: (row.status, row.category) for row in rows(made)} == {
+        "00000.tar/x/0001": ("ok", None),
+        "00000.tar/x/0002": ("ok", None),
+        "00000.tar/x/0003": ("filtered", "duplicate"),
+        "00000.tar/x/0005": ("quarantined", "parse"),
+        "00001.tar/x/0001": ("ok", None),
+        "00001.tar": ("quarantined", "parse"),
+    }
+    assert [member.caption for member in read_tar(place / "00000.tar")] == ["Green.", "Red.", "Again.", "Broken."]
+    assert verify(made) == []
 
 
 def test_all_real_images_are_accounted_for(tmp_path: Path) -> None:

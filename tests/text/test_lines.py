@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from cookhouse.stages.text import TextShards, build_text_shards
 from pipelines.corpus.texts import write_texts
 from pipelines.shards.index import ShardIndex
@@ -64,3 +67,19 @@ def test_the_corpus_declares_the_splits(tmp_path: Path) -> None:
     assert {(row.source, row.split) for row in rows(made)} == {(row["file"], row["split"]) for row in listed}
     assert made.stats["quarantined"] == 0
     assert made.stats["ok"] > 900
+
+
+def test_parquet_tables_are_read_row_by_row(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": ["one", None, "two"], "n": [1, 2, 3]}), folder / "a.parquet", row_group_size=1)
+    (folder / "b.parquet").write_text("no table")
+    config = TextShards(source=str(folder), max_quarantine_share=1.0)
+    made = run_stage_inprocess(build_text_shards, config, {}, tmp_path / "store")
+    assert [(row.source, row.item, row.status, row.category) for row in rows(made)] == [
+        ("a.parquet", 0, "ok", None),
+        ("a.parquet", 1, "quarantined", "parse"),
+        ("a.parquet", 2, "ok", None),
+        ("b.parquet", 0, "quarantined", "parse"),
+    ]
+    assert str(tmp_path) not in "".join(row.reason or "" for row in rows(made))

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import DataError
+from pipelines.images.likeness import likeness
 from pipelines.shards.read import read_clip
-from pipelines.videos.shape import encode_clip, likeness, view_size
+from pipelines.videos.shape import encode_clip, view_size
 from pipelines.videos.split import Splitter, change, histogram
 
 
