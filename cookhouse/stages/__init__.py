@@ -19,5 +19,6 @@ STAGES: dict[str, str] = {
     "text": "cookhouse.stages.text:build_text_shards",
     "conversations": "cookhouse.stages.conversations:build_conversation_shards",
     "interleaved": "cookhouse.stages.conversations:build_interleaved_shards",
+    "adopt": "cookhouse.stages.adopt:adopt_shards",
     "questions": "cookhouse.stages.questions:build_question_shards",
 }
