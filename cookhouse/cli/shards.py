@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ import click
 if TYPE_CHECKING:
     from pipelines.shards.index import ShardFolder
 
-FOLDER = click.argument("folder", type=click.Path(path_type=Path))
-FOLDERS = click.argument("folders", type=click.Path(path_type=Path), nargs=-1, required=True)
+FOLDER = click.argument("folder")
+FOLDERS = click.argument("folders", nargs=-1, required=True)
 
 
 @click.group()
@@ -23,7 +24,7 @@ def shards() -> None:
 
 @shards.command()
 @FOLDERS
-def verify(folders: tuple[Path, ...]) -> None:
+def verify(folders: tuple[str, ...]) -> None:
     """Prove every shard against its manifest, byte for byte. Exit code 1 if anything is wrong."""
     from pipelines.shards import inspect
     from pipelines.shards.verify import verify as find_problems
@@ -47,7 +48,7 @@ def verify(folders: tuple[Path, ...]) -> None:
 @shards.command()
 @FOLDERS
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a folder instead of a table.")
-def stats(folders: tuple[Path, ...], as_json: bool) -> None:
+def stats(folders: tuple[str, ...], as_json: bool) -> None:
     """Totals by status, split, kind and tag, and why rows were left out."""
     from pipelines.shards import inspect
 
@@ -71,7 +72,7 @@ def stats(folders: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--status", type=click.Choice(["ok", "filtered", "quarantined"]), help="Only rows of this status.")
 @click.option("--limit", default=20, show_default=True, help="Most rows listed.")
 @click.option("--extract", type=click.Path(path_type=Path), help="Write the parts of sample KEY into this folder.")
-def inspect(folder: Path, key: str | None, status: str | None, limit: int, extract: Path | None) -> None:
+def inspect(folder: str, key: str | None, status: str | None, limit: int, extract: Path | None) -> None:
     """List rows, or take one sample apart by the start of its KEY."""
     from pipelines.shards import inspect as look
 
@@ -91,20 +92,79 @@ def inspect(folder: Path, key: str | None, status: str | None, limit: int, extra
             click.echo(f"wrote {path}")
 
 
-def _open(folder: Path) -> ShardFolder:
-    """The committed artifact in ``folder``, or the folder itself."""
+@shards.command("ls")
+@FOLDERS
+def list_shards(folders: tuple[str, ...]) -> None:
+    """List shards with their samples by split, bytes and sha256."""
+    from pipelines.shards import inspect as look
+
+    for folder in folders:
+        for shard in look.shards(_open(folder)):
+            splits = " ".join(f"{split} {count}" for split, count in shard.splits.items())
+            click.echo(f"{shard.name:36} {shard.size:>14,} bytes  {shard.sha256[:12]:12}  {splits}")
+
+
+@shards.command()
+@FOLDERS
+@click.option("-n", "count", default=10, show_default=True, help="How many samples.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same samples.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split.")
+@click.option("--tag", help="Only samples with this tag.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a sample: its row and its text.")
+def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, tag: str | None, as_json: bool) -> None:
+    """Show samples drawn by a seed, from all FOLDERS together."""
+    from pipelines.shards import inspect as look
+    from pipelines.shards.index import ShardIndex
+    from pipelines.shards.read import read_json
+
+    refs = ShardIndex.from_artifacts(map(_open, folders)).select(split=split, tag=tag, unlabelled=True)
+    for ref in look.draw(refs, count, seed):
+        text = look.target_text(read_json(ref))
+        if as_json:
+            click.echo(json.dumps({**asdict(ref), "text": text}, ensure_ascii=False))
+            continue
+        size = f"{ref.views} x {ref.width}x{ref.height}" if ref.views else f"{ref.text_bytes} bytes"
+        line = " ".join(text.split())
+        click.echo(f"{ref.key}  {ref.kind:8} {ref.split:5} {size:16} {line[:60]}{'...' if len(line) > 60 else ''}")
+    click.echo(f"{min(count, len(refs))} of {len(refs):,} samples (seed {seed})", err=True)
+
+
+@shards.command("export-energon")
+@FOLDERS
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder; shards are linked into it.")
+@click.option("--energon", "command", help="The energon command of another environment.")
+@click.option("--workers", default=1, show_default=True, help="Processes that index.")
+def export_energon(folders: tuple[str, ...], out: Path, command: str | None, workers: int) -> None:
+    """Lay shards out for Megatron-Energon, split by split, and index them with `energon prepare`."""
+    from pipelines.shards import energon
+
+    found = energon.find_energon(command)
+    totals = energon.lay_out(map(_open, folders), out)
+    energon.index(out, found, workers)
+    energon.lint(out, found)
+    click.echo(
+        f"{out}: " + ", ".join(f"{split} {count:,}" for split, count in totals.items()) + " samples; lint passed"
+    )
+
+
+def _open(text: str) -> ShardFolder:
+    """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
     from pipelines.core.errors import ConfigError
+    from pipelines.core.places import is_remote, place
     from pipelines.shards.index import Folder
+    from pipelines.shards.remote import RemoteFolder
     from pipelines.workflow.store import read_record
 
-    record = read_record(folder) if folder.is_dir() else None
+    folder = place(text)
+    record = read_record(folder)
     if record is not None:
         return record.open(record.step)
-    if not (folder / "manifest").is_dir():
+    plain = RemoteFolder(text, folder.name) if is_remote(folder) else Folder(folder, folder.absolute().name)
+    if not any(name.startswith("manifest/") for name in plain.names):
         raise ConfigError(
             "no shards here",
-            where=str(folder),
+            where=text,
             why="there is neither an artifact.json nor a manifest folder",
             do="give the folder of a documents, videos, captions, text or questions artifact",
         )
-    return Folder(folder)
+    return plain

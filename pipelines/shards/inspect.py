@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError
-from pipelines.shards.index import ShardFolder
-from pipelines.shards.manifest import STATUSES, Row, read_facts, read_manifest
+from pipelines.core.seeds import generator
+from pipelines.shards.index import SampleRef, ShardFolder
+from pipelines.shards.manifest import SPLITS, STATUSES, Row, facts_of, read_facts, read_manifest, read_table
 from pipelines.shards.read import parse_sample, read_range
 
 
@@ -41,6 +43,42 @@ def stats(folder: ShardFolder) -> dict[str, Any]:
         "tags": dict(sorted(Counter(tag for row in written for tag in row.tags).items())),
         "left_out": dict(sorted(Counter(f"{row.status}: {row.category}" for row in left).items())),
     }
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """One shard: its name, size in bytes, sha256 and written samples by split."""
+
+    name: str
+    size: int
+    sha256: str
+    splits: dict[str, int]
+
+
+def shards(folder: ShardFolder) -> Iterator[ShardSummary]:
+    """Every shard that a manifest names, in order."""
+    for manifest in folder.glob("manifest/*.parquet"):
+        table = read_table(manifest, ("status", "shard", "split"))
+        written = [row for row in table.to_pylist() if row["status"] == "ok"]
+        if written:
+            facts, splits = facts_of(table), Counter(row["split"] for row in written)
+            yield ShardSummary(
+                written[0]["shard"],
+                int(facts["size"]),
+                str(facts["sha256"]),
+                {split: splits[split] for split in SPLITS if splits[split]},
+            )
+
+
+def draw(refs: Sequence[SampleRef], count: int, seed: int) -> list[SampleRef]:
+    """``count`` different samples (or all), in the order they have in ``refs``."""
+    chosen = generator("inspect", seed).permutation(len(refs))[:count]
+    return [refs[n] for n in sorted(chosen.tolist())]
+
+
+def target_text(sample: Mapping[str, Any]) -> str:
+    """What the model is to say last."""
+    return str(sample["messages"][-1]["content"])
 
 
 def find(folder: ShardFolder, key: str) -> Row:

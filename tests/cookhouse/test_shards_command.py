@@ -41,6 +41,31 @@ def test_stats_verify_and_inspect(folder: Path, capsys) -> None:
     assert "parse: not a page" in out
 
 
+def test_ls_and_sample(folder: Path, capsys) -> None:
+    def item(n: int):
+        messages = [{"role": "user", "content": "Say."}, {"role": "assistant", "content": f"word {n}"}]
+        row = Row(f"k{n}", "ok", "toy", "b.txt", "0" * 64, "test" if n % 4 == 0 else "train", "text", text_bytes=6)
+        return row, {"json": json.dumps({"messages": messages}).encode()}
+
+    write_unit(folder / "more", "toy-001", map(item, range(12)), planned=12)
+    more = str(folder / "more")
+    assert main(["shards", "ls", more]) == 0
+    out = capsys.readouterr().out
+    assert "shards/toy-001.tar" in out
+    assert "train 9 test 3" in out
+    shown = []
+    for _ in range(2):
+        assert main(["shards", "sample", more, "-n", "4", "--seed", "3", "--split", "train"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert len(shown[0].splitlines()) == 4
+    assert "word" in shown[0]
+    assert main(["shards", "sample", more, "-n", "2", "--seed", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["text"].startswith("word ")
+    assert main(["shards", "export-energon", more, "--out", str(folder / "e"), "--energon", "/nowhere/energon"]) == 2
+    assert "cookhouse[energon]" in capsys.readouterr().err
+
+
 def test_a_changed_byte_is_found(folder: Path, capsys) -> None:
     (shard,) = (folder / "shards").glob("*.tar")
     data = bytearray(shard.read_bytes())
