@@ -87,6 +87,7 @@ def test_a_missing_command_says_where_to_get_it() -> None:
         energon.find_energon("/nowhere/energon")
 
 
+@pytest.mark.slow
 def test_energon_indexes_and_lints_the_layout(mixed: Folder, tmp_path: Path) -> None:
     python = find_peer("energon")
     if not isinstance(python, Path):
