@@ -20,6 +20,9 @@ COMMANDS = {
     "run": ("running:run", "Make what is missing; finished steps are reused."),
     "status": ("inspecting:status", "Show how the steps of a run stand."),
     "logs": ("inspecting:logs", "Print what a step printed."),
+    "cancel": ("stopping:cancel", "Stop a run or one of its steps."),
+    "resume": ("again:resume", "Go on with the newest or a given run."),
+    "retry": ("again:retry", "Make one step of a run again."),
     "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
     "samples": ("samples:samples", "Look at samples on one HTML page."),
     "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
@@ -29,6 +32,7 @@ COMMANDS = {
     "up": ("services:up", "Start the local Ray and leave it running."),
     "down": ("services:down", "End the local Ray that up or run started."),
     "doctor": ("doctor:doctor", "Check versions, disk, models and licences."),
+    "init": ("starting:init", "Copy a starter recipe into ./conf."),
     "config": ("settings:config", "Show or validate the composed configuration."),
 }
 

@@ -44,6 +44,15 @@ class Chosen:
             wait=wait,
         )
 
+    def kept(self, targets: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+        """What a run record keeps of it, for ``resume``."""
+        return {"only": self.only, "start": self.start, "until": (*self.until, *targets)}
+
+    @classmethod
+    def of(cls, limit: int | None, only: Sequence[str], start: Sequence[str], until: Sequence[str]) -> Chosen:
+        """What a run record kept; nothing is forced or refreshed a second time."""
+        return cls(limit, tuple(only), tuple(start), tuple(until), (), False, False, False)
+
     def again(self) -> list[str]:
         """The options to type for the same steps, without those that make existing ones anew."""
         found = [] if self.limit is None else ["--limit", str(self.limit)]

@@ -52,14 +52,20 @@ def carry_out(overrides: Sequence[str], targets: Sequence[str], chosen: options.
         plan = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets, wait=manner.wait))
         refuse_blocked(plan)
         refuse_full_disk(plan, store, manner)
-        results = _run(project, store, plan, overrides, chosen.limit, manner)
+        results = _run(project, store, plan, overrides, chosen, targets, manner)
     typed = [*targets, *overrides, *chosen.again()]
     print_end(plan, results, typed, time.monotonic() - started, manner.verbose, tracked=project.tracking.enabled)
     return exit_code(results)
 
 
 def _run(
-    project: Project, store: Store, plan: Plan, overrides: Sequence[str], limit: int | None, manner: options.Manner
+    project: Project,
+    store: Store,
+    plan: Plan,
+    overrides: Sequence[str],
+    chosen: options.Chosen,
+    targets: Sequence[str],
+    manner: options.Manner,
 ) -> dict[str, StepResult]:
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
@@ -68,7 +74,15 @@ def _run(
 
     name = manner.backend or project.cluster.backend
     shown = [redact(text) for text in overrides]
-    record = create_run(store.home, plan, recipe=project.recipe, overrides=shown, backend=name, limit=limit)
+    record = create_run(
+        store.home,
+        plan,
+        recipe=project.recipe,
+        overrides=shown,
+        backend=name,
+        limit=chosen.limit,
+        selection=chosen.kept(targets),
+    )
     mirror = start_mirror(project, store, record.run_id)
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
     if not manner.quiet:

@@ -55,9 +55,18 @@ class RunRecord:
 
 
 def create_run(
-    root: Path, plan: Plan, *, recipe: str, overrides: Sequence[str], backend: str, limit: int | None
+    root: Path,
+    plan: Plan,
+    *,
+    recipe: str,
+    overrides: Sequence[str],
+    backend: str,
+    limit: int | None,
+    selection: Mapping[str, Sequence[str]],
+    sweep: str = "",
 ) -> RunRecord:
-    """Write down what a run is about to do."""
+    """Write down what a run is about to do. ``selection``: the steps that were asked for, by option; ``sweep``: the id of
+    the sweep it is a combination of."""
     while True:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         data = {
@@ -65,6 +74,8 @@ def create_run(
             "recipe": recipe,
             "overrides": list(overrides),
             "limit": limit,
+            "selection": {option: list(names) for option, names in selection.items()},
+            **({"sweep": sweep} if sweep else {}),
             "backend": backend,
             "cwd": str(Path.cwd()),
             "started": round(time.time(), 3),

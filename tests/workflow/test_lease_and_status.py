@@ -98,7 +98,7 @@ def states(store, run) -> dict[str, str]:
 
 def test_status_follows_the_files(planned, store, dead) -> None:
     plan = planned(recipe())
-    run = create_run(store.root, plan, recipe="toy", overrides=(), backend="inprocess", limit=None)
+    run = create_run(store.root, plan, recipe="toy", overrides=(), backend="inprocess", limit=None, selection={})
     assert find_run(store.root).run_id == run.run_id
     assert states(store, run) == dict.fromkeys(("numbers", "squares", "total"), "waiting")
     lease = Lease.acquire(plan["numbers"].facts.folder, run_id=run.run_id, step="numbers")

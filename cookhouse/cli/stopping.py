@@ -1,0 +1,89 @@
+"""``cookhouse cancel``: stop a run or one of its steps, also one whose command is gone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from cookhouse.cli import options
+from cookhouse.cli.inspecting import RUN, newest
+from cookhouse.cli.running import make_backend
+
+if TYPE_CHECKING:
+    from cookhouse.project import Project
+    from pipelines.workflow.runs import RunRecord
+    from pipelines.workflow.store import Store
+
+ASK_S = 0.2
+
+
+@click.command()
+@options.words
+@RUN
+@click.option("--timeout", default=60.0, show_default=True, metavar="SECONDS", help="How long to wait for the end.")
+@options.verbose
+def cancel(words: tuple[str, ...], run_id: str | None, timeout: float) -> int:
+    """Stop a run, or only its STEPs; what was committed stays, units too.
+
+    The command that carries out the run does it; if that was killed, its jobs are stopped directly.
+    """
+    from pipelines.core.errors import ConfigError, did_you_mean
+
+    steps, overrides = options.targets_and_overrides(words)
+    project, store, run = newest(overrides, run_id)
+    known = [row["step"] for row in run.data["steps"]]
+    for step in steps:
+        if step not in known:
+            do = did_you_mean(step, known) or f"its steps: {', '.join(known)}"
+            raise ConfigError(f"run {run.run_id} has no step '{step}'", do=do)
+    if not run.going:
+        stopped = _stop_orphans(project, store, run, steps)
+        click.echo("\n".join(f"stopped {name}" for name in stopped) or f"run {run.run_id} has ended; nothing to stop")
+        return 0
+    if not steps:
+        run.ask_to_stop()
+    for step in steps:
+        run.ask_to_stop(step)
+    deadline = time.monotonic() + timeout
+    while _at_work(store, run, steps):
+        if time.monotonic() > deadline:
+            click.echo(f"run {run.run_id} was asked to stop and still works after {timeout:.0f} s", err=True)
+            return 4
+        time.sleep(ASK_S)
+    click.echo(f"stopped {', '.join(steps) or f'run {run.run_id}'}")
+    return 0
+
+
+def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
+    """Whether the run, or any of ``steps``, still goes on."""
+    from pipelines.workflow.status import run_status
+
+    if not run.going:
+        return False
+    return not steps or any(
+        row.step in steps and row.state in ("running", "starting") for row in run_status(store, run)
+    )
+
+
+def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:
+    """Stop the jobs that a killed command left; returns the steps that had one."""
+    from pipelines.core.places import place
+    from pipelines.workflow.backends import Handle
+    from pipelines.workflow.files import read_json
+    from pipelines.workflow.status import run_status
+
+    alive = [row for row in run_status(store, run) if row.state == "running" and (not steps or row.step in steps)]
+    if not alive:
+        return []
+    backend = make_backend(project, store, run.data["backend"], keep=True)()
+    folders = {row["step"]: place(row["folder"]) for row in run.data["steps"]}
+    try:
+        for row in alive:
+            _, attempt = store.attempts(folders[row.step])[-1]
+            submission = (read_json(attempt / "attempt.json") or {}).get("submission", "")
+            backend.cancel(Handle(submission, attempt))
+    finally:
+        backend.close()
+    return [row.step for row in alive]
