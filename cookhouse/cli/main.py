@@ -18,6 +18,7 @@ from cookhouse import __version__
 COMMANDS = {
     "plan": ("planning:plan", "Show what would run and why; nothing is started."),
     "run": ("running:run", "Make what is missing; finished steps are reused."),
+    "sweep": ("sweeping:sweep", "Run many combinations of values; shared steps are made once."),
     "status": ("inspecting:status", "Show how the steps of a run stand."),
     "logs": ("inspecting:logs", "Print what a step printed."),
     "cancel": ("stopping:cancel", "Stop a run or one of its steps."),
@@ -84,4 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work (``--detailed-exitcode``), 4 infrastructure, 5 locked by another run, 130 interrupted."""
     from cookhouse.cli.failures import guarded
 
-    return guarded(cli, list(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(cli, _without_multirun(given))
+
+
+def _without_multirun(given: list[str]) -> list[str]:
+    """``run -m a=1,2`` and ``-m a=1,2``, as users of Hydra type it, are ``sweep a=1,2``."""
+    if given[:1] == ["run"] and {"-m", "--multirun"} & set(given):
+        given = given[1:]
+    elif given[:1] not in (["-m"], ["--multirun"]):
+        return given
+    return ["sweep", *(word for word in given if word not in ("-m", "--multirun"))]

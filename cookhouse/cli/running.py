@@ -154,7 +154,7 @@ def start_mirror(project: Project, store: Store, run_id: str) -> Any:
     try:
         from pipelines.tracking.mirror import start_mirror
 
-        return start_mirror(store.home, run_id, project.tracking_uri)
+        return start_mirror(store.home, [run_id], project.tracking_uri)
     except Exception as error:
         say(f"note: no tracking ({type(error).__name__}: {error})")
         return None

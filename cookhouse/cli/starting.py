@@ -36,8 +36,8 @@ def init(name: str, model: str) -> None:
     text = source.read_text(encoding="utf-8").replace(f"recipe={model}", f"recipe={name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with target.open("x", encoding="utf-8") as copy:
+            copy.write(text)
     except FileExistsError:
         raise ConfigError(
             f"{target} exists", do=f"choose another name: cookhouse init {shlex.quote(name)}2, or edit it"

@@ -7,11 +7,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
-
-from pipelines.core.events import EventWriter
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +18,14 @@ if TYPE_CHECKING:
 
 QUIET_S = 15.0
 """Off a terminal a running step says at most one line in this time."""
+
+
+class Writer(Protocol):
+    """Where events go: the JSONL of a run, or of all combinations of a sweep."""
+
+    def emit(self, kind: str, **fields: Any) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -45,9 +51,7 @@ class _Row:
 class RunView:
     """The listener of a run: writes every event to the run's JSONL and shows it. Use as a context manager."""
 
-    def __init__(
-        self, writer: EventWriter, steps: Sequence[str], *, live: bool | None = None, quiet: bool = False
-    ) -> None:
+    def __init__(self, writer: Writer, steps: Sequence[str], *, live: bool | None = None, quiet: bool = False) -> None:
         self.writer = writer
         self.rows = {name: _Row() for name in steps}
         self._quiet = quiet

@@ -65,7 +65,7 @@ class Follower:
         self.steps: dict[str, StepView] = {}
         self.recipe = ""
         self.overrides: Sequence[str] = ()
-        self.experiment = self.parent = ""
+        self.experiment = self.parent = self.top = ""
         self._sink: Sink | None = None
         self._offset = 0
         self._queue: list[dict[str, Any]] = []
@@ -122,6 +122,8 @@ class Follower:
         if self.parent:
             self._note()
             self.sink.state(self.parent, status, ended or time.time())
+            if self.top != self.parent:
+                self._end_sweep(ended or time.time())
         self._remember(status)
         self.done = True
 
@@ -148,20 +150,43 @@ class Follower:
     def _run_started(self, event: Mapping[str, Any], when: float) -> None:
         self.recipe, self.overrides = str(event["recipe"]), [str(item) for item in event.get("overrides") or ()]
         self.experiment = self.sink.experiment(f"cookhouse/{self.recipe}")
+        sweep = event.get("sweep") or {}
         known = state.load(self.folder, self.uri).get("run_id", "")
         tag = {"cookhouse.run": self.run_id, "cookhouse.level": "pipeline"}
+        if sweep:  # a combination keeps its run when the sweep goes on in a second command
+            tag = {"cookhouse.sweep": sweep["id"], "cookhouse.combination": str(sweep["index"])}
+            self.top = self._sweep(sweep["id"], when)
         if not known or not self.sink.alive(known):
+            shown = describe.run_name(self.recipe, self.run_id, sweep.get("varied", self.overrides))
+            about = {"cookhouse.recipe": self.recipe, "cookhouse.overrides": " ".join(self.overrides), **self.git}
+            level = {"cookhouse.level": "combination", "mlflow.parentRunId": self.top} if sweep else {}
             known = self.sink.find(self.experiment, tag) or self.sink.create(
-                self.experiment,
-                describe.run_name(self.recipe, self.run_id, self.overrides),
-                {**tag, "cookhouse.recipe": self.recipe, "cookhouse.overrides": " ".join(self.overrides), **self.git},
-                when,
+                self.experiment, shown, {**tag, "cookhouse.run": self.run_id, **level, **about}, when
             )
+            if sweep:
+                self.sink.state(known, "RUNNING")
         self.parent = known
+        self.top = self.top or known
         self._remember("RUNNING")
         self.sink.params(
             self.parent, {"recipe": self.recipe, "overrides": " ".join(self.overrides)[: describe.MAX_PARAM]}
         )
+
+    def _sweep(self, name: str, when: float) -> str:
+        """The MLflow run that a sweep's combinations and steps are children of."""
+        tag = {"cookhouse.sweep": name, "cookhouse.level": "sweep"}
+        found = self.sink.find(self.experiment, tag)
+        if found is None:
+            about = {"cookhouse.recipe": self.recipe, **self.git}
+            return self.sink.create(self.experiment, f"sweep {name}", {**tag, **about}, when)
+        self.sink.state(found, "RUNNING")
+        return found
+
+    def _end_sweep(self, ended: float) -> None:
+        """The sweep's own state, from its combinations as the store knows them; it goes on while one of them does."""
+        found = self.sink.statuses(self.experiment, {"mlflow.parentRunId": self.top, "cookhouse.level": "combination"})
+        worst = next((status for status in ("RUNNING", "KILLED", "FAILED") if status in found), "FINISHED")
+        self.sink.state(self.top, worst, ended)
 
     def _step_started(self, view: StepView, when: float) -> None:
         assert view.attempt is not None
@@ -284,7 +309,7 @@ class Follower:
                     "cookhouse.stage": view.stage,
                     "cookhouse.recipe": self.recipe,
                     "cookhouse.run": self.run_id,
-                    "mlflow.parentRunId": self.parent,
+                    "mlflow.parentRunId": self.top,
                     **self.git,
                 },
                 started,

@@ -1,6 +1,6 @@
 """Start and end the mirror of a pipeline run: one process, no mlflow here.
 
-    handle = start_mirror(root, run_id, "sqlite:///.../mlflow.db")
+    handle = start_mirror(root, [run_id], "sqlite:///.../mlflow.db")
     ...                                   # the driver appends to runs/{run_id}/events.jsonl
     handle.close(timeout=5.0)             # wait a little for the drain; the process goes on alone if it needs longer
 
@@ -14,10 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.tracking import state
+
+URI = "COOKHOUSE_TRACKING_URI"
+"""Environment variable that tells the mirror's process where to write."""
 
 
 @dataclass
@@ -25,7 +29,7 @@ class MirrorHandle:
     """The driver's end. ``process`` is None when the mirror could not be started; the run goes on without."""
 
     root: Path
-    run_id: str
+    run_ids: tuple[str, ...]
     uri: str
     process: subprocess.Popen[bytes] | None
     log: Path
@@ -47,9 +51,9 @@ class MirrorHandle:
         return self.delivered()
 
     def delivered(self) -> bool:
-        """Whether the store knows the end of this run."""
-        status = state.load(self.root / "runs" / self.run_id, self.uri).get("status")
-        return status in ("FINISHED", "FAILED", "KILLED")
+        """Whether the store knows the end of every run."""
+        ends = (state.load(self.root / "runs" / run_id, self.uri).get("status") for run_id in self.run_ids)
+        return all(status in ("FINISHED", "FAILED", "KILLED") for status in ends)
 
     def complaint(self) -> str:
         """The last warning of the mirror, or an empty string."""
@@ -60,19 +64,21 @@ class MirrorHandle:
         return next((line for line in reversed(lines) if line.startswith("tracking: ")), "")
 
 
-def start_mirror(root: Path, run_id: str, uri: str) -> MirrorHandle:
-    """Start the mirror process of ``{root}/runs/{run_id}`` and return at once. Never raises: without a mirror the
-    events stay in JSONL."""
-    folder = Path(root).absolute() / "runs" / run_id
-    log = folder / "mirror.log"
-    command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(Path(root).absolute()), run_id, uri]
+def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
+    """Start the mirror process of ``{root}/runs/{run_id}`` and return at once; one process for all runs of a sweep. Never
+    raises: without a mirror the events stay in JSONL. The address goes by the environment: it may hold a password, and
+    anybody can list arguments."""
+    folders = [Path(root).absolute() / "runs" / run_id for run_id in run_ids]
+    log = folders[0] / "mirror.log"
+    command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(Path(root).absolute()), *run_ids]
     home = str(Path(__file__).resolve().parents[2])
     paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1", URI: uri}
     process = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "driver.pid").write_text(str(os.getpid()), encoding="utf-8")
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "driver.pid").write_text(str(os.getpid()), encoding="utf-8")
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -84,4 +90,4 @@ def start_mirror(root: Path, run_id: str, uri: str) -> MirrorHandle:
             )
     except OSError:
         pass
-    return MirrorHandle(Path(root).absolute(), run_id, uri, process, log)
+    return MirrorHandle(Path(root).absolute(), tuple(run_ids), uri, process, log)

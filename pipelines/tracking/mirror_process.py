@@ -1,4 +1,4 @@
-"""The mirror's own process: ``python -m pipelines.tracking.mirror_process ROOT RUN URI``.
+"""The mirror's own process: ``python -m pipelines.tracking.mirror_process ROOT RUN...``.
 
 It follows the run until its end was delivered. While the store is away it tries again with growing pauses; once the
 driver is gone it tries for ``PATIENCE`` seconds more and leaves the rest to the next mirror, which first delivers its
@@ -7,16 +7,20 @@ own run and then catches up with the newest unfinished ones.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipelines.core.secrets import redact
 from pipelines.tracking import state
 from pipelines.tracking.follow import Follower
+from pipelines.tracking.mirror import URI
 from pipelines.tracking.sink import Sink
 
 POLL, PATIENCE, LONGEST_PAUSE, LINGER = 0.5, 20.0, 15.0, 6 * 3600.0
@@ -26,7 +30,7 @@ CATCH_UP = 5
 
 
 def follow_run(
-    follower: Follower, closing: threading.Event, patience: float = PATIENCE, linger: float = LINGER
+    follower: Follower | Together, closing: threading.Event, patience: float = PATIENCE, linger: float = LINGER
 ) -> bool:
     """Pump until the end of the run was delivered (True) or patience with the store ended (False). Never raises.
 
@@ -75,13 +79,13 @@ def sync(root: Path, run_id: str, uri: str, warn: Callable[[str], None] = print)
         return follow_run(follower, closing, patience=0.0, linger=0.0)
 
 
-def unfinished(root: Path, uri: str, besides: str) -> list[str]:
+def unfinished(root: Path, uri: str, besides: Sequence[str]) -> list[str]:
     """The newest runs whose end this store does not know and whose driver is gone, newest first."""
     found = []
     runs = sorted((path for path in (root / "runs").glob("*/events.jsonl")), key=lambda path: -path.stat().st_mtime)
     for events in runs[:50]:
         folder = events.parent
-        if folder.name == besides or state.load(folder, uri).get("status") in ("FINISHED", "FAILED", "KILLED"):
+        if folder.name in besides or state.load(folder, uri).get("status") in ("FINISHED", "FAILED", "KILLED"):
             continue
         if not _running(folder):
             found.append(folder.name)
@@ -102,27 +106,56 @@ def git_tags() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    root, run_id, uri = Path(arguments[0]), arguments[1], arguments[2]
+    root, run_ids, uri = Path(arguments[0]), arguments[1:], os.environ[URI]
     os.nice(5)
     closing = threading.Event()
     threading.Thread(target=_wait_for_driver, args=(closing,), daemon=True).start()
-    folder = root / "runs" / run_id
 
     def warn(text: str) -> None:
-        sys.stdout.write(f"tracking: {text}\n")  # mirror.log
+        sys.stdout.write(f"tracking: {redact(text)}\n")  # mirror.log
         sys.stdout.flush()
 
-    with state.only_mirror(folder) as mine:
+    open_sink, git = functools.cache(Sink), git_tags()
+    with contextlib.ExitStack() as locks:
+        mine = [name for name in run_ids if locks.enter_context(state.only_mirror(root / "runs" / name))]
         if not mine:
             return 0
-        delivered = follow_run(Follower(root, run_id, uri, open_sink=Sink, git=git_tags(), warn=warn), closing)
+        followers = [Follower(root, name, uri, open_sink=open_sink, git=git, warn=warn) for name in mine]
+        delivered = follow_run(Together(followers), closing)
     if delivered:
-        for other in unfinished(root, uri, besides=run_id):
+        for other in unfinished(root, uri, besides=run_ids):
             try:
                 sync(root, other, uri, warn)
             except Exception as error:  # whatever the store raises, the run must not feel it
                 warn(f"run {other} could not be caught up: {type(error).__name__}: {_first_line(error)}")
     return 0 if delivered else 1
+
+
+class Together:
+    """The runs of one sweep, followed one after the other by one process."""
+
+    def __init__(self, followers: Sequence[Follower]) -> None:
+        self.followers = followers
+        self.warn = followers[0].warn
+
+    @property
+    def _open(self) -> list[Follower]:
+        return [follower for follower in self.followers if not follower.done]
+
+    @property
+    def done(self) -> bool:
+        return not self._open
+
+    def pump(self) -> int:
+        return sum(follower.pump() for follower in self._open)
+
+    def settle(self) -> bool:
+        settled = [follower.settle() for follower in self._open]  # every one of them, also after a False
+        return all(settled)
+
+    def end(self, status: str) -> None:
+        for follower in self._open:
+            follower.end(status)
 
 
 def _wait_for_driver(closing: threading.Event) -> None:

@@ -26,6 +26,7 @@ QUIET = {
 }
 """Environment of the mirror: nothing leaves the machine unasked, and an absent server is noticed in seconds."""
 METRICS_A_BATCH, PARAMS_A_BATCH = 900, 90
+MOST_CHILDREN = 5000
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,14 @@ class Sink:
                 return False
             raise
 
+    def statuses(self, experiment: str, tags: Mapping[str, str]) -> set[str]:
+        """States of all runs of an experiment that carry these tags."""
+        runs = self.client.search_runs([experiment], filter_string=_query(tags), max_results=MOST_CHILDREN)
+        return {str(run.info.status) for run in runs}
+
     def find(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """The run of an experiment that carries all these tags, or None."""
-        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        runs = self.client.search_runs([experiment], filter_string=query, max_results=1)
+        runs = self.client.search_runs([experiment], filter_string=_query(tags), max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
     def create(self, experiment: str, name: str, tags: Mapping[str, str], started: float) -> str:
@@ -146,6 +151,10 @@ class Sink:
             self.client.update_run(run, status=status)
         else:
             self.client.set_terminated(run, status=status, end_time=int(ended * 1000) if ended else None)
+
+
+def _query(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
 
 def is_permanent(error: Exception) -> bool:

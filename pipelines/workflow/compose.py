@@ -137,7 +137,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
                 f"'{text}' gives several values",
                 where=COMMAND_LINE,
                 why="one run takes one value",
-                do="for a list write name=[a,b]; for a text with commas quote it",
+                do="to try each: cookhouse sweep; for a list write name=[a,b]; for a text with commas quote it",
             )
         parsed.append(item)
     return parsed

@@ -31,7 +31,7 @@ def survey(store: Store, keyed: Sequence[KeyedStep]) -> dict[str, Facts]:
             continue
         if definition.name not in neighbours:
             neighbours[definition.name] = tuple(store.records(definition.name))
-        folder = store.folder(definition.name, item.step.name, item.key)
+        folder = store.folder(definition.name, item.step.shown, item.key)
         found[item.step.name] = Facts(
             folder,
             units=store.pending_units(folder, generation=1),

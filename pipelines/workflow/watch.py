@@ -206,18 +206,21 @@ _PASSED = {
 
 def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -> tuple[Spec, str]:
     """A new attempt of a planned step, written down for the process that will run it, and the name it is submitted
-    under. ``parents``: its committed inputs by step name."""
+    under. ``parents``: its committed inputs by step name; the stage sees them under the names the key was made with."""
     step, probed = planned.keyed.step, planned.keyed.probed
-    submission = f"{step.name}-{planned.key[:SHORT]}-a{{number}}"
+    submission = f"{step.shown}-{planned.key[:SHORT]}-a{{number}}"
     attempt = store.begin(planned.facts.folder, generation=planned.generation, submission=submission)
     spec = Spec(
         stage=step.definition.dotted,
-        step=step.name,
+        step=step.shown,
         key=planned.key,
         document=planned.keyed.document,
         config=probed.config.model_dump(mode="json"),
         inputs={
-            port: [{"step": name, "key": parents[name].key, "folder": str(parents[name].folder)} for name in names]
+            port: [
+                {"step": shown, "key": key, "folder": str(parents[name].folder)}
+                for name, (shown, key) in zip(names, planned.keyed.document["inputs"].get(port, ()), strict=True)
+            ]
             for port, names in step.inputs.items()
         },
         sources={

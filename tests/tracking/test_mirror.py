@@ -14,7 +14,7 @@ def test_the_mirror_process_delivers_a_run_and_says_so(kitchen, store_uri):
     run = uuid.uuid4().hex[:8]
     made = kitchen.train(note=run)
     begun = time.monotonic()
-    handle = start_mirror(kitchen.root, run, store_uri)
+    handle = start_mirror(kitchen.root, [run], store_uri)
     assert time.monotonic() - begun < 1.0
     kitchen.write_run(run, [made], "RUN")
     assert handle.close(timeout=180), handle.log.read_text()
@@ -31,7 +31,7 @@ def test_the_mirror_process_delivers_a_run_and_says_so(kitchen, store_uri):
 def test_a_store_that_is_away_costs_one_line_and_no_time(kitchen):
     kitchen.write_run("r1", [kitchen.train()], "RUN")
     uri = "http://127.0.0.1:9"
-    handle = start_mirror(kitchen.root, "r1", uri)
+    handle = start_mirror(kitchen.root, ["r1"], uri)
     begun = time.monotonic()
     assert handle.close(timeout=0.2) is False
     assert time.monotonic() - begun < 2.0
