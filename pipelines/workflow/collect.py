@@ -139,8 +139,9 @@ def _inside(item: Holding, read: set[tuple[str, str]], older_than_s: float) -> l
     used = frozenset().union(*(made.attempts for made in remaining))
     found: list[Waste] = []
     gone: set[str] = set()
-    for made in old:
-        alone = tuple(sorted(made.attempts - used - gone))
+    for index, made in enumerate(old):  # an attempt goes with the last generation that points into it
+        later = frozenset().union(*(other.attempts for other in old[index + 1 :]))
+        alone = tuple(sorted(made.attempts - used - later))
         gone |= set(alone)
         found.append(Waste(Kind.GENERATION, item, "a newer generation took its place", alone, made.number))
     for tried in item.tried:

@@ -83,7 +83,7 @@ def stores(draw: st.DrawFn) -> tuple[list[Holding], set[str]]:
 
 
 @given(stores(), st.integers(0, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_stopping_anywhere_leaves_a_store_in_which_everything_committed_is_whole(store, stop) -> None:
     """After any number of deletions: whatever is still committed has its attempts, the keys it was made from, and the
     bytes of them unless it did not have them before; roots and adopted and living keys are untouched."""
