@@ -13,6 +13,7 @@ from pipelines.shards.manifest import Row
 
 CARDS = {
     "document": "cookhouse.preview.document:document_card",
+    "video": "cookhouse.preview.video:video_card",
 }
 """Sample kind -> ``module:function(Sampled) -> Card``. Every other kind is shown as a conversation."""
 FALLBACK = "cookhouse.preview.conversation:conversation_card"
@@ -43,12 +44,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Picture:
-    """``data`` is a JPEG or PNG; ``size`` (width, height) are the pixels that boxes are given in."""
+    """``data`` is a JPEG or PNG; ``size`` (width, height) are the pixels that boxes are given in. Neighbours of one
+    ``group`` (the frames of a package) stand in one titled frame."""
 
     caption: str
     data: bytes
     size: tuple[int, int]
     boxes: tuple[Box, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,14 @@ def load(row: Row, parts: Mapping[str, bytes], source_page: Callable[[float], by
     return Sampled(row, parts, json.loads(parts["json"]), source_page)
 
 
-def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = SIDE) -> Picture:
+def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = SIDE, group: str = "") -> Picture:
     """A stored picture small enough for a sheet; boxes stay in its own pixels."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as opened:
         size = opened.size
         if max(size) <= side:
-            return Picture(caption, data, size, boxes)
+            return Picture(caption, data, size, boxes, group)
         picture = opened.convert("RGB")
     factor = side / max(size)
     picture = picture.resize(
@@ -99,4 +102,4 @@ def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = S
     )
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=QUALITY)
-    return Picture(caption, buffer.getvalue(), size, boxes)
+    return Picture(caption, buffer.getvalue(), size, boxes, group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 
 from cookhouse.preview.cards import Box, Card, Line, Picture
 from cookhouse.preview.pick import LeftOut
@@ -36,12 +37,25 @@ def render(title: str, about: Sequence[str], cards: Sequence[Card], left_out: Se
 
 def _card(number: int, card: Card) -> str:
     facts = "".join(f"<li>{escape(fact)}</li>" for fact in card.facts)
-    pictures = "".join(_picture(picture) for picture in card.pictures)
+    pictures = "".join(
+        _group(title, [_picture(picture) for picture in pictures])
+        for title, pictures in groupby(card.pictures, key=lambda picture: picture.group)
+    )
     lines = "".join(_line(line) for line in card.lines)
     kind = "strip" if card.strip else "small" if _small(card) else "one" if len(card.pictures) == 1 else ""
     return (
         f'<article class="{kind}"><h2><b>{number}</b> {escape(card.title)}</h2><ul class="facts">{facts}</ul>'
         f'<div class="body"><div class="pictures">{pictures}</div><div class="lines">{lines}</div></div></article>'
+    )
+
+
+def _group(title: str, figures: Sequence[str]) -> str:
+    """Pictures of a group in one frame as wide as they are many; those of none stay by themselves."""
+    if not title:
+        return "".join(figures)
+    return (
+        f'<div class="group" style="grid-column:span {len(figures)};--n:{len(figures)}"><h3>{escape(title)}</h3>'
+        f"{''.join(figures)}</div>"
     )
 
 

@@ -24,6 +24,9 @@ article.one .body{grid-template-columns:minmax(0,1fr) minmax(0,1fr)}
 article.one .pictures{grid-template-columns:1fr}
 article.strip .body{grid-template-columns:1fr}
 article.strip .pictures{grid-template-columns:repeat(auto-fill,minmax(130px,1fr));gap:8px}
+.group{display:grid;grid-template-columns:repeat(var(--n),minmax(0,1fr));gap:4px 6px;border:2px solid #3355a0;
+border-radius:6px;padding:4px 6px 5px}
+.group h3{grid-column:1/-1;margin:0;font-size:12px;font-weight:600;color:#3355a0}
 figure{margin:0;min-width:0}
 .page{position:relative;border:1px solid var(--line);background:#fff;line-height:0}
 .page img{width:100%;height:auto}
