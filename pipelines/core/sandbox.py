@@ -31,9 +31,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from pipelines.core.sandbox_slots import ChildSlots, ParentSlots
+
 HEADER = struct.Struct("<cIQ")  # kind, number of out-of-band buffers, resident bytes of the sender
 LENGTH = struct.Struct("<Q")
 READY, ITEM, END, ERROR, CALL = b"R", b"I", b"E", b"X", b"C"
+SHARED = b"S"  # an item whose buffers lie in a slot
 STARVED = 5.0
 FATAL = ("timeout", "crash", "oom")  # categories that cost the child and earn a second try
 START_S = 120.0  # import of the target's module
@@ -72,10 +75,17 @@ class SandboxCrash(SandboxError):
         return (SandboxCrash, (self.message, self.category))
 
 
-def send(stream: IO[bytes], kind: bytes, value: Any, resident: int = 0) -> None:
-    """One message: header, length-prefixed pickle (protocol 5), then its buffers, so arrays are not copied."""
+def send(stream: IO[bytes], kind: bytes, value: Any, resident: int = 0, slots: ChildSlots | None = None) -> None:
+    """One message: header, length-prefixed pickle (protocol 5), then its buffers, so arrays are not copied. With
+    ``slots`` large buffers go into shared memory, and where they lie is told instead."""
     buffers: list[pickle.PickleBuffer] = []
     body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    place = slots.put(buffers) if slots is not None else None
+    if place is not None:
+        where = pickle.dumps(place, protocol=5)
+        stream.write(HEADER.pack(SHARED, 1, resident) + LENGTH.pack(len(body)) + body + LENGTH.pack(len(where)) + where)
+        stream.flush()
+        return
     stream.write(HEADER.pack(kind, len(buffers), resident) + LENGTH.pack(len(body)) + body)
     for buffer in buffers:
         with buffer.raw() as raw:
@@ -105,6 +115,7 @@ class Sandbox:
         self.retry_factor, self.recycle_items, self.growth_bytes = retry_factor, recycle_items, growth_bytes
         self.starts = 0
         self._child: subprocess.Popen[bytes] | None = None
+        self._slots: ParentSlots | None = None
         self._items = 0
         self._base_resident = 0
         self._resident = 0
@@ -146,6 +157,9 @@ class Sandbox:
     def close(self) -> None:
         """Kill the child if there is one; the next call starts a fresh one."""
         child, self._child = self._child, None
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.close()
         if child is None:
             return
         with contextlib.suppress(OSError):
@@ -209,8 +223,16 @@ class Sandbox:
             "PYTHONHASHSEED": "0",
         }
         command = [sys.executable, "-P", "-m", "pipelines.core.sandbox_child"]
-        command += [self.target, str(self.memory_bytes), str(os.getpid())]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0)
+        self._slots = ParentSlots()
+        command += [self.target, str(self.memory_bytes), str(os.getpid()), self._slots.argument]
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            bufsize=0,
+            pass_fds=self._slots.descriptors,
+        )
         assert child.stdout is not None
         with contextlib.suppress(OSError, AttributeError):  # Linux; a page in one read instead of fifty
             fcntl.fcntl(child.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -228,10 +250,14 @@ class Sandbox:
         return child
 
     def _receive(self, child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, Any]:
+        assert self._slots is not None
+        self._slots.answer()
         clock = _Deadline(child.pid, deadline)
         kind, count, self._resident = HEADER.unpack(self._read(child, HEADER.size, clock))
         body = self._block(child, clock)
         buffers = [self._block(child, clock) for _ in range(count)]
+        if kind == SHARED:
+            return ITEM, self._slots.load(body, pickle.loads(buffers[0]))
         return kind, pickle.loads(body, buffers=buffers)
 
     def _block(self, child: subprocess.Popen[bytes], clock: _Deadline) -> bytearray:

@@ -1,7 +1,7 @@
 """The other end of ``sandbox.Sandbox``: limits itself, imports one function, answers calls until the pipe closes.
 
-Started as ``python -m pipelines.core.sandbox_child package.module:function MEMORY_BYTES PARENT_PID``. Standard output
-is kept for the protocol; what libraries print there goes to standard error."""
+Started as ``python -m pipelines.core.sandbox_child package.module:function MEMORY_BYTES PARENT_PID SLOTS``. Standard
+output is kept for the protocol; what libraries print there goes to standard error."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from pipelines.core.sandbox import END, ERROR, FATAL, HEADER, ITEM, LENGTH, READY, SandboxError, send
+from pipelines.core.sandbox_slots import ChildSlots
 
 PR_SET_PDEATHSIG = 1
 
@@ -72,14 +73,14 @@ def _describe(error: BaseException) -> tuple[str, str, bool]:
     return "parse", f"{type(error).__name__}: {text}", True
 
 
-def _answer(function: Callable[..., Any], args: tuple, out: BinaryIO) -> None:
+def _answer(function: Callable[..., Any], args: tuple, out: BinaryIO, slots: ChildSlots) -> None:
     try:
         value = function(*args)
         if inspect.isgenerator(value):
             for item in value:
-                send(out, ITEM, item, _resident())
+                send(out, ITEM, item, _resident(), slots)
         else:
-            send(out, ITEM, value, _resident())
+            send(out, ITEM, value, _resident(), slots)
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:
@@ -88,7 +89,7 @@ def _answer(function: Callable[..., Any], args: tuple, out: BinaryIO) -> None:
         send(out, END, None, _resident())
 
 
-def main(target: str, memory_bytes: int, parent: int) -> None:
+def main(target: str, memory_bytes: int, parent: int, slots: str) -> None:
     """Serve calls of ``target`` for ever. Never returns: the process ends with its pipe or by a kill."""
     _die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
@@ -104,9 +105,10 @@ def main(target: str, memory_bytes: int, parent: int) -> None:
         send(out, ERROR, ("import", f"{target}: {type(error).__name__}: {error}"[:500], False))
         os._exit(1)
     send(out, READY, None, _resident())
+    shared = ChildSlots(slots)
     while True:
-        _answer(function, _next_call(calls), out)
+        _answer(function, _next_call(calls), out, shared)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -33,12 +33,11 @@ def tag(number: int, scale: int) -> NDArray[np.uint8]:
 
 
 def draw_boxes(
-    image: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]], numbers: bool = True
+    page: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]], numbers: bool = True
 ) -> NDArray[np.uint8]:
-    """A copy with a frame ``GAP`` pixels outside each box (x0, y0, x1, y1) and, with ``numbers``, its number (from 1) at
-    the upper left: left of the frame, else above it, else inside its corner. Other boxes' pixels may be crossed only where
-    boxes touch."""
-    page = image.copy()
+    """Draws on ``page`` itself and returns it: a frame ``GAP`` pixels outside each box (x0, y0, x1, y1) and, with
+    ``numbers``, its number (from 1) at the upper left: left of the frame, else above it, else inside its corner. Other
+    boxes' pixels may be crossed only where boxes touch."""
     height, width = page.shape[:2]
     thick = max(1, round(max(height, width) / 700))
     scale = max(1, round(max(height, width) / 600))

@@ -26,6 +26,20 @@ pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
 
+class _Samples:
+    """The pixels of a pixmap as an array [h, w, 3] that keeps the pixmap alive: MuPDF's own view does not."""
+
+    def __init__(self, pixmap: pymupdf.Pixmap) -> None:
+        self.pixmap = pixmap
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (pixmap.h, pixmap.w, 3),
+            "strides": (pixmap.stride, 3, 1),
+            "data": (pixmap.samples_ptr, False),
+        }
+
+
 class MuPdfDocument:
     def __init__(self, path: Path) -> None:
         self._document = pymupdf.open(path)
@@ -41,8 +55,7 @@ class MuPdfDocument:
         pixmap = page.get_pixmap(
             matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False, annots=True
         )
-        rows = np.frombuffer(pixmap.samples_mv, np.uint8).reshape(pixmap.h, pixmap.stride)
-        image = rows[:, : 3 * pixmap.w].reshape(pixmap.h, pixmap.w, 3).copy()
+        image = np.ascontiguousarray(np.asarray(_Samples(pixmap)))
         found = page.get_text("words", flags=FLAGS)[:MAX_WORDS]
         boxes = np.array([word[:4] for word in found], dtype=np.float32).reshape(-1, 4)
         boxes = _displayed(page, boxes) * np.float32(scale)

@@ -115,16 +115,18 @@ def _gap(a: Box, b: Box) -> float:
 
 
 def _segments(words: Sequence[Word]) -> list[list[Word]]:
-    """Runs of words that follow each other in the file on one baseline without a wide gap."""
+    """Runs of words that follow each other in the file on one baseline without a wide gap. ``_same_baseline`` and
+    ``_gap`` are written out: a page has some hundred words."""
     segments: list[list[Word]] = []
+    last = (0.0, -1e9, 0.0, -1e9)  # above every page
     for word in words:
-        if segments:
-            last = segments[-1][-1].box
-            height = min(last[3] - last[1], word.box[3] - word.box[1])
-            if _same_baseline(last, word.box) and -0.5 * height < _gap(last, word.box) < SPLIT_GAP * height:
-                segments[-1].append(word)
-                continue
-        segments.append([word])
+        a, last = last, word.box
+        height = min(a[3] - a[1], last[3] - last[1])
+        level = abs((a[1] + a[3]) / 2 - (last[1] + last[3]) / 2) < 0.5 * height
+        if level and -0.5 * height < max(last[0] - a[2], a[0] - last[2]) < SPLIT_GAP * height:
+            segments[-1].append(word)
+        else:
+            segments.append([word])
     return segments
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.view import Pixels, TextRegion, overlap
-from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_rows, ink_span, stacked
+from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_span, least_ink, stacked
 from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
 from pipelines.documents.routing import is_broken
 
@@ -41,10 +41,15 @@ def visible_words(image: NDArray[np.uint8], boxes: NDArray[np.float32], texts: S
     good = contrast(image, boxes) >= MIN_CONTRAST
     good &= ~stacked(boxes)
     words = []
-    for index in np.flatnonzero(good):
-        text = clean_text(texts[index])
-        if text and ((text.isascii() and text.isprintable()) or not any(map(is_broken, text))):
-            x0, y0, x1, y1 = boxes[index].tolist()
+    corners = boxes.tolist()
+    for index in np.flatnonzero(good).tolist():
+        text = texts[index]
+        plain = text.isascii() and text.isprintable()
+        if not plain or " " in text:
+            text = clean_text(text)
+            plain = text.isascii() and text.isprintable()
+        if text and (plain or not any(map(is_broken, text))):
+            x0, y0, x1, y1 = corners[index]
             words.append(Word(text, (x0, y0, x1, y1)))
     return words
 
@@ -163,7 +168,7 @@ def _tight(groups: Sequence[Sequence[Line]], image: NDArray[np.uint8]) -> list[l
                 first, last = (a[1] + a[3]) // 2, (b[1] + b[3] + 1) // 2
                 if last > first:
                     between = (min(a[0], b[0]), first, max(a[2], b[2]), last)
-                    a[3] = b[1] = first + int(np.argmin(ink_rows(image, between)))
+                    a[3] = b[1] = first + least_ink(image, between)
     return [[box for line in group if (box := _shrink(image, edges[id(line)]))] for group in groups]
 
 
@@ -174,4 +179,4 @@ def _shrink(image: NDArray[np.uint8], edges: list[int]) -> Pixels | None:
     rows = ink_span(image, (x0, y0, x1, y1))
     if rows is None:
         return None
-    return (x0 - PAD, max(y0, y0 + int(rows[0]) - PAD), x1 + PAD, min(y1, y0 + int(rows[-1]) + 1 + PAD))
+    return (x0 - PAD, max(y0, y0 + rows[0] - PAD), x1 + PAD, min(y1, y0 + rows[1] + 1 + PAD))

@@ -44,7 +44,8 @@ def route_page(texts: Sequence[str], invisible: float, image_area: float, ink: b
     ('scan', 'scan')
     """
     characters = sum(map(len, texts))
-    broken = round(sum(sum(map(is_broken, text)) for text in texts) / characters, 4) if characters else 0.0
+    odd = [text for text in texts if not (text.isascii() and text.isprintable())]
+    broken = round(sum(sum(map(is_broken, text)) for text in odd) / characters, 4) if characters else 0.0
     route: Route
     if not ink:
         route = "blank"

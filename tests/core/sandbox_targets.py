@@ -51,3 +51,8 @@ def slow_once(marker: str) -> str:
 
 def pid() -> int:
     return os.getpid()
+
+
+def pictures(n: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    for i in range(n):
+        yield i, np.full(size, i, np.uint8)

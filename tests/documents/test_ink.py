@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.documents.ink import MIN_CONTRAST, contrast, has_ink, ink_rows, ink_span
+from pipelines.documents.ink import MIN_CONTRAST, contrast, has_ink, ink_rows, ink_span, least_ink
 
 
 def picture(seed: int, colour: bool) -> np.ndarray:
@@ -35,6 +35,7 @@ def test_rows_of_ink_are_those_of_the_definition(seed: int, colour: bool) -> Non
         box = (x, y, x + int(rng.integers(2, 50)), y + int(rng.integers(2, 20)))
         wanted = plain_rows(image, box)
         np.testing.assert_array_equal(ink_rows(image, box), wanted)
+        assert least_ink(image, box) == int(np.argmin(wanted))
         found = np.flatnonzero(wanted)
         assert ink_span(image, box) == ((found[0], found[-1]) if len(found) else None)
 

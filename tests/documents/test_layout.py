@@ -141,9 +141,9 @@ def test_overlapping_regions_are_never_chosen_together() -> None:
 def test_marks_stay_outside_their_regions() -> None:
     image = np.full((300, 400, 3), 255, np.uint8)
     boxes = [(60, 50, 200, 80), (60, 120, 200, 150)]
-    page = draw_boxes(image, boxes)
+    page = draw_boxes(image.copy(), boxes)
     for x0, y0, x1, y1 in boxes:
         np.testing.assert_array_equal(page[y0:y1, x0:x1], 255)
         assert (page[y0:y1, x1 + 2] == COLOUR).all()
-    assert (image == 255).all()
+    assert draw_boxes(image, boxes) is image and (image == page).all()
     draw_boxes(image, [(0, 0, 400, 300)])
