@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.core.errors import ConfigError
@@ -104,6 +104,21 @@ def build_byte_tokenizer(directory: str | Path, merges: Sequence[tuple[str, str]
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def learn_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
+    """The ``count`` most useful merges of byte-level BPE over ``texts`` (fewer when the texts hold no more pairs that occur
+    twice), for ``build_byte_tokenizer``. Same texts, same merges: ties go by the pair's own order, not by hash."""
+    core = _core({letter: value for value, letter in enumerate(byte_alphabet())}, (), ())
+    trainer = trainers.BpeTrainer(
+        vocab_size=256 + count,
+        min_frequency=2,
+        initial_alphabet=byte_alphabet(),
+        special_tokens=[],
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    return [(left, right) for left, right in json.loads(core.to_str())["model"]["merges"]]
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:

@@ -16,6 +16,7 @@ STAGES: dict[str, str] = {
     "rl": "cookhouse.stages.rl:reinforce",
     "videos": "cookhouse.stages.videos:build_video_shards",
     "captions": "cookhouse.stages.captions:build_caption_shards",
+    "tokenizer": "cookhouse.stages.tokenizer:train_tokenizer",
     "text": "cookhouse.stages.text:build_text_shards",
     "conversations": "cookhouse.stages.conversations:build_conversation_shards",
     "interleaved": "cookhouse.stages.conversations:build_interleaved_shards",

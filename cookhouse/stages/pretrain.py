@@ -12,7 +12,8 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 
 class Pretrain(GangConfig):
     """Shards -> `model/`. ``vision`` and ``language`` are safetensors of pretrained towers (both, or neither: all from
-    scratch); ``tokenizer`` is the `tokenizer.json` of the language model, None for the byte tokenizer;
+    scratch); ``tokenizer`` is the `tokenizer.json` of the language model, or comes from an input of that name (a step
+    of stage ``tokenizer``), or is the byte tokenizer if neither is given;
     ``resampler`` says how the fresh resampler starts, ``bridge`` gives its values a linear map between the towers."""
 
     model: Identity[ModelConfig]
@@ -27,6 +28,8 @@ class Pretrain(GangConfig):
     "pretrain",
     code_version=1,
     inputs=("shards",),
+    optional_inputs=("tokenizer",),
+    replaces={"tokenizer": "tokenizer"},
     engines=("torch", "deepspeed", "transformers"),
     deterministic="numbers",
     limit=False,
@@ -36,9 +39,11 @@ def pretrain(config: Pretrain, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Train the phases from pretrained towers and a fresh resampler."""
     from model.training.job import ModelSource
 
+    learned = inputs.optional("tokenizer")
+    tokenizer = config.tokenizer.locate() if config.tokenizer else learned and learned.path("tokenizer.json")
     source = ModelSource(
         config=config.model,
-        tokenizer=config.tokenizer.locate().parent if config.tokenizer else None,
+        tokenizer=tokenizer.parent if tokenizer else None,
         vision=config.vision.locate() if config.vision else None,
         language=config.language.locate() if config.language else None,
         resampler=config.resampler,

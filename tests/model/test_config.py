@@ -10,7 +10,7 @@ from model.config import ModelConfig
 from pipelines.core.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["tiny", "minicpm_v_4_5"])
+@pytest.mark.parametrize("name", ["tiny", "minicpm_v_1b", "minicpm_v_4_5"])
 def test_shipped_sizes_survive_the_released_layout(request, name):
     path = request.config.rootpath / "conf" / "model" / f"{name}.yaml"
     config = ModelConfig(**yaml.safe_load(path.read_text()))

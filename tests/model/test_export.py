@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load_model, preprocessor, save_model
+from model.config import ModelConfig
 from model.export import _against, expected, export_model, problems
 from model.pack import pack
 from model.processor import Processor
@@ -95,6 +97,17 @@ def test_the_released_size_passes_the_released_index(released_config, golden):
     assert _against(names, released, released_config) == []
     short = [name for name in names if ".layers.35." not in name]
     assert len(_against(short, released, released_config)) == 11
+
+
+def test_the_small_sizes_have_the_released_names(request, golden):
+    """Tiny and 1B: the same kinds of tensors (the 1B's head is tied, as in Qwen3-0.6B), and the size 1B says."""
+    released = golden.json("released_tensors.json")["tensors"]
+    for name, least, most in (("tiny", 4e6, 6e6), ("minicpm_v_1b", 1.0e9, 1.05e9)):
+        path = request.config.rootpath / "conf" / "model" / f"{name}.yaml"
+        config = ModelConfig(**yaml.safe_load(path.read_text()))
+        shapes = expected(config)
+        assert _against(shapes, released, config) == []
+        assert least < sum(torch.Size(shape).numel() for shape in shapes.values()) < most
 
 
 def test_configuration_files_equal_the_released_ones(released_config):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from model.tokenizer import BYTE_SPECIALS, build_byte_tokenizer, load_tokenizer, special_ids
+from model.tokenizer import BYTE_SPECIALS, build_byte_tokenizer, learn_merges, load_tokenizer, special_ids
 from pipelines.core.errors import ConfigError
 
 
@@ -64,6 +64,27 @@ def test_merges_come_after_everything_else(tmp_path):
     tokenizer = build_byte_tokenizer(tmp_path, merges=(("t", "h"), ("th", "e")))
     assert tokenizer.encode("the t", add_special_tokens=False) == [289, 32, 116]
     assert special_ids(tokenizer).eos == (258, 256)
+
+
+TEXTS = ["the cat and the hat", "the rat on the mat: 123", "Größe 10 中文 中文"] * 3
+
+
+def test_learned_merges_shorten_text_and_lose_nothing(tmp_path, byte_tokenizer):
+    merges = learn_merges(TEXTS, 30)
+    assert merges == learn_merges(TEXTS, 30)
+    tokenizer = build_byte_tokenizer(tmp_path, merges)
+    assert len(tokenizer) == 288 + len(merges)
+    assert special_ids(tokenizer).by_name == special_ids(byte_tokenizer).by_name
+    for text in (*TEXTS, "unseen: ö <|im_end|> 7"):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == text
+    assert 2 * len(tokenizer.encode(TEXTS[0])) < len(byte_tokenizer.encode(TEXTS[0]))
+    assert not any(ch.isdigit() for pair in merges for part in pair for ch in part)  # digits stay single, as in Qwen
+
+
+def test_nothing_to_merge():
+    assert learn_merges([], 30) == []
+    assert learn_merges(["abc"], 30) == []
 
 
 def test_a_folder_without_a_tokenizer_is_an_error(tmp_path):
