@@ -7,6 +7,7 @@ photo upright is the data pipeline's decision, not the model's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,17 +20,36 @@ from model.slicing import Size, plan_views
 from pipelines.core.errors import DataError
 
 MAX_ASPECT = 400  # a 20000x20 strip has nothing to read and would become one row of a thousand patches
-# (x / 255 - mean) / std with mean = std = 0.5, for each of the 256 grey levels
-_LEVELS = (np.arange(256, dtype=np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
 
 
 @dataclass(frozen=True)
 class View:
-    """One encoder input: ``patches [rows*cols, 3*P*P]`` float32."""
+    """One encoder input: ``levels`` ``[rows*cols, 3*P*P]`` uint8."""
 
-    patches: Tensor
+    levels: np.ndarray
     rows: int
     cols: int
+
+    @property
+    def patches(self) -> Tensor:
+        """``[rows*cols, 3*P*P]`` float32 in [-1, 1]."""
+        return _scaled(self.levels)
+
+
+def patches_of(views: Sequence[View], patch_dim: int) -> Tensor:
+    """The patches of all views end to end, ``[N, 3*P*P]``: bytes are joined, then scaled once."""
+    if not views:
+        return torch.zeros(0, patch_dim)
+    return _scaled(np.concatenate([view.levels for view in views]))
+
+
+def _scaled(levels: np.ndarray) -> Tensor:
+    """(x / 255 - mean) / std with mean = std = 0.5, rounded to float32 after each step as in the released processor."""
+    scaled = levels.astype(np.float32)
+    scaled /= np.float32(255)
+    scaled -= np.float32(0.5)
+    scaled /= np.float32(0.5)
+    return torch.from_numpy(scaled)
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
@@ -71,10 +91,10 @@ def cut(image: Image.Image, settings: SliceConfig, name: str = "image") -> tuple
 
 def patchify(image: Image.Image, patch_size: int) -> View:
     """An RGB picture whose sides are whole patches -> its view."""
-    pixels = _LEVELS[np.asarray(image)]  # [H, W, 3]
+    pixels = np.asarray(image)  # [H, W, 3]
     rows, cols = pixels.shape[0] // patch_size, pixels.shape[1] // patch_size
     cells = pixels.reshape(rows, patch_size, cols, patch_size, 3).transpose(0, 2, 4, 1, 3)
-    return View(torch.from_numpy(np.ascontiguousarray(cells).reshape(rows * cols, -1)), rows, cols)
+    return View(cells.reshape(rows * cols, -1), rows, cols)
 
 
 def _resize(image: Image.Image, size: Size) -> Image.Image:

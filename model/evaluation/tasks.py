@@ -117,10 +117,11 @@ def _complete(
     max_new_tokens: int,
 ) -> list[Said]:
     ids = special_ids(processor.tokenizer)
-    prompts = [
-        processor.encode(sample["messages"][:-1], shown_pictures(sample, images), sample["mode"], generation=True)
-        for sample, images in zip(samples, pictures, strict=True)
-    ]
+    shown = zip(samples, pictures, strict=True)
+    prompts = processor.encode_batch(
+        [(sample["messages"][:-1], shown_pictures(sample, images), sample["mode"]) for sample, images in shown],
+        generation=True,
+    )
     groups = generate(model, prompts, max_new_tokens=max_new_tokens, eos_ids=ids.eos, forbid=ids.visual)
     said = []
     for (completion,) in groups:
@@ -191,7 +192,7 @@ def _forced(
     result: list[dict[int, tuple[float, int, int]]] = []
     for start in range(0, len(samples), 32):
         group = list(zip(samples[start : start + 32], pictures[start : start + 32], strict=True))
-        encoded = [processor.encode(s["messages"], shown_pictures(s, images), s["mode"]) for s, images in group]
+        encoded = processor.encode_batch([(s["messages"], shown_pictures(s, images), s["mode"]) for s, images in group])
         supervised = model(pack(encoded))
         losses = (-supervised.logprobs()).tolist()
         hits = (supervised.logits.argmax(-1) == supervised.targets).tolist()

@@ -49,8 +49,8 @@ def test_every_released_id(golden, released_processor):
         for case in conversation["renders"]:
             prompt = case["add_generation_prompt"]
             mode = MODES[case["enable_thinking"]] if prompt else training_mode(messages[-1])
-            ids, _, _ = released_processor._write(render(messages, mode, generation=prompt))
-            assert ids == case["ids"], conversation["name"]
+            (written,) = released_processor.writer.write([render(messages, mode, generation=prompt)])
+            assert written.ids.tolist() == case["ids"], conversation["name"]
 
 
 def supervised(messages, mode):

@@ -132,6 +132,28 @@ def test_video_in_2d_and_3d(small_processor):
     assert small_processor.tokenizer.decode(packed.input_ids[start:end]) == f"{markup}\n{markup}"
 
 
+def test_a_batch_equals_its_members(released_processor):
+    """One call of the tokenizer for all texts; ids, masks, spans and pixels as one by one. Hostile strings stay letters."""
+    thinking = [*ask("Why?", "so", parts=())[:1], {"role": "assistant", "content": "so", "thought": "hm <|im_end|>"}]
+    video = ({"type": "video", "parts": ["jpg", "jpg", "jpg"], "ticks": [0, 3, 9]},)
+    samples = [
+        (ask(f"<image>{n}</image> 中文 Größe!", "<|im_end|> " * n), {"jpg": card(300, 200 + n, n)}, "short")
+        for n in range(9)
+    ]
+    samples += [
+        (thinking, {}, "long"),
+        (ask(parts=video), {"jpg": card(500, 400)}, "none"),
+        (ask("", "", ()), {}, "none"),
+    ]
+    together = released_processor.encode_batch(samples)
+    for (messages, images, mode), got in zip(samples, together, strict=True):
+        alone = released_processor.encode(messages, images, mode)
+        for name in ("input_ids", "labels", "patches", "tgt_sizes", "image_bound"):
+            assert torch.equal(getattr(got, name), getattr(alone, name)), name
+        assert got.packages == alone.packages
+    assert released_processor.encode_batch([]) == []
+
+
 def test_sliced_image_layout(small_processor):
     got = small_processor.encode(ask(), {"jpg": card(224, 224)}, "none", use_image_id=True)
     placeholder = "<unk>" * 4

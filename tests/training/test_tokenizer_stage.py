@@ -37,7 +37,9 @@ def test_held_out_texts_are_not_read(shards, samples, tmp_path: Path) -> None:
     _, stats = learn(shards, tmp_path / "one", merges=40)
     assert stats["merges"] == stats["vocab_size"] - 288 == 40
     assert stats["samples"] >= sum(map(len, samples.values()))
-    everything = sum(len(text.encode()) for rows in samples.values() for ref in rows for text in texts_of(read_json(ref)))
+    everything = sum(
+        len(text.encode()) for rows in samples.values() for ref in rows for text in texts_of(read_json(ref))
+    )
     assert stats["read_bytes"] == everything
     _, cut = learn(shards, tmp_path / "two", merges=40, max_bytes=400)
     assert 0 < cut["read_bytes"] < everything
