@@ -110,7 +110,7 @@ def pack(samples: Sequence[Encoded]) -> Pack:
         position_ids=torch.cat([torch.arange(length) for length in lengths.tolist()]),
         labels=torch.cat([sample.labels for sample in samples]),
         cu_seqlens=starts,
-        patches=torch.cat(seen) if seen else _no_patches(),
+        patches=seen[0] if len(seen) == 1 else torch.cat(seen) if seen else _no_patches(),
         tgt_sizes=torch.cat([sample.tgt_sizes for sample in samples]),
         packages=tuple(package for sample in samples for package in sample.packages),
         visual_positions=torch.cat([torch.arange(a, b) for a, b in bounds.tolist()]) if len(bounds) else starts[:0],
