@@ -24,6 +24,7 @@ COMMANDS = {
     "cancel": ("stopping:cancel", "Stop a run or one of its steps."),
     "resume": ("again:resume", "Go on with the newest or a given run."),
     "retry": ("again:retry", "Make one step of a run again."),
+    "adopt": ("adopting:adopt", "Register existing data as what a step would make."),
     "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
     "samples": ("samples:samples", "Look at samples on one HTML page."),
     "shards": ("shards:shards", "Verify and inspect what a data step wrote."),

@@ -52,7 +52,7 @@ def estimate(plan: Plan) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     for planned in plan.work:
         before = nearest(planned.keyed, planned.facts)
-        if before is None:
+        if before is None or before.data["provenance"].get("adopted"):
             found[planned.name] = Estimate()
             continue
         now, then = _load_now(planned, plan, found), _load_then(before)
