@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from pipelines.core import places
 from pipelines.core.errors import InfraError
+from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
 from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
@@ -39,8 +41,16 @@ def _say(text: str) -> None:
 
 
 def _write_output_to(log: Path) -> None:
-    """Standard output and error of this process and its children go to a file of the attempt."""
-    handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    """Standard output and error of this process and its children go to a file of the attempt; through a process that
+    hides the secrets of the environment when there are any."""
+    if secret_values():
+        command = [sys.executable, "-m", "pipelines.core.redactor", str(log)]
+        cleaner = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        assert cleaner.stdin is not None
+        handle = os.dup(cleaner.stdin.fileno())
+        cleaner.stdin.close()
+    else:
+        handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

@@ -118,6 +118,8 @@ def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:
 
 def print_next(commands: Sequence[tuple[list[str], str]]) -> None:
     """The commands to type next, ready to copy, each under what it is for."""
+    from pipelines.core.secrets import redact
+
     click.echo("\nnext:")
     for command, comment in commands:
-        click.echo(f"  {shlex.join(['cookhouse', *command])}\n      {comment}")
+        click.echo(f"  {redact(shlex.join(['cookhouse', *command]))}\n      {comment}")

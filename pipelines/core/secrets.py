@@ -39,6 +39,7 @@ def secret_values(environment: Mapping[str, str] | None = None) -> tuple[str, ..
         for name, value in (os.environ if environment is None else environment).items()
         if is_secret_name(name) and len(value) >= SHORTEST and not _WORD.fullmatch(value)
     }
+    found |= {line for value in found for line in value.splitlines() if len(line) >= SHORTEST}
     escaped = {json.dumps(value, ensure_ascii=False)[1:-1] for value in found}
     return tuple(sorted(found | escaped, key=len, reverse=True))
 

@@ -23,6 +23,7 @@ from pipelines.core import places
 from pipelines.core.canonical import canonical_json
 from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError
 from pipelines.core.identity import StageConfig, identity_of
+from pipelines.core.secrets import redact
 from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
@@ -215,8 +216,12 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
         if outcome.log and attempt.remote is not None:
             places.upload(log, attempt.remote / "logs" / log.name)
-        write_json(attempt.place / "outcome.json", outcome.__dict__)
+        write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
     return outcome
+
+
+def _clean(value: Any) -> Any:
+    return redact(value) if isinstance(value, str) else value
 
 
 def _run(spec: Spec, attempt: Attempt) -> None:
@@ -273,7 +278,7 @@ def load_needs(dotted: str) -> str:
 def _keep_traceback(log: Path) -> None:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        log.write_text(redact(traceback.format_exc()), encoding="utf-8")
     except OSError:  # a full disk must not hide the error that is being reported
         pass
 

@@ -42,7 +42,7 @@ class Total(StageConfig):
 
 def misbehave(crash: str, point: str) -> None:
     """Do once what the file ``crash`` says for this point: ``kill``, ``exit``, ``infra``, ``data``, ``interrupt``,
-    ``full``."""
+    ``full``, ``leak``."""
     file = Path(crash)
     if not crash or not file.is_file():
         return
@@ -60,6 +60,11 @@ def misbehave(crash: str, point: str) -> None:
         raise KeyboardInterrupt
     elif action == "full":
         raise OSError(28, "No space left on device", "/somewhere/big")
+    elif action == "leak":
+        secret = os.environ["PLANTED_TOKEN"]
+        sys.stdout.write(f"login with {secret} and no newline")
+        sys.stderr.write(f"warning: {secret}\n")
+        raise ValueError(f"the server refused {secret}")
     elif action == "bug":
         raise ZeroDivisionError("division by zero")
 

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from pipelines.core import places
+from pipelines.core.redactor import CleanText
 from pipelines.workflow.backends import Handle, JobState
 from pipelines.workflow.execute import Spec, execute
 
@@ -21,7 +22,8 @@ class InProcess:
         here = os.getcwd()
         try:
             with (
-                printed.open("a", encoding="utf-8", buffering=1) as log,
+                printed.open("a", encoding="utf-8", buffering=1) as file,
+                CleanText(file) as log,
                 contextlib.redirect_stdout(log),
                 contextlib.redirect_stderr(log),
             ):
