@@ -27,7 +27,7 @@ COMMANDS = {
     "adopt": ("adopting:adopt", "Register existing data as what a step would make."),
     "gc": ("collecting:gc", "List what nobody needs any more; --yes deletes it."),
     "samples": ("samples:samples", "Look at samples on one HTML page."),
-    "shards": ("shards:shards", "Verify and inspect what a data step wrote."),
+    "shards": ("shards:shards", "Verify, inspect, sample and export what a data step wrote."),
     "export": ("export:export", "Write a trained model in the layout of the released one."),
     "chat": ("chat:chat", "Ask a model about pictures and videos."),
     "ui": ("services:ui", "Open MLflow on this machine."),

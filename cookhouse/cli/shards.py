@@ -19,7 +19,7 @@ FOLDERS = click.argument("folders", nargs=-1, required=True)
 
 @click.group()
 def shards() -> None:
-    """Verify and inspect shards."""
+    """Verify, inspect, sample and export shards."""
 
 
 @shards.command()

@@ -163,7 +163,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     """The manifest, or some ``columns`` of it, as a table with its metadata. Raises DataError if it is not a manifest of
     this schema version."""
     try:
-        with Path(path).open("rb") as source, pq.ParquetFile(source) as file:
+        with pq.ParquetFile(pa.BufferReader(Path(path).read_bytes())) as file:
             table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"manifest cannot be read: {error}", where=str(path)) from error
