@@ -143,7 +143,10 @@ def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
         elif name.endswith("mp4"):
             decoded[name] = read_clip(data)
         else:
-            decoded[name] = Image.open(io.BytesIO(data)).convert("RGB")
+            image = Image.open(io.BytesIO(data))
+            if image.mode == "RGB":
+                image.load()  # converting would copy it
+            decoded[name] = image if image.mode == "RGB" else image.convert("RGB")
     return decoded
 
 

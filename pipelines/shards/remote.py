@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -31,6 +32,7 @@ BLOCK = 1 << 20
 """Bytes: a page sample touches one or two blocks, a text sample shares one with hundreds."""
 LIMIT = "COOKHOUSE_SHARD_CACHE_GB"
 """Environment variable: how much is kept under ``COOKHOUSE_HOME/shards`` (default 20 GB)."""
+_AT_ONCE = 16
 _SLACK = 0.1
 """Part of the limit that is freed at once, so that not every fetch has to look."""
 
@@ -196,7 +198,8 @@ class RemoteFolder:
         return default_cache().local(self.address(rel))
 
     def glob(self, pattern: str) -> list[Path]:
-        return [self.path(name) for name in self.names if fnmatchcase(name, pattern)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # a thousand manifests one after the other would be a minute
+            return list(pool.map(self.path, (name for name in self.names if fnmatchcase(name, pattern))))
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -108,7 +109,11 @@ class Artifact:
     def glob(self, pattern: str) -> list[Path]:
         """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name; see
         :meth:`path` for a remote store."""
-        return [self._local(name) for name in self.places if fnmatchcase(name, pattern)]
+        found = [name for name in self.places if fnmatchcase(name, pattern)]
+        if not places.is_remote(self.root):
+            return [self._local(name) for name in found]
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(self._local, found))
 
     @property
     def _copies(self) -> Path:
