@@ -21,5 +21,6 @@ STAGES: dict[str, str] = {
     "conversations": "cookhouse.stages.conversations:build_conversation_shards",
     "interleaved": "cookhouse.stages.conversations:build_interleaved_shards",
     "adopt": "cookhouse.stages.adopt:adopt_shards",
+    "synthetic_ocr": "cookhouse.stages.synthetic_ocr:build_synthetic_ocr",
     "questions": "cookhouse.stages.questions:build_question_shards",
 }

@@ -1,6 +1,8 @@
-"""Text to samples: plain text for the language model, and questions about a page or picture.
+"""Text to samples: plain text for the language model, questions about a page or picture, conversations.
 
-``lines`` reads JSONL of ``{"text"}`` (one sample a line), ``questions`` reads JSONL of question items and gives each
-two samples, one a reasoning mode; ``render`` draws the pages they ask about, inside the sandbox. Imports
-``pipelines.shards`` and ``pipelines.core``; used by ``cookhouse.stages.text`` and ``cookhouse.stages.questions``.
+``lines`` reads JSONL of ``{"text"}`` or Parquet (one sample a row), ``questions`` reads JSONL of question items and gives
+each two samples, one a reasoning mode; ``render`` draws the pages they ask about, inside the sandbox. ``chats`` (pure) reads
+records of conversations and interleaved documents, ``conversations`` stores each with its pictures and video frames. Imports
+``pipelines.shards``, ``pipelines.core`` and the sandbox targets of images and videos; used by ``cookhouse.stages.text``,
+``.questions`` and ``.conversations``.
 """
