@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.errors import CookhouseError
 from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
@@ -98,17 +99,35 @@ def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: 
         return
     box = sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
     for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
-        page: CleanPage | Verdict
-        facts: dict[str, Any] = {}
         if isinstance(answer, PageFailure):
-            page = Verdict("quarantined", category(answer.category), answer.message)
-        else:
-            page, facts = _clean_page(span, answer, settings, read, tally)
-        for view in range(settings.views_per_page):
-            if isinstance(page, Verdict):
-                yield _unwritten(span, answer.index, view, page, facts), None
-            else:
-                yield _written(span, page, view, settings, tally)
+            verdict = Verdict("quarantined", category(answer.category), answer.message)
+            yield from _views_without(span, answer.index, verdict, settings)
+            continue
+        try:
+            views = _page_items(span, answer, settings, read, tally)
+        except CookhouseError:
+            raise
+        except Exception as error:  # a page nobody thought of costs that page, not the unit
+            told = span.source.told(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+            views = list(_views_without(span, answer.index, Verdict("quarantined", "parse", told), settings))
+        yield from views
+
+
+def _page_items(
+    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+) -> list[Item]:
+    page, facts = _clean_page(span, content, settings, read, tally)
+    if isinstance(page, Verdict):
+        return list(_views_without(span, content.index, page, settings, facts))
+    return [_written(span, page, view, settings, tally) for view in range(settings.views_per_page)]
+
+
+def _views_without(
+    span: Span, page: int, verdict: Verdict, settings: DocumentSettings, facts: Mapping[str, Any] | None = None
+) -> Iterator[Item]:
+    """A row for every view that the page does not give."""
+    for view in range(settings.views_per_page):
+        yield _unwritten(span, page, view, verdict, facts), None
 
 
 def category(name: str) -> str:

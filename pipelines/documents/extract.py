@@ -55,19 +55,32 @@ def read_texts(engine: str, path: str, last: int) -> Iterator[str]:
 
 
 def read_pages(engine: str, path: str, first: int, last: int, render: Render) -> Iterator[PageContent | PageFailure]:
-    """Pages ``first`` to ``last`` - 1 in order; a page that raises becomes a PageFailure and the next one is read.
-    Lack of memory ends the call (category ``oom``), because the process is not to be trusted after it."""
+    """Pages ``first`` to ``last`` - 1 of a file in order; see ``pages_of``."""
     document = _open(engine, path)
     try:
-        for index in range(first, last):
-            try:
-                yield document.page(index, render)
-            except MemoryError:
-                raise
-            except Exception as error:
-                text = _told(error, path)
-                if "malloc" in text or "memory" in text.lower():
-                    raise SandboxError("oom", text) from error
-                yield PageFailure(index, "render", f"{type(error).__name__}: {text}")
+        yield from pages_of(document, path, first, last, render)
     finally:
         document.close()
+
+
+def pages_of(
+    document: Document, path: str, first: int, last: int, render: Render
+) -> Iterator[PageContent | PageFailure]:
+    """A page that raises, or has no pixels, becomes a PageFailure and the next one is read. Lack of memory ends the call
+    (category ``oom``), because the process is not to be trusted after it."""
+    for index in range(first, last):
+        try:
+            content = document.page(index, render)
+        except MemoryError:
+            raise
+        except Exception as error:
+            text = _told(error, path)
+            if "malloc" in text or "memory" in text.lower():
+                raise SandboxError("oom", text) from error
+            yield PageFailure(index, "render", f"{type(error).__name__}: {text}")
+            continue
+        if content.image.size:
+            yield content
+        else:
+            width, height = content.points
+            yield PageFailure(index, "render", f"a page of {width:.4g} x {height:.4g} points has no pixels")

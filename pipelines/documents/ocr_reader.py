@@ -153,19 +153,17 @@ class RapidEngine:
         )
 
     def all(self, image: NDArray[np.uint8]) -> OcrLines:
-        found = self._engine(image, use_cls=False)
+        found = self._engine(image, use_det=True, use_cls=False, use_rec=True)
         if found.boxes is None:
             return OcrLines.none()
         return OcrLines.of(found.boxes, found.txts, found.scores)
 
     def detect(self, image: NDArray[np.uint8]) -> OcrLines:
-        found = self._engine.text_det(image)
+        found = self._engine(image, use_det=True, use_cls=False, use_rec=False)
         return OcrLines.none() if found.boxes is None else OcrLines.of(found.boxes)
 
     def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]:
-        from rapidocr.ch_ppocr_rec.typings import TextRecInput
-
-        found = self._engine.text_rec(TextRecInput(img=crops))
+        found = self._engine.recognize_txt(crops)
         return list(found.txts or ()), list(found.scores)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from pipelines.documents.build import close_sandboxes
 from pipelines.documents.engine import ENGINES, Document, PageContent, Render, load_engine
+
+sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests
 
 SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank today"
 

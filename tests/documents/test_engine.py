@@ -11,7 +11,8 @@ import pymupdf
 import pytest
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.engine import Document, PageContent, Render
+from pipelines.documents.engine import Document, PageContent, PageFailure, Render
+from pipelines.documents.extract import pages_of
 from pipelines.documents.ink import ink_rows
 from pipelines.documents.regions import find_regions, visible_words
 from pipelines.documents.routing import route_page
@@ -165,3 +166,19 @@ def test_ink_rows_count_what_differs_from_the_paper() -> None:
     image = np.full((10, 10, 3), 200, np.uint8)
     image[3:5, 2:6] = 40
     np.testing.assert_array_equal(ink_rows(image, (0, 0, 10, 10)), [0, 0, 0, 4, 4, 0, 0, 0, 0, 0])
+
+
+def test_a_page_without_pixels_is_no_page(tmp_path: Path) -> None:
+    """Found by the fuzz run: an engine that gives a raster of zero pixels."""
+
+    class Thin:
+        pages = 1
+
+        def page(self, index: int, render: Render) -> PageContent:
+            nothing = np.zeros((3, 0, 3), np.uint8)
+            return PageContent(index, nothing, np.zeros((0, 4), np.float32), (), 0.0, 0.0, (0.004, 3.0), 1.0)
+
+        def close(self) -> None: ...
+
+    (answer,) = pages_of(Thin(), "thin.pdf", 0, 1, Render(72, 1000))  # type: ignore[arg-type]
+    assert answer == PageFailure(0, "render", "a page of 0.004 x 3 points has no pixels")

@@ -218,6 +218,30 @@ def test_limit_takes_the_first_files(make_pdf: MakePdf, tmp_path: Path, sentence
     assert sorted(row.source for row in rows_of(artifact)) == ["a.pdf", "b.pdf"]
 
 
+def test_a_page_that_breaks_our_own_code_costs_that_page(
+    make_pdf: MakePdf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence: str
+) -> None:
+    texts = ["fine ", "poison ", "fine too "]
+    path = make_pdf(
+        "in/a.pdf", [lambda page, t=t: page.insert_textbox((40, 40, 380, 400), t + sentence) for t in texts]
+    )
+    original = build.find_regions
+
+    def breaks(image, words, *rest):  # type: ignore[no-untyped-def]
+        if words[0].text == "poison":
+            raise ZeroDivisionError(f"on {path}")
+        return original(image, words, *rest)
+
+    monkeypatch.setattr(build, "find_regions", breaks)
+    config = DocumentShards(source=str(path.parent), views_per_page=2)
+    artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / "store")
+    told = {(row.item, row.key[-2:]): (row.category, row.reason) for row in rows_of(artifact)}
+    poisoned = ("parse", "ZeroDivisionError: on a.pdf")
+    assert told == {
+        (page, f"{view:02d}"): poisoned if page == 1 else (None, None) for page in range(3) for view in (0, 1)
+    }
+
+
 def test_a_page_that_kills_the_reader_costs_that_page(
     make_pdf: MakePdf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence: str
 ) -> None:
