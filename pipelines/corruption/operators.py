@@ -22,7 +22,7 @@ LEVELS: tuple[Level, ...] = ("low", "moderate", "high")
 
 Paper = NDArray[np.float32]
 Operator = Callable[[Crop, Paper, float, float, np.random.Generator], Crop]
-"""(crop [h, w, 3] float32 0-255, paper colour [3], glyph height in pixels, strength 0-1, rng) -> crop."""
+"""(crop [h, w, c] float32 0-255, paper colour [c], glyph height in pixels, strength 0-1, rng) -> crop."""
 
 OPERATORS: dict[str, Operator] = {}
 
@@ -54,6 +54,9 @@ RANGES: dict[Level, dict[str, tuple[float, float]]] = {
     "high": {"fill": (0.0, 0.0), "grey": (0.0, 1.0), "texture": (0.2, 1.0)},
 }
 """Strength ranges an operator is drawn from at each level. ``high`` operators never look at the crop's pixels."""
+
+COLOURED = ("tint", "jpeg")
+"""Operators that need three channels; the others do to each channel what they do to any and may be given one."""
 
 COUNTS: dict[Level, tuple[int, int]] = {"low": (1, 2), "moderate": (2, 2), "high": (1, 1)}
 """How many different operators a region gets (smallest, largest)."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.arrays import paper_colour
-from pipelines.corruption.operators import COUNTS, OPERATORS, RANGES, Level
+from pipelines.corruption.operators import COLOURED, COUNTS, OPERATORS, RANGES, Level
 
 Image = NDArray[np.uint8]
 
@@ -59,12 +59,18 @@ def corrupt_crop(
     count = least if least == most else int(rng.integers(least, most + 1))
     chosen = rng.permutation(len(names))[:count]
     paper = paper_colour(crop)
-    pixels = crop.astype(np.float32)
+    # Where all is grey one channel is worked on and laid out three times at the end: the same values for a third.
+    first, second, third = (crop[:, :, channel] for channel in range(3))
+    grey = bool((first == second).all() and (first == third).all())
+    pixels = crop[:, :, : 1 if grey else 3].astype(np.float32)
     applied = []
     for index in sorted(int(i) for i in chosen):
         name = names[index]
         strength = float(rng.uniform(*ranges[name]))
-        pixels = OPERATORS[name](pixels, paper, glyph_height, strength, rng)
+        if name in COLOURED and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)
+        pixels = OPERATORS[name](pixels, paper[: pixels.shape[2]], glyph_height, strength, rng)
         applied.append({"name": name, "strength": round(strength, 4)})
-    damaged = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    damaged = np.empty(crop.shape, dtype=np.uint8)
+    damaged[:] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return damaged, {"level": level, "operators": applied}

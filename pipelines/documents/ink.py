@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_CONTRAST = 40  # grey levels between the lightest and the darkest pixel of a box
+REACH = MIN_CONTRAST // 2 - 1  # grey levels around the paper's that are still paper
 MAX_OVERLAP = 0.6
 _CHUNK = 64
+Box = tuple[int, int, int, int]
 
 
 def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -91,37 +93,46 @@ def has_ink(image: NDArray[np.uint8]) -> bool:
     return False
 
 
-def ink_rows(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.int64]:
+def ink_rows(image: NDArray[np.uint8], box: Box) -> NDArray[np.int64]:
     """Pixels per row of the box that differ clearly from its paper (the median of its border)."""
-    far = _far(image, box)
+    x0, y0, x1, y1 = box
+    crop = image[y0:y1, x0:x1]
+    far = _far(crop, _paper(crop))
     either = np.logical_or(np.logical_or(far[:, 0::3], far[:, 1::3]), far[:, 2::3])
     return np.count_nonzero(either, axis=1)
 
 
-def ink_span(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> tuple[int, int] | None:
+def ink_span(image: NDArray[np.uint8], box: Box) -> tuple[int, int] | None:
     """First and last row of the box with a pixel that ``ink_rows`` would count, from the top of the box; None without
     any."""
-    rows = np.flatnonzero(_far(image, box).any(axis=1))
+    rows = np.flatnonzero(_inked(image, box))
     return (int(rows[0]), int(rows[-1])) if len(rows) else None
 
 
-def least_ink(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> int:
+def least_ink(image: NDArray[np.uint8], box: Box) -> int:
     """The first row of the box with the smallest count of ``ink_rows``; most often one without ink, found without
     counting."""
-    inked = np.logical_or.reduce(_far(image, box), axis=1)
+    inked = _inked(image, box)
     row = int(inked.argmin())
     return int(np.argmin(ink_rows(image, box))) if inked[row] else row
 
 
-def _far(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """[h, 3 w]: which values of the box are ``MIN_CONTRAST`` // 2 or more away from the paper's. In uint8: a value is
-    near if it lies at most high - low above low, where what is below low wraps round to large."""
+def _inked(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
+    """[h]: rows of the box with a pixel that ``ink_rows`` would count. On light grey paper ink can only be darker, and
+    the darkest value of a row says it."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
     paper = _paper(crop)
-    reach = MIN_CONTRAST // 2 - 1
-    low = [max(value - reach, 0) for value in paper]
-    span = [min(value + reach, 255) - least for value, least in zip(paper, low, strict=True)]
+    if paper[0] == paper[1] == paper[2] >= 255 - REACH:
+        return crop.reshape(len(crop), -1).min(axis=1) < paper[0] - REACH
+    return np.logical_or.reduce(_far(crop, paper), axis=1)
+
+
+def _far(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.bool_]:
+    """[h, 3 w]: which values are more than ``REACH`` away from the paper's. In uint8: a value is near if it lies at most
+    high - low above low, where what is below low wraps round to large."""
+    low = [max(value - REACH, 0) for value in paper]
+    span = [min(value + REACH, 255) - least for value, least in zip(paper, low, strict=True)]
     width = crop.shape[1]
     values = crop.reshape(len(crop), 3 * width)
     if paper[0] == paper[1] == paper[2]:

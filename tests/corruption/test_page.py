@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.corruption.arrays import paper_colour
 from pipelines.corruption.levels import draw_levels
-from pipelines.corruption.operators import LEVELS
-from pipelines.corruption.page import Region, corrupt_page
+from pipelines.corruption.operators import COUNTS, LEVELS, OPERATORS, RANGES, Level
+from pipelines.corruption.page import Region, corrupt_crop, corrupt_page
 
 
 def page(seed: int = 0) -> np.ndarray:
@@ -80,3 +81,25 @@ def test_a_card_is_never_hidden_as_a_whole(count: int, seed: int, weights: tuple
 def test_weights_that_are_no_distribution_are_refused() -> None:
     with pytest.raises(ValueError, match="weights"):
         draw_levels(1, (0.0, 0.0, 0.0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("seed", range(12))
+def test_grey_text_gets_the_bytes_of_three_channels(level: Level, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    crop = np.full((40 + seed, 150, 3), 250, np.uint8)
+    crop[8:30:3, 4:140:2] = rng.integers(0, 120)
+    made, record = corrupt_crop(crop, level, 14.0, np.random.default_rng(seed))
+    coloured = crop.copy()
+    coloured[-1, -1, 2] -= 1  # one pixel that is not grey, away from what the median of the border sees
+    again, same = corrupt_crop(coloured, level, 14.0, np.random.default_rng(seed))
+    assert record == same
+    plain, draws = crop.astype(np.float32), np.random.default_rng(seed)
+    least, most = COUNTS[level]
+    count = least if least == most else int(draws.integers(least, most + 1))
+    names = list(RANGES[level])
+    for index in sorted(draws.permutation(len(names))[:count].tolist()):
+        strength = float(draws.uniform(*RANGES[level][names[index]]))
+        plain = OPERATORS[names[index]](plain, paper_colour(crop), 14.0, strength, draws)
+    np.testing.assert_array_equal(made, np.clip(np.rint(plain), 0, 255).astype(np.uint8))
+    assert again.shape == made.shape == crop.shape
