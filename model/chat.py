@@ -20,12 +20,12 @@ from pipelines.core.errors import DataError
 Mode = Literal["short", "long", "none"]
 Message = Mapping[str, Any]
 
-_TOOLS_HEAD = (
+TOOLS_HEAD = (
     "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
     "You are provided with function signatures within <tools></tools> XML tags:\n<tools>"
 )
-_TOOLS_TAIL = "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
-_TOOLS_SHAPE = '\n{"name": <function-name>, "arguments": <args-json-object>}\n'
+TOOLS_TAIL = "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+TOOLS_SHAPE = '\n{"name": <function-name>, "arguments": <args-json-object>}\n'
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ def _system(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> 
     given = _content(messages[0]) if messages and messages[0]["role"] == "system" else []
     if tools:
         body = [*given, text("\n\n")] if given else []
-        body += [text(_TOOLS_HEAD + "".join("\n" + _json(tool) for tool in tools) + _TOOLS_TAIL)]
+        body += [text(TOOLS_HEAD + "".join("\n" + _json(tool) for tool in tools) + TOOLS_TAIL)]
         body += [control("<tool_call>"), control("</tool_call>"), text(" XML tags:\n")]
-        body += [control("<tool_call>"), text(_TOOLS_SHAPE), control("</tool_call>")]
+        body += [control("<tool_call>"), text(TOOLS_SHAPE), control("</tool_call>")]
     elif given:
         body = given
     else:

@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model.checkpoint import CONFIG, PREPROCESSOR, empty_model, load_config, preprocessor
 from model.config import ModelConfig
+from model.template import CHAT_TEMPLATE
 from model.tokenizer import load_tokenizer, special_ids
 from model.weights import INDEX, read_weights
 from pipelines.core.errors import ConfigError, DataError
@@ -195,7 +196,7 @@ def _write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         "auto_map": {"AutoTokenizer": [f"{PUBLISHED}--tokenization_minicpmv_fast.MiniCPMVTokenizerFast", None]},
         "added_tokens_decoder": decoder,
         "additional_special_tokens": special,
-        "chat_template": tokenizer.chat_template,
+        "chat_template": tokenizer.chat_template or CHAT_TEMPLATE,
         **roles,
     }
     _json(folder / "tokenizer_config.json", settings)

@@ -15,6 +15,7 @@ from model.config import ModelConfig
 from model.export import _against, expected, export_model, problems
 from model.pack import pack
 from model.processor import Processor
+from model.template import CHAT_TEMPLATE
 from pipelines.core.errors import ConfigError, DataError
 from tests.model.conftest import SHARED
 
@@ -168,4 +169,5 @@ def test_a_processor_reads_the_export(small_config, folder, tmp_path):
     export_model(folder, tmp_path / "out", torch.bfloat16)
     _, processor = load_model(tmp_path / "out")
     assert isinstance(processor, Processor)
+    assert processor.tokenizer.chat_template == CHAT_TEMPLATE
     assert processor.config == small_config
