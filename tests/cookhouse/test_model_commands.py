@@ -103,3 +103,39 @@ def test_mistakes_are_explained(call, model, here, words, message, exit_code):
     (here / "broken.jpg").write_bytes(b"\xff\xd8nothing")
     code, _, err = call(*(model if word == "MODEL" else word for word in words))
     assert (code, message in err) == (exit_code, True), err
+
+
+STAGE = """
+import os
+import shutil
+
+from pipelines.core.identity import Identity, StageConfig
+from pipelines.workflow.stage import stage
+
+
+class Copied(StageConfig):
+    number: Identity[int] = 1
+
+
+@stage("copied", code_version=1, deterministic="bytes", uses_ray=False)
+def make(config: Copied, inputs, out):
+    shutil.copytree(os.environ["MODEL_TO_COPY"], out.dir / "model")
+    return {}
+"""
+
+
+def test_a_step_of_the_newest_run_and_its_artifact(call, cookhouse, model, here, monkeypatch):
+    (here / "copied_stage.py").write_text(STAGE)
+    recipe = '# @package _global_\nsteps:\n  tuned: {stage: "copied_stage:make"}\n'
+    (here / "conf" / "recipe" / "copied.yaml").write_text(recipe)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("MODEL_TO_COPY", str(model))
+    code, out, err = cookhouse("run", "recipe=copied", "--backend", "inprocess")
+    assert code == 0, out + err
+    (folder,) = (here / "artifacts" / "copied").iterdir()
+    answers = [call("chat", "--model", name, "--max-new-tokens", 3, "Hello?") for name in ("tuned", folder)]
+    assert [code for code, _, _ in answers] == [0, 0]
+    assert answers[0][1] == answers[1][1]
+    assert call("export", "tuned", here / "out")[0] == 0
+    code, _, err = call("chat", "--model", "tunde", "Hello?")
+    assert (code, "did you mean 'tuned'?" in err) == (2, True), err
