@@ -107,3 +107,39 @@ def test_an_exception_of_a_unit_comes_through(ray_session) -> None:
 
     with pytest.raises(ValueError, match="invalid literal"):
         list(map_units(int, ["1", "x"], workers=1, cpus=0.5))
+
+
+def at_work(session, arguments: tuple[str, ...]) -> tuple[subprocess.Popen[str], Path]:
+    """A command, and the attempt of its first step once that has finished a unit."""
+    before = set(session.root.glob("runs/*.json"))
+    driver = start(session, *arguments)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if set(session.root.glob("runs/*.json")) - before:
+            row = next(row for row in newest_run(session)["steps"] if row["step"] == "numbers")
+            found = list(Path(row["folder"]).glob("attempts/*/units/u0.json"))
+            if found:
+                return driver, found[0].parent.parent
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.05)
+    raise AssertionError("it did not come to work")
+
+
+def test_cancel_stops_a_run_and_what_a_killed_command_left(ray_session, here) -> None:
+    """A wish reaches the command of a run; a job whose command is gone is stopped directly."""
+    slow = ("steps.numbers.count=150", "steps.numbers.pause_s=0.2")
+    line, environment = command("cancel", f"storage.root={ray_session.root}")
+    driver, _ = at_work(ray_session, (*slow, "steps.numbers.shape.low=0.11"))
+    assert subprocess.run(line, env=environment, timeout=90).returncode == 0
+    driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    driver, attempt = at_work(ray_session, (*slow, "steps.numbers.shape.low=0.12"))
+    job = read_json(attempt / "worker.json")
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    shown = subprocess.run(line, env=environment, timeout=90, capture_output=True, text=True)
+    assert "stopped numbers" in shown.stdout
+    deadline = time.monotonic() + 60
+    while process.is_alive(job):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
