@@ -22,6 +22,7 @@ from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
 from pipelines.documents.regions import Grouped, clean_text, group_regions, tokens, visible_words
 from pipelines.documents.routing import is_broken
 
+TURNS = 3  # draws of candidates, as long as none of a page was read well
 FILLER = "x"  # stands for a letter of a line that was detected and not read
 
 
@@ -114,36 +115,43 @@ def _read_chosen(
     by_line: bool,
 ) -> ScanText:
     """Detect, lay out, draw candidates and a sample, recognise only these. A candidate stays when each of its lines was
-    read with at least ``ocr_min_score``."""
+    read with at least ``ocr_min_score``; if none does, others are drawn, at most ``TURNS`` times."""
     detected = read(page, content.image, setup, "detect", None)
     fillers = [_filler(box) for box in detected.boxes.tolist()]
     words = visible_words(content.image, detected.boxes, fillers)
     found = group_regions(content.image, words, settings.region_tokens, by_line)
     total = sum(grouped.region.tokens for grouped in found)
     rng = generator("ocr", settings.seed, source_digest, content.index, OPERATOR_VERSION)
-    candidates = _candidates(found, total, settings, rng, by_line)
     number_of = {tuple(box): number for number, box in enumerate(detected.boxes.tolist())}
-    wanted = {number_of[word.box] for grouped in candidates for word in _words_of(grouped.lines)}
-    rest = [number for number in range(len(fillers)) if number not in wanted]
-    sample = [rest[i] for i in rng.permutation(len(rest))[: settings.ocr_sample].tolist()]
-    asked = sorted(wanted.union(sample))
-    lines = read(page, content.image, setup, "recognise", detected.quads[asked]) if asked else OcrLines.none()
-    texts = dict(zip(asked, lines.texts, strict=True))
-    scores = dict(zip(asked, lines.scores, strict=True))
-    kept = []
-    for grouped in candidates:
-        own = [number_of[word.box] for word in _words_of(grouped.lines)]
-        read_well = all(scores[i] >= settings.ocr_min_score and _clean(texts[i]) for i in own)
-        if read_well:
-            renamed = {word.box: clean_text(texts[number_of[word.box]]) for word in _words_of(grouped.lines)}
-            text = grouped.joined(renamed)
-            kept.append(replace(grouped.region, text=text, tokens=tokens(text)))
+    texts: dict[int, str] = {}
+    scores: dict[int, float] = {}
+    kept: list[TextRegion] = []
+    left = found
+    for turn in range(TURNS):
+        candidates = _candidates(left, total, settings, rng, by_line)
+        asked = {number_of[word.box] for grouped in candidates for word in _words_of(grouped.lines)}
+        if turn == 0:
+            rest = [number for number in range(len(fillers)) if number not in asked]
+            asked.update(rest[i] for i in rng.permutation(len(rest))[: settings.ocr_sample].tolist())
+        new = sorted(asked - texts.keys())
+        if new:
+            lines = read(page, content.image, setup, "recognise", detected.quads[new])
+            texts.update(zip(new, lines.texts, strict=True))
+            scores.update(zip(new, lines.scores, strict=True))
+        for grouped in candidates:
+            own = {word.box: number_of[word.box] for word in _words_of(grouped.lines)}
+            if all(scores[i] >= settings.ocr_min_score and _clean(texts[i]) for i in own.values()):
+                text = grouped.joined({box: clean_text(texts[i]) for box, i in own.items()})
+                kept.append(replace(grouped.region, text=text, tokens=tokens(text)))
+        left = [grouped for grouped in left if grouped not in candidates]
+        if kept or not left:
+            break
     facts = {
         "detected": len(fillers),
-        "read": len(asked),
+        "read": len(texts),
         "kept": len(kept),
-        "min_score": min(lines.scores, default=0.0),
-        "mean_score": round(float(np.mean(lines.scores)), 3) if asked else 0.0,
+        "min_score": min(scores.values(), default=0.0),
+        "mean_score": round(sum(scores.values()) / len(scores), 3) if scores else 0.0,
     }
     return ScanText(tuple(kept), total, facts)
 

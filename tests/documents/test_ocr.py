@@ -132,3 +132,26 @@ def test_lines_are_cut_upright() -> None:
     assert (cut_line(image, flat)[2:-2, 2:-2] == 200).all()
     tall = np.array([[10, 20], [20, 20], [20, 70], [10, 70]], dtype=np.float32)
     assert cut_line(image, tall).shape == (10, 50, 3)
+
+
+def test_other_regions_are_drawn_when_none_of_the_first_was_read_well() -> None:
+    settings = DocumentSettings(ocr_lines="chosen", ocr_sample=0, regions=(1, 1), tokens=(1, 30), region_share=0.2)
+    boxes = np.array([[40, 40 + 60 * i, 440, 62 + 60 * i] for i in range(7)], dtype=np.float32)
+    quads = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    image = np.full((500, 500, 3), 255, np.uint8)
+    image[::4, ::3] = 0
+    reads: list[int] = []
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads_: np.ndarray | None) -> OcrLines:
+        if task == "detect":
+            return OcrLines(quads, boxes)
+        assert quads_ is not None
+        reads.append(len(quads_))
+        good = len(reads) == 2
+        return OcrLines.of(list(quads_), ["some words of text"] * len(quads_), [0.99 if good else 0.3] * len(quads_))
+
+    content = PageContent(0, image, np.zeros((0, 4), np.float32), (), 1.0, 0.0, (500, 500), 1.0)
+    found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=False)
+    assert reads == [1, 1]
+    assert [region.text for region in found.regions] == ["some words of text"]
+    assert found.facts["read"] == 2
