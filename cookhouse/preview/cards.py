@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.shards.manifest import Row
+from pipelines.shards.read import unfold_clips
+from pipelines.shards.sample import encode_jpeg
 
 CARDS = {
     "document": "cookhouse.preview.document:document_card",
@@ -83,8 +85,11 @@ def make_card(sampled: Sampled) -> Card:
 
 
 def load(row: Row, parts: Mapping[str, bytes], source_page: Callable[[float], bytes | None]) -> Sampled:
-    """A sample ready for its card."""
-    return Sampled(row, parts, json.loads(parts["json"]), source_page)
+    """A sample ready for its card; a stored clip is shown by its frames."""
+    sample = json.loads(parts["json"])
+    messages, frames = unfold_clips(sample["messages"], parts)
+    jpegs = {name: encode_jpeg(frame, QUALITY) for name, frame in frames.items()}
+    return Sampled(row, {**parts, **jpegs}, {**sample, "messages": messages}, source_page)
 
 
 def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = SIDE, group: str = "") -> Picture:

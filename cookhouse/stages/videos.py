@@ -26,8 +26,8 @@ class VideoShards(StageConfig):
     or cut where the picture changes by more than ``scene_threshold`` (0-1) and at ``clip_seconds`` at the latest
     (``scenes``); clips below ``min_clip_seconds`` are filtered. ``drop_similar``: drop frames that differ from the kept
     one before by at most so many bits of a 64-bit perceptual hash. ``keep_from``: a damaged clip is kept when at least
-    this share of its file decoded. ``store``: JPEG frames, or an H.264 ``clip`` with a keyframe every ``clip_gop``
-    frames at quality ``clip_crf``."""
+    this share of its file decoded. ``store``: JPEG frames, or an MPEG-4 ``clip`` with a keyframe every ``clip_gop``
+    frames at quantiser ``clip_scale`` (1 best, 31 smallest)."""
 
     source: Source[str | None] = None
     fps: Identity[Annotated[float, Field(gt=0, le=10)]] = 5.0
@@ -46,7 +46,7 @@ class VideoShards(StageConfig):
     keep_from: Identity[Annotated[float, Field(ge=0, le=1)]] = 0.0
     store: Identity[Literal["frames", "clip"]] = "frames"
     clip_gop: Identity[Annotated[int, Field(ge=1)]] = 8
-    clip_crf: Identity[Annotated[int, Field(ge=0, le=51)]] = 18
+    clip_scale: Identity[Annotated[int, Field(ge=1, le=31)]] = 3
     prompt: Identity[str] = "Describe the video."
     files_per_unit: Identity[int] = 4
     split_seed: Identity[int] = 0
@@ -100,7 +100,7 @@ def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dic
         store=config.store,
         encoder=config.jpeg_encoder,
         gop=config.clip_gop,
-        crf=config.clip_crf,
+        scale=config.clip_scale,
     )
     told = _told(listing, config.prompt)
     items += [listing.item(name, config.split_seed) for name in sorted(set(told) - set(names))]

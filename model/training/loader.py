@@ -23,7 +23,7 @@ from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator
 from pipelines.corruption.view import ONLINE, redraw
-from pipelines.shards.read import read_clip, read_sample
+from pipelines.shards.read import read_sample, unfold_clips
 from pipelines.shards.sample import image_content, text_content, turn
 
 OnError = Literal["skip", "fail"]
@@ -110,10 +110,8 @@ def encode_item(item: Item, processor: Processor) -> Encoded:
     """Read and encode one sample of a plan."""
     parts = read_sample(item.ref)
     sample = json.loads(parts["json"])
-    images: dict[str, Image.Image] = {}
-    messages: list[dict[str, Any]] = [
-        _thinned(_unfolded(message, parts, images), item.stride) for message in sample["messages"]
-    ]
+    unfolded, images = unfold_clips(sample["messages"], parts)
+    messages: list[dict[str, Any]] = [_thinned(message, item.stride) for message in unfolded]
     images |= {name: _decode(parts[name]) for name in _parts_of(messages) if name not in images}
     if ONLINE in sample["meta"]:
         images["jpg"], messages = _drawn(images["jpg"], sample["meta"][ONLINE], item)
@@ -133,20 +131,6 @@ def filler(processor: Processor) -> Encoded:
     messages = [{"role": "user", "content": [{"type": "text", "text": "."}]}, {"role": "assistant", "content": "."}]
     encoded = processor.encode(messages, {}, mode="none")  # type: ignore[arg-type]
     return replace(encoded, labels=encoded.labels.new_full(encoded.labels.shape, -100))
-
-
-def _unfolded(message: dict[str, Any], parts: dict[str, bytes], images: dict[str, Image.Image]) -> dict[str, Any]:
-    """Stored clips (``{"type": "video", "part": "mp4"}``) as lists of frames, which go into ``images``."""
-    if isinstance(message["content"], str):
-        return message
-    content = []
-    for part in message["content"]:
-        if part["type"] == "video" and "part" in part:
-            frames = {f"{part['part']}#{n}": frame for n, frame in enumerate(read_clip(parts[part["part"]]))}
-            images |= frames
-            part = {"type": "video", "parts": list(frames), "ticks": part["ticks"]}
-        content.append(part)
-    return {**message, "content": content}
 
 
 def _thinned(message: dict[str, Any], stride: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -148,6 +148,29 @@ def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
                 image.load()  # converting would copy it
             decoded[name] = image if image.mode == "RGB" else image.convert("RGB")
     return decoded
+
+
+def unfold_clips(
+    messages: Sequence[Mapping[str, Any]], parts: Mapping[str, bytes]
+) -> tuple[list[dict[str, Any]], dict[str, Image.Image]]:
+    """Messages in which stored clips (``{"type": "video", "part": "mp4"}``) are lists of frames like any other video, and
+    those frames by the names the messages then use. Raises DataError as ``read_clip``."""
+    pictures: dict[str, Image.Image] = {}
+    unfolded = []
+    for message in messages:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = [_unfolded(part, parts, pictures) for part in content]
+        unfolded.append({**message, "content": content})
+    return unfolded, pictures
+
+
+def _unfolded(part: dict[str, Any], parts: Mapping[str, bytes], pictures: dict[str, Image.Image]) -> dict[str, Any]:
+    if part["type"] != "video" or "part" not in part:
+        return part
+    frames = {f"{part['part']}#{number}": frame for number, frame in enumerate(read_clip(parts[part["part"]]))}
+    pictures |= frames
+    return {"type": "video", "parts": list(frames), "ticks": part["ticks"]}
 
 
 def read_clip(data: bytes, stride: int = 1) -> list[Image.Image]:

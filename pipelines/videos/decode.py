@@ -39,7 +39,8 @@ class DecodeSpec:
 
     ``mode`` is one of ``modes`` or ``auto``; ``split_by``, ``clip_seconds``, ``shortest`` (seconds) and ``threshold``
     are those of ``split.Splitter``; a frame whose ``likeness`` differs from the kept one before by at most ``similar``
-    bits of 64 is dropped; ``store`` keeps JPEG frames, or a clip with a keyframe every ``gop`` frames."""
+    bits of 64 is dropped; ``store`` keeps JPEG frames, or a clip with a keyframe every ``gop`` frames at quantiser
+    ``scale``."""
 
     fps: float
     max_frames: int
@@ -57,7 +58,7 @@ class DecodeSpec:
     store: Store = "frames"
     encoder: JpegEncoder = "pillow"
     gop: int = 8
-    crf: int = 18
+    scale: int = 3
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class _Clip:
         video = b""
         if self.file.spec.store == "clip":
             video, jpegs = (
-                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.gop, self.file.spec.crf),
+                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.gop, self.file.spec.scale),
                 (),
             )
         return Frames(jpegs, ticks, width, height, partial, facts, video, float(self.start), float(end), share)

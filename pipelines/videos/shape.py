@@ -55,18 +55,19 @@ class Shaper:
         ).to_ndarray()
 
 
-def encode_clip(pictures: Sequence[Image.Image], ticks: Sequence[int], gop: int, crf: int) -> bytes:
-    """H.264 in MP4: one frame a picture, its time its tick, a keyframe at least every ``gop`` frames, no B-frames.
+def encode_clip(pictures: Sequence[Image.Image], ticks: Sequence[int], gop: int, scale: int) -> bytes:
+    """MPEG-4 in MP4: one frame a picture, its time its tick, a keyframe at least every ``gop`` frames, no B-frames;
+    ``scale`` is the quantiser, 1 (best) to 31.
 
-    One thread and bit-exact flags: one build of the encoder gives the same bytes twice. Sides must be even (patches of
-    14 pixels are)."""
+    FFmpeg's own encoder with one thread and bit-exact flags gives the same bytes twice; x264 did not always (docs/log.md).
+    Sides must be even (patches of 14 pixels are)."""
     import av
     from av.codec.context import Flags
 
     buffer = io.BytesIO()
-    options = {"preset": "medium", "crf": str(crf), "bf": "0", "g": str(gop), "keyint_min": "1", "threads": "1"}
+    options = {"g": str(gop), "bf": "0", "qmin": str(scale), "qmax": str(scale), "threads": "1"}
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream: Any = container.add_stream("libx264", rate=10, options=options)
+        stream: Any = container.add_stream("mpeg4", rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= Flags.bitexact

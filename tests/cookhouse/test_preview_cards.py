@@ -12,7 +12,8 @@ from cookhouse.preview.cards import load as load_sample
 from cookhouse.preview.cards import make_card
 from cookhouse.preview.sheet import render
 from pipelines.shards.manifest import Row
-from pipelines.shards.sample import image_content, sample_json, text_content, turn, video_content
+from pipelines.shards.sample import clip_content, image_content, sample_json, text_content, turn, video_content
+from pipelines.videos.shape import encode_clip
 
 
 def picture(shade: int = 0) -> bytes:
@@ -40,6 +41,15 @@ def test_frames_of_a_clip_stand_in_their_packages_with_their_times() -> None:
     page = render("t", (), [card], [])
     assert page.count('<div class="group"') == 3
     assert page.index("package 1") < page.index("tick 4") < page.index("package 2") < page.index("tick 6")
+
+
+def test_a_stored_clip_is_shown_by_its_frames() -> None:
+    frames = [Image.new("RGB", (56, 42), (40 * n, 80, 120)) for n in range(4)]
+    data = encode_clip(frames, [0, 5, 10, 15], gop=2, scale=2)
+    card = make_card(sampled("video", turn([clip_content([0, 5, 10, 15])], "A square."), {"mp4": data}, 4))
+    assert [shown.caption for shown in card.pictures][::3] == ["0.0 s (tick 0)", "1.5 s (tick 15)"]
+    assert [shown.size for shown in card.pictures] == [(56, 42)] * 4
+    assert card.lines[0].text == "[frames 1-4]"
 
 
 def test_a_long_clip_says_how_much_is_shown() -> None:
