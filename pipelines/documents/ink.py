@@ -150,6 +150,8 @@ def _paper(crop: NDArray[np.uint8]) -> list[int]:
         grey = bytes(first[:1])
         if 2 * (3 * size - sum(edge.tobytes().count(grey) for edge in edges)) < size:
             return first
+        if all(2 * sum(edge[:, c].tobytes().count(grey) for edge in edges) > size for c in range(3)):
+            return first
     border = np.concatenate(edges)
     return [
         int(np.searchsorted(np.bincount(channel, minlength=256).cumsum(), size // 2, side="right"))
