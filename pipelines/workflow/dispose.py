@@ -26,7 +26,8 @@ def holdings(store: Store) -> list[Holding]:
     found = []
     for stage in places.names(store.root):
         if stage not in NOT_STAGES and not stage.startswith("."):
-            found += [holding for folder in store.folders(stage) if (holding := look(store, folder)) is not None]
+            folders = (folder for known in store.listing(stage).values() for folder in known)
+            found += [holding for folder in folders if (holding := look(store, folder)) is not None]
     return found
 
 

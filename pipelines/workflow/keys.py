@@ -12,9 +12,11 @@ step's own name does not enter: a renamed step is still a HIT.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines.core.canonical import canonical_json, digest
@@ -105,9 +107,14 @@ def _shown(value: Any) -> str:
 def source_hash(definition: StageDef) -> str:
     """Advisory: sha256 of the stage module's syntax tree without docstrings, so comments and wording are no drift."""
     try:
-        tree = ast.parse(definition.source_file.read_text(encoding="utf-8"))
+        return _tree_hash(definition.source_file, definition.source_file.stat().st_mtime_ns)
     except (OSError, SyntaxError):
         return ""
+
+
+@functools.lru_cache
+def _tree_hash(file: Path, _changed: int) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             node.value.value = ""

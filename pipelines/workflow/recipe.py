@@ -10,6 +10,7 @@ steps:
 
 from __future__ import annotations
 
+import heapq
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +69,8 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
             )
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
-    steps = {name: _parse_step(name, value, list(raw), registry, origin) for name, value in raw.items()}
+    known = dict.fromkeys(raw)
+    steps = {name: _parse_step(name, value, known, registry, origin) for name, value in raw.items()}
     steps = _without_replaced(steps)
     try:
         depth = _depths(steps)
@@ -99,17 +101,18 @@ def _depths(steps: Mapping[str, Step]) -> dict[str, int]:
     sorter = TopologicalSorter({name: step.parents for name, step in steps.items()})
     sorter.prepare()
     order: dict[str, int] = {}
-    ready: list[str] = []
+    ready: list[tuple[int, str]] = []
     while sorter.is_active():
-        ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
-        name = ready.pop(0)
+        for name in sorter.get_ready():
+            heapq.heappush(ready, (place[name], name))
+        _, name = heapq.heappop(ready)
         order[name] = len(order)
         sorter.done(name)
     return order
 
 
 def _parse_step(
-    name: str, raw: Mapping[str, Any], names: list[str], registry: Mapping[str, str], origin: Origin
+    name: str, raw: Mapping[str, Any], names: Mapping[str, None], registry: Mapping[str, str], origin: Origin
 ) -> Step:
     stage = raw["stage"]
     dotted = registry.get(stage, stage if ":" in str(stage) else None)
@@ -141,7 +144,7 @@ def _parse_step(
 
 
 def _parse_inputs(
-    name: str, definition: StageDef, raw: Any, names: list[str], origin: Origin
+    name: str, definition: StageDef, raw: Any, names: Mapping[str, None], origin: Origin
 ) -> dict[str, tuple[str, ...]]:
     if not isinstance(raw, Mapping):
         raise ConfigError(

@@ -99,6 +99,7 @@ class Runner:
             {item.name: [name for name in item.keyed.step.parents if name in work] for item in plan.work}
         )
         self._asked = 0.0
+        self._failed = False
 
     @property
     def backend(self) -> Backend:
@@ -145,21 +146,20 @@ class Runner:
             self._heed_wishes()
             for name in list(self._waiting):
                 self._ask_again(name)
-            for watch in list(self._active.values()):
-                self._advance(watch)
-            if self._active or self._waiting:
+            moved = [self._advance(watch) for watch in list(self._active.values())]
+            if not any(moved) and (self._active or self._waiting):
                 time.sleep(POLL_S)
 
     @property
     def _stopping(self) -> bool:
         """A step failed and nothing new is to be started."""
-        return not self.rules.keep_going and any(
-            result.status in ("failed", "killed") for result in self.results.values()
-        )
+        return self._failed and not self.rules.keep_going
 
     def _begin_ready(self) -> None:
         while self._ready and not self._stopping:
             running = [self._cpus(name) for name in self._active]
+            if not admits(0.0, running, self.rules.cpus, self.rules.max_parallel) or sum(running) == self.rules.cpus:
+                return  # full: no look at every ready step
             name = self._ready.take(
                 lambda name, running=running: admits(  # type: ignore[misc]
                     self._cpus(name), running, self.rules.cpus, self.rules.max_parallel
@@ -218,17 +218,19 @@ class Runner:
             if watch.handle is not None:
                 self.backend.cancel(watch.handle)
 
-    def _advance(self, watch: Watch) -> None:
-        """One look at a step: start its next attempt, or see how the current one is doing."""
+    def _advance(self, watch: Watch) -> bool:
+        """One look at a step: start its next attempt, or see how the current one is doing. True when something
+        happened, so that another look at once is worth it."""
         try:
             if watch.handle is None:
-                if time.monotonic() >= watch.not_before:
-                    self._start(watch)
-                return
+                if time.monotonic() < watch.not_before:
+                    return False
+                self._start(watch)
+                return True
             self._follow(watch)
             outcome = watch.look(self.backend)
             if outcome is None:
-                return
+                return False
             self._follow(watch)
             if (record := watch.committed()) is not None:
                 self._close(watch, StepResult(watch.name, "ok", record))
@@ -238,6 +240,7 @@ class Runner:
                 raise watch.ended_badly(outcome)
         except CookhouseError as error:
             self._fail_or_retry(watch, error)
+        return True
 
     def _start(self, watch: Watch) -> None:
         watch.start(self.backend)
@@ -276,6 +279,7 @@ class Runner:
 
     def _finish(self, result: StepResult) -> None:
         self.results[result.name] = result
+        self._failed = self._failed or result.status in ("failed", "killed")
         planned = self._planned[result.name]
         if planned.works:
             self._ready.finish(result.name, ok=result.record is not None)

@@ -92,6 +92,9 @@ def commit_name(generation: int) -> str:
     return "artifact.json" if generation == 1 else f"artifact.{generation:04d}.json"
 
 
+Listing = dict[str, list[Path]]
+
+
 class Store:
     """All artifacts under one root: a folder, or a URL fsspec knows (``s3://bucket/prefix``).
 
@@ -108,20 +111,25 @@ class Store:
     def cache(self) -> HashCache:
         return HashCache(self.home / ".cache" / "probe.json")
 
-    def folders(self, stage: str, key: str = "") -> list[Path]:
-        """Folders of a stage's keys, committed or not, sorted by name; only those of ``key`` when it is given."""
+    def listing(self, stage: str) -> Listing:
+        """The folders of a stage's keys, committed or not, by the digits of the key that their names show."""
         parent = self.root / stage
-        shown = re.compile(rf".*-{key[:SHORT]}" if key else rf".*-[0-9a-f]{{{SHORT}}}")
-        return [parent / name for name in places.names(parent) if shown.fullmatch(name)]
+        found: Listing = {}
+        for name in places.names(parent):
+            label, _, short = name.rpartition("-")
+            if label and len(short) == SHORT:
+                found.setdefault(short, []).append(parent / name)
+        return found
 
-    def folder(self, stage: str, label: str, key: str) -> Path:
+    def folder(self, stage: str, label: str, key: str, listing: Listing | None = None) -> Path:
         """Where the artifact of a key lies: under the name its step had when it was first tried, else under
-        ``label``."""
-        return next(iter(self.folders(stage, key)), self.root / stage / f"{label}-{key[:SHORT]}")
+        ``label``. ``listing`` saves looking again when many keys of a stage are asked for."""
+        known = (self.listing(stage) if listing is None else listing).get(key[:SHORT])
+        return known[0] if known else self.root / stage / f"{label}-{key[:SHORT]}"
 
-    def find(self, stage: str, key: str) -> Record | None:
-        """The committed result of a key, its highest generation, or None."""
-        for folder in self.folders(stage, key):
+    def find(self, stage: str, key: str, listing: Listing | None = None) -> Record | None:
+        """The committed result of a key, its highest generation, or None; ``listing`` as in :meth:`folder`."""
+        for folder in (self.listing(stage) if listing is None else listing).get(key[:SHORT], ()):
             record = read_record(folder)
             if record is not None and record.key == key:
                 return record
@@ -129,10 +137,10 @@ class Store:
 
     def records(self, stage: str) -> Iterator[Record]:
         """Every committed result of a stage."""
-        for folder in self.folders(stage):
-            record = read_record(folder)
-            if record is not None:
-                yield record
+        for folders in self.listing(stage).values():
+            for record in map(read_record, folders):
+                if record is not None:
+                    yield record
 
     def attempts(self, folder: Path, generation: int | None = None) -> list[tuple[int, Path]]:
         """(number, folder) of the tries at one key, oldest first; only those of a generation when it is given."""

@@ -23,7 +23,7 @@ from pipelines.workflow.files import read_json
 from pipelines.workflow.keys import SHORT
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.plan import PlannedStep
-from pipelines.workflow.store import Record, Store
+from pipelines.workflow.store import Record, Store, read_record
 
 ASK_BACKEND_S = 1.0
 """How often the backend is asked; in between, the files of the attempt say more and cost less."""
@@ -71,8 +71,10 @@ class Watch:
 
     def committed(self) -> Record | None:
         """The result, once it is there (whoever made it)."""
-        record = self.store.find(self.planned.keyed.step.definition.name, self.planned.key)
-        return record if record is not None and record.generation >= self.planned.generation else None
+        record = read_record(self.planned.facts.folder)
+        if record is None or record.key != self.planned.key or record.generation < self.planned.generation:
+            return None
+        return record
 
     def start(self, backend: Backend) -> None:
         """Attach to an attempt that a driver before us left running, else begin and submit a new one. Raises what the
