@@ -141,7 +141,7 @@ def test_without_waiting_the_holder_is_named(planned, store) -> None:
 def test_a_step_is_stopped_on_request(planned, store) -> None:
     """``cookhouse cancel``: the wish is a file, the driver that reads it stops the step and keeps its units."""
     plan = planned(recipe({"pause_s": 0.1, "count": 100}))
-    run = create_run(store.home, plan, recipe="toy", overrides=(), backend="processes", limit=None)
+    run = create_run(store.home, plan, recipe="toy", overrides=(), backend="processes", limit=None, selection={})
     backend, listener = Processes(), Quiet()
 
     class Wishes(Quiet):
@@ -161,7 +161,7 @@ def test_a_step_is_stopped_on_request(planned, store) -> None:
 
 def test_a_run_is_stopped_on_request(planned, store) -> None:
     plan = planned(recipe({"pause_s": 0.1, "count": 100}))
-    run = create_run(store.home, plan, recipe="toy", overrides=(), backend="processes", limit=None)
+    run = create_run(store.home, plan, recipe="toy", overrides=(), backend="processes", limit=None, selection={})
 
     class Wishes(Quiet):
         def progress(self, step: str, lines) -> None:
