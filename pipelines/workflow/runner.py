@@ -225,7 +225,7 @@ class Runner:
             if watch.handle is None:
                 if time.monotonic() < watch.not_before:
                     return False
-                self._start(watch)
+                watch.start(self.backend, self._tell_begun)
                 return True
             self._follow(watch)
             outcome = watch.look(self.backend)
@@ -242,8 +242,7 @@ class Runner:
             self._fail_or_retry(watch, error)
         return True
 
-    def _start(self, watch: Watch) -> None:
-        watch.start(self.backend)
+    def _tell_begun(self, watch: Watch) -> None:
         assert watch.handle is not None
         self.emit(
             "step_started",

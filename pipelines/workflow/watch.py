@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -76,18 +76,20 @@ class Watch:
             return None
         return record
 
-    def start(self, backend: Backend) -> None:
-        """Attach to an attempt that a driver before us left running, else begin and submit a new one. Raises what the
-        store and the backend raise."""
+    def start(self, backend: Backend, begun: Callable[[Watch], None]) -> None:
+        """Attach to an attempt that a driver before us left running, else begin and submit a new one; ``begun`` is told
+        before it is submitted. Raises what the store and the backend raise."""
         self.attempts += 1
         found = self._living(backend)
         self.reattached = found is not None
-        if found is None:
-            spec, submission = prepare(self.store, self.planned, self.parents)
-            self._begin(Handle(submission, places.place(spec.attempt)))
-            self.handle = backend.submit(spec, submission)
-        else:
+        if found is not None:
             self._begin(found)
+            begun(self)
+            return
+        spec, submission = prepare(self.store, self.planned, self.parents)
+        self._begin(Handle(submission, places.place(spec.attempt)))
+        begun(self)
+        self.handle = backend.submit(spec, submission)
 
     def _begin(self, handle: Handle) -> None:
         now = time.monotonic()
