@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Meter, Usage, emit, slope, tree_rss
+from pipelines.core.sandboxes import close_sandboxes
 from pipelines.corruption import view
 from pipelines.documents import sample
-from pipelines.documents.build import PageJob, build_page_unit, close_sandboxes
+from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.plan import Bounds, PageUnit, Span, plan_pages
 from pipelines.shards.manifest import read_manifest

@@ -10,6 +10,7 @@ from cookhouse.stages.ocr_pool import ocr_pool
 from cookhouse.stages.parallel import map_units
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
 from pipelines.core.identity import Runtime, Source
+from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.config import DocumentSettings
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -58,7 +59,7 @@ def document_tools(config: DocumentShards) -> Mapping[str, str]:
 )
 def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Count pages, plan units, build them, close the books."""
-    from pipelines.documents.build import SUFFIXES, PageJob, build_page_unit, close_sandboxes, merge_tallies
+    from pipelines.documents.build import SUFFIXES, PageJob, build_page_unit, merge_tallies
 
     listing = list_inputs(inputs, "documents")
     items = [listing.item(name, config.split_seed) for name in listing.names(SUFFIXES)[: out.limit]]

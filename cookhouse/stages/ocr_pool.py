@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.sandbox import SandboxError
+from pipelines.core.sandboxes import kept_sandbox
 from pipelines.documents.config import DocumentSettings
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ class OcrWorker:
 
     def read(self, page: PageRef, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
         """Render the page and run the task. Raises SandboxError."""
-        from pipelines.documents.build import read_here, sandbox
+        from pipelines.documents.build import read_here
         from pipelines.documents.engine import PageFailure
         from pipelines.documents.extract import READ
 
-        box = sandbox(READ, self.settings.page_deadline_s, self.settings.memory_bytes)
+        box = kept_sandbox(READ, self.settings.page_deadline_s, self.settings.memory_bytes)
         content = box.call(page.engine, page.path, page.index, page.index + 1, page.render)
         if isinstance(content, PageFailure):
             raise SandboxError(content.category, content.message)

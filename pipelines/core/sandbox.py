@@ -40,6 +40,7 @@ SHARED = b"S"  # an item whose buffers lie in a slot
 STARVED = 5.0
 FATAL = ("timeout", "crash", "oom")  # categories that cost the child and earn a second try
 START_S = 120.0  # import of the target's module
+RECYCLE_ITEMS = 20_000  # after which a child is started anew: libraries leak
 MAX_MESSAGE = 4 << 30
 PIPE_BYTES = 1 << 20
 
@@ -108,7 +109,7 @@ class Sandbox:
         memory_bytes: int,
         *,
         retry_factor: float = 3.0,
-        recycle_items: int = 20_000,
+        recycle_items: int = RECYCLE_ITEMS,
         growth_bytes: int = 512 << 20,
     ) -> None:
         self.target, self.deadline_s, self.memory_bytes = target, deadline_s, memory_bytes

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import atexit
 
-from pipelines.core.sandbox import Sandbox
+from pipelines.core.sandbox import RECYCLE_ITEMS, Sandbox
 
 _kept: dict[tuple[str, float, int], Sandbox] = {}
 
 
-def kept_sandbox(target: str, deadline_s: float, memory_bytes: int) -> Sandbox:
-    """The child of this process for a target, started when first used; it ends with the process, or with
-    ``close_sandboxes``."""
+def kept_sandbox(target: str, deadline_s: float, memory_bytes: int, recycle_items: int = RECYCLE_ITEMS) -> Sandbox:
+    """The child of this process for a target, started when first used and anew after ``recycle_items`` calls; it ends
+    with the process, or with ``close_sandboxes``."""
     key = (target, deadline_s, memory_bytes)
     if key not in _kept:
         if not _kept:
             atexit.register(close_sandboxes)
-        _kept[key] = Sandbox(target, deadline_s, memory_bytes)
+        _kept[key] = Sandbox(target, deadline_s, memory_bytes, recycle_items=recycle_items)
     return _kept[key]
 
 

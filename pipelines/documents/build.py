@@ -5,7 +5,6 @@ with the first scan."""
 
 from __future__ import annotations
 
-import atexit
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.errors import CookhouseError
-from pipelines.core.sandbox import Sandbox, SandboxError
+from pipelines.core.sandbox import SandboxError
+from pipelines.core.sandboxes import kept_sandbox
 from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
 from pipelines.documents.config import DocumentSettings
@@ -39,25 +39,6 @@ SUFFIXES = (".pdf",)
 KEY_LETTER = "d"
 OCR_MEMORY = 8 << 30
 OCR_RECYCLE = 300  # pages; PaddleOCR grows on long runs
-
-_boxes: dict[tuple[Any, ...], Sandbox] = {}
-
-
-def sandbox(target: str, deadline_s: float, memory_bytes: int, recycle: int = 20_000) -> Sandbox:
-    """The worker's child for a target, started when first used and killed when the worker ends."""
-    key = (target, deadline_s, memory_bytes)
-    if key not in _boxes:
-        if not _boxes:
-            atexit.register(close_sandboxes)
-        _boxes[key] = Sandbox(target, deadline_s, memory_bytes, recycle_items=recycle)
-    return _boxes[key]
-
-
-def close_sandboxes() -> None:
-    """Kill the children of this process."""
-    for box in _boxes.values():
-        box.close()
-    _boxes.clear()
 
 
 @dataclass(frozen=True)
@@ -97,7 +78,7 @@ def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: 
     if span.verdict is not None:
         yield _unwritten(span, None, 0, span.verdict), None
         return
-    box = sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
     for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
         if isinstance(answer, PageFailure):
             verdict = Verdict("quarantined", category(answer.category), answer.message)
@@ -217,7 +198,9 @@ def read_here(settings: DocumentSettings) -> OcrReader:
     """OCR in a child of this process."""
 
     def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
-        return sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE).call(setup, image, task, quads)
+        return kept_sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE).call(
+            setup, image, task, quads
+        )
 
     return read
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.build import category, sandbox
+from pipelines.core.sandboxes import kept_sandbox
+from pipelines.documents.build import category
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.extract import COUNT, TEXT
 from pipelines.documents.plan import Verdict
@@ -35,7 +36,7 @@ class Found:
 def probe_files(job: ProbeJob) -> dict[str, Found]:
     """Open each file in the sandbox. Files by name."""
     settings = job.settings
-    box = sandbox(COUNT, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(COUNT, settings.page_deadline_s, settings.memory_bytes)
     found: dict[str, Found] = {}
     for source in job.sources:
         if not source.sha256:
@@ -53,7 +54,7 @@ def probe_files(job: ProbeJob) -> dict[str, Found]:
 
 def _signature(source: SourceItem, pages: int, settings: DocumentSettings) -> Signature | None:
     """Signature of the text of the first pages. A page that cannot be read ends the text: the unit will tell why."""
-    box = sandbox(TEXT, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(TEXT, settings.page_deadline_s, settings.memory_bytes)
     texts: list[str] = []
     with contextlib.suppress(SandboxError):
         texts.extend(box.stream(settings.engine, source.path, pages))

@@ -12,7 +12,8 @@ import tarfile
 from pathlib import Path
 
 from benchmarks.pages import make_pdfs
-from pipelines.documents.build import PageJob, build_page_unit, close_sandboxes
+from pipelines.core.sandboxes import close_sandboxes
+from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.plan import Bounds, Span, plan_pages
 from pipelines.shards.plan import SourceItem
