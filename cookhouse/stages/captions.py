@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cookhouse.stages.parallel import map_units
-from cookhouse.stages.sharding import Listing, list_inputs, run_units, shard_stats
+from cookhouse.stages.sharding import Listing, list_inputs, missing_names, run_units, shard_stats
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -62,7 +62,7 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
     listing = list_inputs(inputs, "images")
     captions = _captions(listing)
     names = listing.names((*SUFFIXES, TAR))
-    missing = sorted(set(captions) - set(names))
+    missing = missing_names(captions, names, out.limit)
     items = [listing.item(name, config.split_seed, SIDECARS) for name in [*names[: out.limit], *missing]]
     tars = [item for item in items if item.name.lower().endswith(TAR)]
     units = plan_units((item for item in items if item not in tars), config.files_per_unit, "captions")

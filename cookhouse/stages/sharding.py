@@ -86,6 +86,12 @@ class Listing:
         )
 
 
+def missing_names(told: Iterable[str], names: Sequence[str], limit: int | None) -> list[str]:
+    """What tables speak of and no file is called, sorted, for the stage to account for. Nothing when ``--limit`` was
+    reached: then the files may only have been cut."""
+    return [] if limit is not None and len(names) >= limit else sorted(set(told) - set(names))
+
+
 def list_inputs(inputs: Inputs, folder: str = "", port: str = "sources", field: str = "source") -> Listing:
     """What a stage reads: the files under the user's ``source`` if set, else those under ``folder`` of the corpus."""
     if field in inputs.sources:

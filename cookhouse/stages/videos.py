@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from cookhouse.stages.sharding import Listing, list_inputs, run_units, shard_stats
+from cookhouse.stages.sharding import Listing, list_inputs, missing_names, run_units, shard_stats
 from pipelines.core.errors import DataError
 from pipelines.core.identity import Identity, Misfit, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
@@ -103,7 +103,7 @@ def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dic
         scale=config.clip_scale,
     )
     told = _told(listing, config.prompt)
-    items += [listing.item(name, config.split_seed) for name in sorted(set(told) - set(names))]
+    items += [listing.item(name, config.split_seed) for name in missing_names(told, names, out.limit)]
     jobs = [
         ClipJob(
             unit=unit,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -86,6 +88,7 @@ class SampleRef:
 _COLUMNS = tuple(field.name for field in fields(SampleRef))[1:]
 """Columns of the manifest in the order of the record; ``dataset`` is not one."""
 _TAGS = _COLUMNS.index("tags") - 1
+_READERS = 4  # manifests opened at once
 
 
 class ShardIndex:
@@ -115,10 +118,10 @@ class ShardIndex:
                     do="give a step that writes shards, or a folder with manifest/*.parquet",
                 )
             sizes: dict[str, int] = {}
-            for manifest in manifests:
-                found, expected = _read_refs(artifact, manifest)
-                refs += found
-                sizes |= expected
+            with ThreadPoolExecutor(_READERS) as pool:  # Parquet is read outside the interpreter's lock
+                for found, expected in pool.map(partial(_read_refs, artifact), manifests):
+                    refs += found
+                    sizes |= expected
             check_sizes(sizes)
             for address in sizes:
                 if address in owner:

@@ -11,9 +11,10 @@ import glob
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.core import places
@@ -99,9 +100,9 @@ def absolute(value: str) -> str:
 
 def list_source(value: str, cache: HashCache, *, limit: int | None = None, where: str = "") -> Iterator[SourceFile]:
     """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
-    their relative names; the first ``limit`` of them. Hidden files are left out; a file that cannot be read is listed
-    with an empty sha256, so that the stage accounts for it. An object of a remote store is not read: its ETag stands for
-    its bytes.
+    their relative names; with ``limit`` those that ``first_of_each_kind`` keeps. Hidden files are left out; a file that
+    cannot be read is listed with an empty sha256, so that the stage accounts for it. An object of a remote store is not
+    read: its ETag stands for its bytes.
 
     Raises ConfigError when nothing is there, nothing is in it, or nothing in it can be read, InfraError when the store
     does not answer.
@@ -127,9 +128,14 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
             else f"{path} is empty (hidden files do not count)",
             do="put files there or give another folder",
         )
+    kept = (
+        {name for name, _, _ in found} if limit is None else first_of_each_kind((name for name, _, _ in found), limit)
+    )
     listing = []
     reason = ""
-    for name, file, info in found[:limit]:
+    for name, file, info in found:
+        if name not in kept:
+            continue
         if remote:
             stamp = hashlib.sha256(f"etag:{places.etag(info)}".encode()).hexdigest()
             listing.append(SourceFile(file, name, int(info.get("size") or 0), stamp))
@@ -144,6 +150,26 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
             f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
         )
     yield from listing
+
+
+def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
+    """The first ``limit`` of ``names`` with each suffix, and what lies beside them under the same stem (captions).
+
+    Which suffixes count is the stage's affair, which takes ``limit`` of its own files: in a folder of PDFs and videos the
+    first N names need not hold one video.
+
+    Worked example: ``a.pdf b.pdf c.mp4 c.srt d.srt d.mp4`` at 1 gives ``a.pdf c.mp4 c.srt``."""
+    names = sorted(names)
+    seen: Counter[str] = Counter()
+    kept, stems = set(), set()
+    for name in names:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        seen[suffix] += 1
+        if seen[suffix] <= limit:
+            kept.add(name)
+            stems.add(path.with_suffix(""))
+    return kept | {name for name in names if PurePosixPath(name).with_suffix("") in stems}
 
 
 def _walk_remote(url: str) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -66,7 +66,8 @@ class Inputs:
 
     ``inputs["shards"]`` is a tuple in the order of the recipe (empty for an optional input that is not connected);
     ``inputs.one("model")`` is the single artifact of a port. ``inputs.sources["source"]`` are the files the probe
-    found under the path in ``config.source``, already cut by ``--limit``; absent when the field is None.
+    found under the path in ``config.source``, with ``--limit N`` the first N of each suffix; absent when the field is
+    None.
     """
 
     artifacts: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)

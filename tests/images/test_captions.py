@@ -228,3 +228,26 @@ def test_all_real_images_are_accounted_for(tmp_path: Path) -> None:
     assert [(row.source, row.category) for row in found if row.status == "quarantined"] == [
         ("torchcodec__corrupt.jpg", "decode")
     ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (2, {"p0.png": "ok", "p1.png": "ok"}),
+        (9, {"p0.png": "ok", "p1.png": "ok", "p2.png": "ok", "gone.png": "quarantined"}),
+    ],
+)
+def test_a_first_try_takes_the_first_pictures_of_a_mixed_folder(
+    tmp_path: Path, limit: int, expected: dict[str, str]
+) -> None:
+    place = tmp_path / "mixed"
+    place.mkdir()
+    for number in range(4):
+        (place / f"a{number}.pdf").write_bytes(b"%PDF")
+    for number, colour in enumerate(("red", "green", "blue")):
+        save(place / f"p{number}.png", colour)
+    lines = [{"file": f"{name}.png", "caption": "Seen."} for name in ("p0", "p1", "p2", "gone")]
+    (place / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    config = CaptionShards(source=str(place), max_quarantine_share=0.5)
+    made = run_stage_inprocess(build_caption_shards, config, {}, tmp_path / "s", limit=limit)
+    assert {row.source: row.status for row in rows(made)} == expected

@@ -6,7 +6,7 @@ from toy_stages import Numbers, numbers
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Identity, Record, StageConfig, identity_of
 from pipelines.workflow.files import sha256_file
-from pipelines.workflow.probe import HashCache, engine_version, list_source, probe_step
+from pipelines.workflow.probe import HashCache, engine_version, first_of_each_kind, list_source, probe_step
 from pipelines.workflow.stage import StageDef, stage_of
 
 
@@ -29,6 +29,19 @@ def test_a_listing_is_sorted_and_leaves_hidden_files_out(folder, cache) -> None:
     assert [item.name for item in list_source(str(folder), cache, limit=2)] == ["a.pdf", "b.pdf"]
     assert [item.name for item in list_source(str(folder / "b.pdf"), cache)] == ["b.pdf"]
     assert [item.name for item in list_source(f"{folder}/**/c*.pdf", cache)] == ["deep/c.pdf"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        (1, "a.pdf b/c.MP4 b/c.srt"),
+        (2, "a.pdf b/a.pdf b/c.MP4 b/c.srt d.mp4 d.srt"),
+        (3, "a.pdf b/a.pdf b/c.MP4 b/c.srt d.mp4 d.srt e.pdf z.srt"),
+    ],
+)
+def test_a_limit_counts_files_of_a_kind_and_keeps_what_lies_beside_them(limit: int, kept: str) -> None:
+    names = "z.srt d.mp4 d.srt b/c.MP4 b/c.srt b/a.pdf a.pdf e.pdf".split()
+    assert sorted(first_of_each_kind(names, limit)) == kept.split()
 
 
 @pytest.mark.parametrize(
