@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from cookhouse.stages.conversations import (
@@ -79,6 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+REPO = Path(__file__).resolve().parents[2]
 CONFIG = {"max_bytes": 1000, "rows_per_unit": 4, "max_quarantine_share": 1.0, "view_pixels": 25600}
 
 
@@ -108,29 +110,7 @@ def test_every_row_of_every_table_is_accounted_for(made: Artifact, folder: Path)
 
 
 def test_fine_tuning_reads_them(made: Artifact, tmp_path: Path) -> None:
-    config = ModelConfig(
-        language={
-            "hidden_size": 128,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "head_dim": 32,
-            "intermediate_size": 64,
-            "vocab_size": 288,
-            "bos_token_id": 256,
-            "eos_token_id": 258,
-        },
-        vision={
-            "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 48,
-            "image_size": 56,
-        },
-        slicing={"scale_resolution": 28, "max_slice_nums": 1},
-        query_num=4,
-        use_image_id=False,
-    )
+    config = ModelConfig(**yaml.safe_load((REPO / "conf" / "model" / "tiny.yaml").read_text()))
     processor = Processor(config, build_byte_tokenizer(tmp_path))
     said = {}
     for ref in ShardIndex.from_artifacts([made]).refs:
