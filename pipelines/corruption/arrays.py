@@ -1,4 +1,4 @@
-"""Small image arithmetic on float32 crops [h, w, 3]: blur, resampling, the colour of the paper.
+"""Small image arithmetic on crops [h, w, c]: blur, resampling, the colour of the paper, grey as three channels.
 
 Everything is elementwise or a running sum in a fixed order, so equal inputs give equal bytes on every machine.
 """
@@ -19,6 +19,16 @@ def paper_colour(crop: NDArray) -> NDArray[np.float32]:
     border = np.concatenate([crop[0], crop[-1], crop[:, 0], crop[:, -1]])
     step = max(1, len(border) // 128)
     return np.sort(border[::step], axis=0)[len(border[::step]) // 2].astype(np.float32)
+
+
+def coloured(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey image [H, W, 1] in three channels; one that has three is given back as it is."""
+    if image.shape[2] == 3:
+        return image
+    made = np.empty((*image.shape[:2], 3), dtype=np.uint8)
+    for channel in range(3):  # three plain copies: a broadcast takes four times as long
+        made[:, :, channel] = image[:, :, 0]
+    return made
 
 
 def _padded(crop: Crop, before: int, after: int, axis: int) -> Crop:

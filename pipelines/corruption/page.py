@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.corruption.arrays import paper_colour
+from pipelines.corruption.arrays import coloured, paper_colour
 from pipelines.corruption.operators import COLOURED, COUNTS, OPERATORS, RANGES, Level
 
 Image = NDArray[np.uint8]
@@ -29,23 +29,28 @@ def corrupt_page(
     image: Image, regions: Sequence[Region], rng: np.random.Generator
 ) -> tuple[Image, list[dict[str, Any]]]:
     """A copy of ``image`` [H, W, 3] uint8 with every region damaged at its level, and one record per region:
-    ``{"level", "operators": [{"name", "strength"}]}``.
+    ``{"level", "operators": [{"name", "strength"}]}``. A grey image [H, W, 1] stays one unless a damage has colours,
+    and gets the damage that it would get in three channels.
 
     Draws of one region do not depend on how much another consumed. A high region's pixels are a function of the colour
     of its border and of the draws alone: none of its ink remains. Raises ValueError for a box outside the image.
     """
     height, width = image.shape[:2]
-    page = image.copy()
     seeds = rng.integers(0, 2**63, size=len(regions))
-    records = []
+    crops, records = [], []
     for region, seed in zip(regions, seeds, strict=True):
         x0, y0, x1, y1 = region.bbox
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise ValueError(f"region {region.bbox} does not lie in an image of {width} x {height} pixels")
         own = np.random.Generator(np.random.PCG64(int(seed)))
         crop, record = corrupt_crop(image[y0:y1, x0:x1], region.level, region.glyph_height, own)
-        page[y0:y1, x0:x1] = crop
+        crops.append(crop)
         records.append(record)
+    grey = all(crop.shape[2] == 1 for crop in crops) and image.shape[2] == 1
+    page = image.copy() if grey or image.shape[2] == 3 else coloured(image)
+    for region, crop in zip(regions, crops, strict=True):
+        x0, y0, x1, y1 = region.bbox
+        page[y0:y1, x0:x1] = crop
     return page, records
 
 
@@ -60,8 +65,7 @@ def corrupt_crop(
     chosen = rng.permutation(len(names))[:count]
     paper = paper_colour(crop)
     # Where all is grey one channel is worked on and laid out three times at the end: the same values for a third.
-    first, second, third = (crop[:, :, channel] for channel in range(3))
-    grey = bool((first == second).all() and (first == third).all())
+    grey = all(bool((crop[:, :, 0] == crop[:, :, channel]).all()) for channel in range(1, crop.shape[2]))
     pixels = crop[:, :, : 1 if grey else 3].astype(np.float32)
     applied = []
     for index in sorted(int(i) for i in chosen):
@@ -71,6 +75,6 @@ def corrupt_crop(
             pixels = np.repeat(pixels, 3, axis=2)
         pixels = OPERATORS[name](pixels, paper[: pixels.shape[2]], glyph_height, strength, rng)
         applied.append({"name": name, "strength": round(strength, 4)})
-    damaged = np.empty(crop.shape, dtype=np.uint8)
+    damaged = np.empty((*crop.shape[:2], max(crop.shape[2], pixels.shape[2])), dtype=np.uint8)
     damaged[:] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return damaged, {"level": level, "operators": applied}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.corruption.arrays import coloured
 from pipelines.corruption.levels import draw_levels
 from pipelines.corruption.marks import draw_boxes
 from pipelines.corruption.page import Region, corrupt_page
@@ -57,8 +58,8 @@ class ViewRecipe:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A damaged page [H, W, 3], its question and answer, and a record per region (index, bbox, text, level,
-    operators)."""
+    """A damaged page [H, W, C] (grey pages have one channel until something coloured is put on them), its question and
+    answer, and a record per region (index, bbox, text, level, operators)."""
 
     image: NDArray[np.uint8]
     prompt: str
@@ -113,7 +114,7 @@ def draw_view(
         rng,
     )
     if not recipe.by_line and recipe.address != "coordinates":
-        damaged = draw_boxes(damaged, [region.bbox for region in chosen], numbers=recipe.address == "boxes")
+        damaged = draw_boxes(coloured(damaged), [region.bbox for region in chosen], numbers=recipe.address == "boxes")
     told = tuple(
         {"index": index, "bbox": list(region.bbox), "text": region.text, **record}
         for index, (region, record) in enumerate(zip(chosen, records, strict=True), 1)

@@ -191,7 +191,12 @@ def _clean_page(
 
 
 def _render(span: Span, settings: DocumentSettings) -> Render:
-    return Render(dpi=settings.dpi, max_pixels=settings.max_pixels, natural=span.source.family == "card")
+    return Render(
+        dpi=settings.dpi,
+        max_pixels=settings.max_pixels,
+        natural=span.source.family == "card",
+        grey=settings.jpeg_colour == "compact",
+    )
 
 
 def read_here(settings: DocumentSettings) -> OcrReader:

@@ -84,6 +84,9 @@ class DocumentSettings(StageConfig):
     side is under ``card_side`` pixels has every line as a region, a larger one draws ``regions`` (least, most) of
     ``tokens`` tokens that hold at most ``region_share`` of its text.
 
+    ``jpeg_colour: compact`` renders, damages and stores pages without colour in one channel, and the rest (with the
+    coloured marks of ``boxes`` and ``single``) as 4:2:0; ``full`` stores every page as 4:4:4.
+
     ``target: parser`` writes the whole page's text for an undamaged page (the baseline of the paper's ablation).
     ``form: online`` stores pages clean with all their regions; the training loader draws a view at every visit.
     A unit is cut at ``unit_cost``, ``unit_samples`` and about ``unit_bytes``, whichever comes first.
@@ -109,6 +112,7 @@ class DocumentSettings(StageConfig):
     regions: Identity[tuple[int, int]] = (1, 6)
     region_share: Identity[float] = Field(0.3, gt=0, le=1)
     jpeg_quality: Identity[int] = Field(92, ge=1, le=100)
+    jpeg_colour: Identity[Literal["full", "compact"]] = "full"
     max_pages: Identity[int] = Field(20_000, ge=1)
     unit_cost: Identity[int] = Field(1200, ge=1)
     unit_samples: Identity[int] = Field(10_000, ge=1)

@@ -24,12 +24,14 @@ GRID = 32  # cells a side on which the share of pictures is counted
 @dataclass(frozen=True)
 class Render:
     """How pages become pixels: ``dpi``, capped so that a page has at most ``max_pixels`` and no side over ``max_side``
-    pixels; ``natural`` renders at 72 dpi (cards: 224 x 112 points are 224 x 112 pixels)."""
+    pixels; ``natural`` renders at 72 dpi (cards: 224 x 112 points are 224 x 112 pixels); ``grey`` gives pages without
+    colour in one channel."""
 
     dpi: int
     max_pixels: int
     max_side: int = 4096
     natural: bool = False
+    grey: bool = False
 
     def scale(self, width: float, height: float) -> float:
         """Pixels per point for a page of ``width`` x ``height`` points.
@@ -46,10 +48,10 @@ class Render:
 class PageContent:
     """One page as an engine sees it.
 
-    ``image`` is the clean raster [H, W, 3] uint8; ``boxes`` [N, 4] float32 (x0, y0, x1, y1) in its pixels belong to
-    ``texts`` (words of the text layer in the order of the file). ``image_area`` is the share of the page under
-    pictures (0-1), ``invisible`` the share of characters drawn in the invisible mode (an OCR layer), ``points`` the
-    page size."""
+    ``image`` is the clean raster [H, W, C] uint8 with three channels, or one (``Render.grey``); ``boxes`` [N, 4]
+    float32 (x0, y0, x1, y1) in its pixels belong to ``texts`` (words of the
+    text layer in the order of the file). ``image_area`` is the share of the page under pictures (0-1), ``invisible``
+    the share of characters drawn in the invisible mode (an OCR layer), ``points`` the page size."""
 
     index: int
     image: NDArray[np.uint8]
@@ -114,6 +116,12 @@ def covered_share(boxes: NDArray[np.float32], width: float, height: float) -> fl
         rows = np.clip(np.rint(np.array([y0, y1]) / max(height, 1e-6) * GRID), 0, GRID).astype(int)
         grid[rows[0] : rows[1], columns[0] : columns[1]] = True
     return round(float(grid.mean()), 4)
+
+
+def without_copies(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[H, W, 1] where the three channels of [H, W, 3] are equal everywhere, else the image itself."""
+    first = image[:, :, :1]
+    return np.ascontiguousarray(first) if (image[:, :, 1:] == first).all() else image
 
 
 def load_engine(name: str) -> OpenDocument:

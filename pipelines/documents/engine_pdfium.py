@@ -16,7 +16,7 @@ import pypdfium2.raw as raw
 from numpy.typing import NDArray
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share
+from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share, without_copies
 
 FAR = 1 << 20  # virtual pixels: PDFium maps points to whole pixels, and these are small enough to be called exact
 HYPHEN = 2  # how PDFium marks a hyphen at the end of a line
@@ -41,6 +41,8 @@ class PdfiumDocument:
             bitmap = page.render(scale=scale, rev_byteorder=True)
             image = bitmap.to_numpy()[:, :, :3].copy()
             bitmap.close()
+            if render.grey:
+                image = without_copies(image)
             place = _placing(page, image.shape[1], image.shape[0])
             text = page.get_textpage()
             try:

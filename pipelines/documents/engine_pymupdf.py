@@ -12,30 +12,33 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share
+from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share, without_copies
 
 # An add-on that PyMuPDF imports by itself and that loads onnxruntime; words and pictures need none of it.
 sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]
 
 import pymupdf  # noqa: E402
+from pymupdf import mupdf  # noqa: E402
 
 FLAGS = pymupdf.TEXT_MEDIABOX_CLIP | pymupdf.TEXT_PRESERVE_WHITESPACE
 INVISIBLE = 3  # PDF text render mode
+COLOURLESS, UNCERTAIN, COLOURED = 0, 1, 2  # MuPDF's verdicts; uncertain are pictures in a colour space
+EVERYWHERE = mupdf.FzRect(mupdf.FzRect.Fixed_INFINITE)
 
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
 
 class _Samples:
-    """The pixels of a pixmap as an array [h, w, 3] that keeps the pixmap alive: MuPDF's own view does not."""
+    """The pixels of a pixmap as an array [h, w, n] that keeps the pixmap alive: MuPDF's own view does not."""
 
     def __init__(self, pixmap: pymupdf.Pixmap) -> None:
         self.pixmap = pixmap
         self.__array_interface__ = {
             "version": 3,
             "typestr": "|u1",
-            "shape": (pixmap.h, pixmap.w, 3),
-            "strides": (pixmap.stride, 3, 1),
+            "shape": (pixmap.h, pixmap.w, pixmap.n),
+            "strides": (pixmap.stride, pixmap.n, 1),
             "data": (pixmap.samples_ptr, False),
         }
 
@@ -52,11 +55,14 @@ class MuPdfDocument:
         page = self._document[index]
         width, height = page.rect.width, page.rect.height
         scale = render.scale(width, height)
-        pixmap = page.get_pixmap(
-            matrix=pymupdf.Matrix(scale, scale), colorspace=pymupdf.csRGB, alpha=False, annots=True
-        )
+        shown = page.get_displaylist()  # read once, for colours, pixels and words
+        colours = _colours(shown) if render.grey else COLOURED
+        space = pymupdf.csGRAY if colours == COLOURLESS else pymupdf.csRGB
+        pixmap = shown.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=space, alpha=0)
         image = np.ascontiguousarray(np.asarray(_Samples(pixmap)))
-        found = page.get_text("words", flags=FLAGS)[:MAX_WORDS]
+        if colours == UNCERTAIN:
+            image = without_copies(image)
+        found = _words(page, shown)[:MAX_WORDS]
         boxes = np.array([word[:4] for word in found], dtype=np.float32).reshape(-1, 4)
         boxes = _displayed(page, boxes) * np.float32(scale)
         texts = tuple(word[4] for word in found)
@@ -83,6 +89,22 @@ class MuPdfDocument:
         total = sum(len(span["chars"]) for span in spans)
         hidden = sum(len(span["chars"]) for span in spans if span["type"] == INVISIBLE or span["opacity"] == 0)
         return round(hidden / total, 4) if total else 0.0
+
+
+def _colours(shown: pymupdf.DisplayList) -> int:
+    """Does anything on the page have a colour?"""
+    verdict = mupdf.ll_fz_new_test_device_outparams()
+    device = mupdf.FzDevice(mupdf.ll_fz_new_test_device_outparams_fn(0.0, 0, None, verdict))
+    mupdf.fz_run_display_list(shown.this, device, mupdf.FzMatrix(), EVERYWHERE, mupdf.FzCookie())
+    mupdf.fz_close_device(device)
+    return int(verdict.is_color)
+
+
+def _words(page: pymupdf.Page, shown: pymupdf.DisplayList) -> list[tuple]:
+    """Words (x0, y0, x1, y1, text, ...) of the unrotated page."""
+    if page.rotation:
+        return page.get_text("words", flags=FLAGS)
+    return pymupdf.TextPage(shown.get_textpage(FLAGS)).extractWORDS()
 
 
 def _displayed(page: pymupdf.Page, boxes: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ Box = tuple[int, int, int, int]
 
 def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.int16]:
     """Range of grey levels inside each box [N, 4] (pixels) in its middle 90 %, of green, or of red or blue where
-    green shows less than ``MIN_CONTRAST``; where some pixels of green already show that much, their range. -1 for a box
-    that is cut off: less than 90 % of its width or not the middle 40 % of its height on the image (above and below are
-    often empty metrics of the font)."""
+    green shows less than ``MIN_CONTRAST`` (a grey image has one channel); where some pixels of green already show that
+    much, their range. -1 for a box that is cut off: less than 90 % of its width or not the middle 40 % of its height on
+    the image (above and below are often empty metrics of the font)."""
     height, width = image.shape[:2]
     result = np.full(len(boxes), -1, dtype=np.int16)
     if not len(boxes):
@@ -36,7 +36,7 @@ def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np
     result[at] = _glance(image, corners[:, at])
     for i in at[result[at] < MIN_CONTRAST].tolist():
         left, top, right, bottom = corners[:, i].tolist()
-        for channel in (1, 0, 2):
+        for channel in (1, 0, 2) if image.shape[2] == 3 else (0,):
             pixels = image[top:bottom, left:right, channel]
             result[i] = max(result[i], int(pixels.max()) - int(pixels.min()))
             if result[i] >= MIN_CONTRAST:
@@ -50,7 +50,7 @@ def _glance(image: NDArray[np.uint8], corners: NDArray[np.int_]) -> NDArray[np.i
     left, top, right, bottom = corners
     rows = top[:, None] + ((bottom - top)[:, None] * np.array([0.4, 0.55, 0.7])).astype(int)
     columns = left[:, None] + ((right - left)[:, None] * np.linspace(0.02, 0.98, 24)).astype(int)
-    seen = image[rows[:, :, None], columns[:, None, :], 1].reshape(len(left), 72)
+    seen = image[rows[:, :, None], columns[:, None, :], min(1, image.shape[2] - 1)].reshape(len(left), 72)
     return seen.max(axis=1).astype(np.int16) - seen.min(axis=1)
 
 
@@ -83,10 +83,11 @@ def has_ink(image: NDArray[np.uint8]) -> bool:
     stops at the first sign of ink."""
     sample = image[::2, ::2]
     stride = 64
-    low = np.full(3, 255, dtype=np.uint8)
-    high = np.zeros(3, dtype=np.uint8)
+    channels = image.shape[2]
+    low = np.full(channels, 255, dtype=np.uint8)
+    high = np.zeros(channels, dtype=np.uint8)
     for start in range(min(stride, len(sample))):
-        rows = np.ascontiguousarray(sample[start::stride].reshape(-1, 3).T)
+        rows = np.ascontiguousarray(sample[start::stride].reshape(-1, channels).T)
         low, high = np.minimum(low, rows.min(axis=1)), np.maximum(high, rows.max(axis=1))
         if (high.astype(int) - low).max() >= MIN_CONTRAST:
             return True
@@ -97,7 +98,13 @@ def ink_rows(image: NDArray[np.uint8], box: Box) -> NDArray[np.int64]:
     """Pixels per row of the box that differ clearly from its paper (the median of its border)."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
-    far = _far(crop, _paper(crop))
+    return _count(crop, _paper(crop))
+
+
+def _count(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.int64]:
+    far = _far(crop, paper)
+    if crop.shape[2] == 1:
+        return np.count_nonzero(far, axis=1)
     either = np.logical_or(np.logical_or(far[:, 0::3], far[:, 1::3]), far[:, 2::3])
     return np.count_nonzero(either, axis=1)
 
@@ -105,52 +112,61 @@ def ink_rows(image: NDArray[np.uint8], box: Box) -> NDArray[np.int64]:
 def ink_span(image: NDArray[np.uint8], box: Box) -> tuple[int, int] | None:
     """First and last row of the box with a pixel that ``ink_rows`` would count, from the top of the box; None without
     any."""
-    rows = np.flatnonzero(_inked(image, box))
-    return (int(rows[0]), int(rows[-1])) if len(rows) else None
+    x0, y0, x1, y1 = box
+    crop = image[y0:y1, x0:x1]
+    inked = _inked(crop, _paper(crop))
+    first = int(inked.argmax())
+    return (first, len(inked) - 1 - int(inked[::-1].argmax())) if inked[first] else None
 
 
 def least_ink(image: NDArray[np.uint8], box: Box) -> int:
     """The first row of the box with the smallest count of ``ink_rows``; most often one without ink, found without
     counting."""
-    inked = _inked(image, box)
-    row = int(inked.argmin())
-    return int(np.argmin(ink_rows(image, box))) if inked[row] else row
-
-
-def _inked(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
-    """[h]: rows of the box with a pixel that ``ink_rows`` would count. On light grey paper ink can only be darker, and
-    the darkest value of a row says it."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
     paper = _paper(crop)
-    if paper[0] == paper[1] == paper[2] >= 255 - REACH:
+    inked = _inked(crop, paper)
+    row = int(inked.argmin())
+    return int(_count(crop, paper).argmin()) if inked[row] else row
+
+
+def _inked(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.bool_]:
+    """[h]: rows of the crop with a pixel that ``ink_rows`` would count. On light grey paper ink can only be darker, and
+    the darkest value of a row says it."""
+    if min(paper) == max(paper) >= 255 - REACH:
         return crop.reshape(len(crop), -1).min(axis=1) < paper[0] - REACH
     return np.logical_or.reduce(_far(crop, paper), axis=1)
 
 
 def _far(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.bool_]:
-    """[h, 3 w]: which values are more than ``REACH`` away from the paper's. In uint8: a value is near if it lies at most
+    """[h, c w]: which values are more than ``REACH`` away from the paper's. In uint8: a value is near if it lies at most
     high - low above low, where what is below low wraps round to large."""
     low = [max(value - REACH, 0) for value in paper]
     span = [min(value + REACH, 255) - least for value, least in zip(paper, low, strict=True)]
     width = crop.shape[1]
-    values = crop.reshape(len(crop), 3 * width)
-    if paper[0] == paper[1] == paper[2]:
+    values = crop.reshape(len(crop), -1)
+    if min(paper) == max(paper):
         return np.greater(values - np.uint8(low[0]), np.uint8(span[0]))
     return np.greater(values - np.array(low * width, dtype=np.uint8), np.array(span * width, dtype=np.uint8))
 
 
 def _paper(crop: NDArray[np.uint8]) -> list[int]:
-    """Median of each channel of the border, at half its length when sorted. A value that holds more than half of it is
-    the median; else the counts of all values say which."""
+    """Median of each channel of the border, at half its length when sorted. A grey that holds more than half of it in
+    each channel is the median; else the counts of all values say which."""
     edges = (crop[0], crop[-1], crop[:, 0], crop[:, -1])
     size = 2 * (crop.shape[0] + crop.shape[1])
     first = crop[0, 0].tolist()
-    if first[0] == first[1] == first[2]:
+    channels = len(first)
+    if min(first) == max(first):
         grey = bytes(first[:1])
-        if 2 * (3 * size - sum(edge.tobytes().count(grey) for edge in edges)) < size:
+        top, bottom, left, right = edges
+        same = top.tobytes().count(grey) + bottom.tobytes().count(grey)
+        if 2 * (channels * size - same) < size:  # so do the long sides alone
             return first
-        if all(2 * sum(edge[:, c].tobytes().count(grey) for edge in edges) > size for c in range(3)):
+        same += left.tobytes().count(grey) + right.tobytes().count(grey)
+        if 2 * (channels * size - same) < size:
+            return first
+        if all(2 * sum(edge[:, c].tobytes().count(grey) for edge in edges) > size for c in range(channels)):
             return first
     border = np.concatenate(edges)
     return [

@@ -16,6 +16,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.corruption.arrays import coloured
+
 TARGET = "pipelines.documents.ocr_reader:read"
 Task = Literal["all", "detect", "recognise"]
 BATCH = 6  # lines recognised at a time; PaddleOCR's own default
@@ -177,9 +179,9 @@ def _engine(setup: OcrSetup) -> Engine:
 
 
 def read(setup: OcrSetup, image: NDArray[np.uint8], task: Task, quads: NDArray[np.float32] | None) -> OcrLines:
-    """Lines of an RGB picture [H, W, 3], top to bottom: found and read (``all``), only found (``detect``), or read where
-    ``quads`` [N, 4, 2] say (``recognise``)."""
-    picture = np.ascontiguousarray(image[:, :, ::-1])
+    """Lines of an RGB or grey picture [H, W, 3 or 1], top to bottom: found and read (``all``), only found (``detect``),
+    or read where ``quads`` [N, 4, 2] say (``recognise``)."""
+    picture = coloured(image)[:, :, ::-1].copy()
     engine = _engine(setup)
     if task == "all":
         return engine.all(picture)

@@ -15,7 +15,7 @@ from pipelines.shards.plan import SourceItem, plan_units
 COSTS = {"card": 1, "scan": 60, "bad": 1}
 OTHER_COST = 8
 CARD_BYTES = 30_000
-BYTES_PER_PIXEL = 0.2  # of a JPEG of text, 4:4:4 at quality 92; measured 0.12-0.25
+BYTES_PER_PIXEL = 0.2  # an estimate: 51 real and made pages, 4:4:4 at quality 92, have 0.03-0.48, median 0.19
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ except ImportError:  # Pillow writes other bytes; the encoder is part of the ste
 
 @dataclass(frozen=True)
 class CleanPage:
-    """A page ready for its views: raster [H, W, 3], its regions, the size of its whole text in ``tokens``, and what is
+    """A page ready for its views: raster [H, W, 3 or 1], its regions, the size of its whole text in ``tokens``, and what is
     known about it (for ``meta``)."""
 
     image: NDArray[np.uint8]
@@ -58,14 +58,18 @@ def jpeg_encoder() -> str:
     return f"pillow {PIL.__version__}"
 
 
-def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG with full colour resolution (4:4:4), so that small coloured text stays sharp."""
+def encode_jpeg(image: NDArray[np.uint8], quality: int, full_colour: bool = True) -> bytes:
+    """JPEG of a page [H, W, 3] with full colour resolution (4:4:4), so that small coloured text stays sharp, or else
+    4:2:0. A page [H, W, 1] becomes a grey JPEG."""
+    grey = image.shape[2] == 1
     if simplejpeg is not None:
-        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality, colorsubsampling="444"))
+        space, sampling = ("GRAY", "Gray") if grey else ("RGB", "444" if full_colour else "420")
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, space, sampling))
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    picture = Image.fromarray(image[:, :, 0] if grey else image)
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else 2)
     return buffer.getvalue()
 
 
@@ -114,7 +118,7 @@ def _view(page: CleanPage, view: int, settings: DocumentSettings, drawn: Drawn, 
         **page.facts,
     }
     parts = {
-        "jpg": encode_jpeg(drawn.image, settings.jpeg_quality),
+        "jpg": encode_jpeg(drawn.image, settings.jpeg_quality, settings.jpeg_colour == "full"),
         "json": sample_json("document", page.split, "none", messages, meta),
     }
     return View(parts, text_size(messages), drawn.regions)

@@ -116,6 +116,7 @@ class ShardWriter:
         self._tar.tarstream.fileobj.bufsize = (
             BUFFER  # same bytes; with 10 kB it copies each picture's rest thirty times
         )
+        self._tar.tarstream.copybufsize = BUFFER  # a part in one piece: every piece copies what waits in the buffer
         self._keys: list[str] = []
         self._seen: set[str] = set()
         return self

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.corruption.view import TextRegion, ViewRecipe, draw_view, online_record, redraw
+from pipelines.corruption.arrays import coloured
+from pipelines.corruption.operators import COLOURED
+from pipelines.corruption.view import Address, TextRegion, ViewRecipe, draw_view, online_record, redraw
 
 RECIPE = ViewRecipe(
     (0.4, 0.3, 0.3), (1, 4), 0.8, False, "coordinates", "Read:\n{boxes}", "{index}: {x0} {y0} {x1} {y1}", "{text}"
@@ -28,6 +30,7 @@ def regions() -> list[TextRegion]:
     return [TextRegion((40, 20 + 45 * row, 362, 38 + 45 * row), f"text {row}", 14.0, 10.0) for row in range(8)]
 
 
+@settings(deadline=None)  # a busy machine is not a slow function
 @given(seed=st.integers(0, 2**32))
 def test_only_the_chosen_boxes_change_and_nothing_of_high_ink_remains(seed: int) -> None:
     clean = page()
@@ -43,6 +46,18 @@ def test_only_the_chosen_boxes_change_and_nothing_of_high_ink_remains(seed: int)
             again = draw_view(inked, regions(), 80.0, RECIPE, np.random.default_rng(seed))
             np.testing.assert_array_equal(again.image[y0:y1, x0:x1], drawn.image[y0:y1, x0:x1])
     np.testing.assert_array_equal(drawn.image[outside], clean[outside])
+
+
+@pytest.mark.parametrize("address", ["boxes", "coordinates"])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_grey_page_gets_the_damage_of_one_in_three_channels(seed: int, address: Address) -> None:
+    recipe = replace(RECIPE, address=address, prompt="Read." if address == "boxes" else RECIPE.prompt)
+    wanted = draw_view(page(), regions(), 80.0, recipe, np.random.default_rng(seed))
+    drawn = draw_view(page()[:, :, :1], regions(), 80.0, recipe, np.random.default_rng(seed))
+    assert (drawn.prompt, drawn.target, drawn.regions) == (wanted.prompt, wanted.target, wanted.regions)
+    np.testing.assert_array_equal(coloured(drawn.image), wanted.image)
+    damages = {one["name"] for region in drawn.regions for one in region["operators"]}
+    assert drawn.image.shape[2] == (3 if address == "boxes" or damages & set(COLOURED) else 1)
 
 
 def test_coordinates_are_thousandths_of_the_page_in_the_order_of_the_answer() -> None:

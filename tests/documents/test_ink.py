@@ -38,6 +38,10 @@ def test_rows_of_ink_are_those_of_the_definition(seed: int, colour: bool) -> Non
         assert least_ink(image, box) == int(np.argmin(wanted))
         found = np.flatnonzero(wanted)
         assert ink_span(image, box) == ((found[0], found[-1]) if len(found) else None)
+        if not colour:
+            one = np.ascontiguousarray(image[:, :, :1])
+            np.testing.assert_array_equal(ink_rows(one, box), wanted)
+            assert (least_ink(one, box), ink_span(one, box)) == (least_ink(image, box), ink_span(image, box))
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -47,6 +51,8 @@ def test_contrast_reaches_the_limit_exactly_where_some_channel_does(colour: bool
     corners = rng.uniform(0, (170, 100), (200, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, (28, 18), (200, 2))], axis=1).astype(np.float32)
     found = contrast(image, boxes)
+    if not colour:
+        np.testing.assert_array_equal(contrast(np.ascontiguousarray(image[:, :, :1]), boxes), found)
     for box, value in zip(boxes, found, strict=True):
         w, h = box[2] - box[0], box[3] - box[1]
         x0, y0 = int(np.floor(box[0] + np.float32(0.05) * w)), int(np.floor(box[1] + np.float32(0.05) * h))
