@@ -1,11 +1,13 @@
 """Our documents stage as a contestant: what ``benchmarks.documents`` starts in processes of their own.
 
-python -m benchmarks.documents_ours ray FOLDER WARM_UP_FOLDER      the stage on Ray, corruption off
-python -m benchmarks.documents_ours stage FOLDER                   the stage in one process, corruption on
-python -m benchmarks.documents_ours kernels FOLDER                 render, words, corruption, encode, write alone
-python -m benchmarks.documents_ours worker FOLDER                  a warm worker's units, corruption on
+python -m benchmarks.documents_ours ray FOLDER COLOUR WARM_UP      the stage on Ray, corruption off
+python -m benchmarks.documents_ours stage FOLDER COLOUR            the stage in one process, corruption on
+python -m benchmarks.documents_ours kernels FOLDER COLOUR          render, words, corruption, encode, write alone
+python -m benchmarks.documents_ours worker FOLDER COLOUR           a warm worker's units, corruption on
 python -m benchmarks.documents_ours memory FOLDER PASSES           resident memory of worker and child, unit by unit
 python -m benchmarks.documents_ours cheap FOLDER                   the stage in one process on small pages
+
+COLOUR is ``jpeg_colour``: full or compact.
 """
 
 from __future__ import annotations
@@ -73,16 +75,16 @@ def store_bytes() -> int:
     return reply.store_stats.cumulative_created_bytes
 
 
-def on_ray(folder: str, warm: str) -> None:
+def on_ray(folder: str, colour: str, warm: str) -> None:
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         with scratch() as store:
-            run_stage(warm, store / "warm", target="parser")
+            run_stage(warm, store / "warm", target="parser", jpeg_colour=colour)
             before = store_bytes()
             with Meter() as meter:
-                pages = run_stage(folder, store / "pages", target="parser")
+                pages = run_stage(folder, store / "pages", target="parser", jpeg_colour=colour)
             emit({"pages": pages}, meter.usage, {"object store MB": (store_bytes() - before) / 1e6})
     finally:
         ray.shutdown()
@@ -108,8 +110,8 @@ def plan(folder: str) -> list[PageUnit]:
     return plan_pages(spans, Bounds(UNIT_COST, 10_000, 1 << 29, MAX_PIXELS), 1)
 
 
-def warm_worker(folder: str) -> None:
-    units, used = plan(folder), settings()
+def warm_worker(folder: str, colour: str) -> None:
+    units, used = plan(folder), settings(jpeg_colour=colour)
     with scratch() as out:
         build_page_unit(PageJob(units[0], used, str(out)))
         with Meter() as meter:
@@ -133,12 +135,13 @@ class Stopwatch:
         return call
 
 
-def kernels(folder: str) -> None:
+def kernels(folder: str, colour: str) -> None:
     """CPU seconds of the five things that must be done: corruption and encoding are timed inside a real run, rendering
     and words alone on the same pages, writing once more with the samples of that run."""
     import pymupdf
 
-    units, used, watch = plan(folder), settings(), Stopwatch()
+    units, used, watch = plan(folder), settings(jpeg_colour=colour), Stopwatch()
+    space = pymupdf.csGRAY if colour == "compact" else pymupdf.csRGB  # the benchmark's pages have no colour
     start = time.perf_counter()
     pages = 0
     with scratch() as out:
@@ -147,7 +150,8 @@ def kernels(folder: str) -> None:
         sample.encode_jpeg = watch.timed("encode", sample.encode_jpeg)
         write = watch.timed("write", write_unit)
         load = watch.timed("render", lambda document, number: document[number])
-        render = watch.timed("render", lambda page: page.get_pixmap(matrix=pymupdf.Matrix(DPI / 72, DPI / 72)))
+        matrix = pymupdf.Matrix(DPI / 72, DPI / 72)
+        render = watch.timed("render", lambda page: page.get_pixmap(matrix=matrix, colorspace=space))
         words = watch.timed("words", lambda page: page.get_text("words"))
         for unit in units:
             build_page_unit(PageJob(unit, used, str(out)))
@@ -186,15 +190,15 @@ def memory(folder: str, passes: int) -> None:
 if __name__ == "__main__":
     kind, given = sys.argv[1], sys.argv[2]
     if kind == "ray":
-        on_ray(given, sys.argv[3])
+        on_ray(given, sys.argv[3], sys.argv[4])
     elif kind == "stage":
-        in_one_process(given)
+        in_one_process(given, jpeg_colour=sys.argv[3])
     elif kind == "cheap":
         in_one_process(given, dpi=72, unit_cost=1200)
     elif kind == "kernels":
-        kernels(given)
+        kernels(given, sys.argv[3])
     elif kind == "worker":
-        warm_worker(given)
+        warm_worker(given, sys.argv[3])
     elif kind == "memory":
         memory(given, int(sys.argv[3]))
     else:

@@ -49,9 +49,9 @@ class PageContent:
     """One page as an engine sees it.
 
     ``image`` is the clean raster [H, W, C] uint8 with three channels, or one (``Render.grey``); ``boxes`` [N, 4]
-    float32 (x0, y0, x1, y1) in its pixels belong to ``texts`` (words of the
-    text layer in the order of the file). ``image_area`` is the share of the page under pictures (0-1), ``invisible``
-    the share of characters drawn in the invisible mode (an OCR layer), ``points`` the page size."""
+    float32 (x0, y0, x1, y1) in its pixels belong to ``texts`` (words of the text layer in the order of the file).
+    ``image_area`` is the share of the page under pictures (0-1), ``invisible`` the share of characters drawn in the
+    invisible mode (an OCR layer), ``points`` the page size."""
 
     index: int
     image: NDArray[np.uint8]
