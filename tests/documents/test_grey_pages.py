@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.pages import make_pdfs
+from pipelines.core.sandboxes import close_sandboxes
 from pipelines.corruption.arrays import coloured
-from pipelines.documents.build import PageJob, build_page_unit, close_sandboxes
+from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.engine import Document, Render
 from pipelines.documents.plan import Bounds, Span, plan_pages
