@@ -6,8 +6,8 @@
 
 Bars. *In process*: an empty step (lease, attempt, spec, stage, manifest, commit, events) takes under 50 ms. *Ray jobs*: an
 empty step over a warm local Ray takes under 6 s and at most 1.5 times the floor, which is ``ray job submit`` of an empty
-script on the same Ray, in turns with it. The same job sent through Ray's client library, without the start of that
-command, is printed beside it. *Plans*: time and memory a step at 10,000 steps are at most 1.5 times those at 1,000.
+script on the same Ray, in turns with it; and 1.5 times the same job sent through Ray's client library, which leaves out the
+start of that command and is the harder bar. *Plans*: time and memory a step at 10,000 steps are at most 1.5 times those at 1,000.
 
 Wall time, medians: these are latencies. The simulated runs work in memory (``/dev/shm``), so that the disk's fsync does
 not hide the program's own cost; every third step reads the two before it.
@@ -108,7 +108,8 @@ def over_ray(folder: Path) -> dict[str, float]:
     cluster.start(keep=True)
     try:
         address = cluster.wait()["dashboard"]
-        environment = {**os.environ, **cluster.client_environment()}
+        os.environ.update(cluster.client_environment())
+        environment = dict(os.environ)
         submit = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", address, "--"]
         script = [sys.executable, "-c", "pass"]
         took: dict[str, list[float]] = {"step": [], "ray job submit": [], "client library": []}
@@ -198,7 +199,7 @@ def main(words: list[str]) -> int:
                 print(f"  {name:14} {value:6.2f} s", flush=True)
             bars.append(Bar("empty step over a warm local Ray", ray["step"], "<=", 6, "s"))
             bars.append(Bar("the same over ray job submit", ray["step"] / ray["ray job submit"], "<=", 1.5))
-            bars.append(Bar("the same over the client library (no bar)", ray["step"] / ray["client library"], "<=", 99))
+            bars.append(Bar("the same over the client library", ray["step"] / ray["client library"], "<=", 1.5))
     if words in ([], ["plans"]):
         for kind, counts in (("plan", SIZES), ("run", RUN_SIZES)):
             found = sizes(kind, counts)

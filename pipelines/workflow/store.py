@@ -157,12 +157,14 @@ class Store:
 
     def begin(self, folder: Path, *, generation: int = 1, limit: int | None = None, submission: str = "") -> Attempt:
         """A new attempt, with the earlier ones of the same generation as its elders. ``submission`` is the name under
-        which a backend is asked for it; ``{number}`` in it becomes the attempt's number."""
+        which a backend is asked for it; ``{number}`` and ``{token}`` in it become the attempt's. The token is in the name
+        because two stores may hold the same key and share a cluster."""
         every = self.attempts(folder)
         number = every[-1][0] + 1 if every else 1
-        path = folder / "attempts" / f"{number}-{secrets.token_hex(3)}"
+        token = secrets.token_hex(3)
+        path = folder / "attempts" / f"{number}-{token}"
         about = {"number": number, "generation": generation, "created": round(time.time(), 3)}
-        write_json(path / "attempt.json", {**about, "submission": submission.format(number=number)})
+        write_json(path / "attempt.json", {**about, "submission": submission.format(number=number, token=token)})
         elders = (elder for _, elder in self.attempts(folder, generation) if elder != path)
         return open_attempt(path, folder, limit, tuple(elders))
 

@@ -212,7 +212,7 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
     """A new attempt of a planned step, written down for the process that will run it, and the name it is submitted
     under. ``parents``: its committed inputs by step name; the stage sees them under the names the key was made with."""
     step, probed = planned.keyed.step, planned.keyed.probed
-    submission = f"{step.shown}-{planned.key[:SHORT]}-a{{number}}"
+    submission = f"{step.shown}-{planned.key[:SHORT]}-a{{number}}-{{token}}"
     attempt = store.begin(planned.facts.folder, generation=planned.generation, submission=submission)
     spec = Spec(
         stage=step.definition.dotted,

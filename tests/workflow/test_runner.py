@@ -243,3 +243,11 @@ def test_two_results_of_one_generation_cannot_exist(planned, store) -> None:
 def test_error_classes_survive_the_process(planned, store) -> None:
     error = CookhouseError("what", where="where", why="why", do="do")
     assert str(error) == "what\n  where: where\n  why: why\n  do: do"
+
+
+def test_two_stores_may_share_a_cluster(planned, store, tmp_path) -> None:
+    """The same key in two stores is submitted under two names: neither attaches to the other's job."""
+    other = Store(tmp_path / "other")
+    names = {prepare(place, make_plan_of(place, recipe())["numbers"], {})[1] for place in (store, other)}
+    assert len(names) == 2
+    assert all(name.startswith("numbers-") for name in names)
