@@ -7,7 +7,8 @@
 Bars. *In process*: an empty step (lease, attempt, spec, stage, manifest, commit, events) takes under 50 ms. *Ray jobs*: an
 empty step over a warm local Ray takes under 6 s and at most 1.5 times the floor, which is ``ray job submit`` of an empty
 script on the same Ray, in turns with it; and 1.5 times the same job sent through Ray's client library, which leaves out the
-start of that command and is the harder bar. *Plans*: time and memory a step at 10,000 steps are at most 1.5 times those at 1,000.
+start of that command and is the harder bar. *Plans*: time and memory a step at 10,000 steps are at most 1.5 times those of
+the smallest size.
 
 Wall time, medians: these are latencies. The simulated runs work in memory (``/dev/shm``), so that the disk's fsync does
 not hide the program's own cost; every third step reads the two before it.

@@ -50,6 +50,10 @@ class Input:
     profile: Mapping[str, Any]
 
 
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Has MLflow's pages open an experiment as training runs with their table and charts, not as traces of an agent."""
+
+
 class Sink:
     """A tracking store. The constructor connects, and for a new SQLite file makes its tables (seconds)."""
 
@@ -68,7 +72,8 @@ class Sink:
         """Id of the experiment, made or taken out of the bin when needed."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return str(self.client.create_experiment(name, artifact_location=_artifact_location(self.uri)))
+            location = _artifact_location(self.uri)
+            return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)

@@ -19,7 +19,9 @@ def test_the_mirror_process_delivers_a_run_and_says_so(kitchen, store_uri):
     kitchen.write_run(run, [made], "RUN")
     assert handle.close(timeout=180), handle.log.read_text()
     client = Sink(store_uri).client
-    experiment = client.get_experiment_by_name("cookhouse/toy").experiment_id
+    found = client.get_experiment_by_name("cookhouse/toy")
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development", "MLflow shows training runs and charts"
+    experiment = found.experiment_id
     (parent,) = client.search_runs(
         [experiment], f"tags.`cookhouse.run` = '{run}' and tags.`cookhouse.level` = 'pipeline'"
     )
