@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from cookhouse.stages import STAGES
 from pipelines.core.errors import ConfigError
@@ -43,7 +43,7 @@ class Cluster(Record):
 class Storage(Record):
     """``conf/storage``: the root of artifacts and runs."""
 
-    root: str
+    root: str = Field(min_length=1)
 
 
 class Tracking(Record):
@@ -105,7 +105,7 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
             raise ConfigError(
                 "no recipe was given",
                 why=f"the recipes are {', '.join(known) or '(none found)'}",
-                do=f"recipe={known[0] if known else '<name>'}",
+                do="recipe=data for your own files, recipe=tiny for everything at a size for two cores",
             )
         if not isinstance(values.get("steps"), dict):
             raise ConfigError(

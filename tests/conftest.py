@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "tests" / "workflow"))  # the toy stages and the S3 server
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,31 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaySession
         cluster.stop()
     assert keeper
     assert not process.is_alive(keeper), "ending the local Ray ends its process"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """One S3 server (``tests/workflow/s3_server.py``) for the session."""
+    from s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The server with an empty bucket ``kitchen``, and this process's environment pointed at it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("COOKHOUSE_HOME", str(tmp_path / "home"))
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/moto-api/reset", method="POST"), timeout=10)
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/kitchen", method="PUT"), timeout=10)
+    s3_server.requests.clear()
+    return s3_server
 
 
 SKIPS: dict[str, str] = {}

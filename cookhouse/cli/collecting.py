@@ -47,10 +47,11 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     """List failed attempts, old generations and keys no recent run needs; with --yes delete them.
 
     Never goes: what a remaining result was made from, a path its manifest names, adopted data, what is being made. With
-    a recipe its present plan is kept too.
+    a recipe its present plan is kept too. Of a remote root only results that runs of this machine named can go.
     """
     from cookhouse.cli.failures import STATE
     from cookhouse.project import load_project
+    from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.collect import find_waste
     from pipelines.workflow.dispose import dispose, holdings
@@ -62,7 +63,10 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     store = project.store
     STATE["root"] = store.home
     roots = keys_of_runs(store.home, keep_runs) | {item.key for item in project.keyed(store)}
-    waste = find_waste(holdings(store), roots, older_than_s=older_than)
+    held = holdings(store)
+    if places.is_remote(store.root):  # the runs of other machines are recorded there, so what they need is not known
+        roots |= {item.key for item in held} - keys_of_runs(store.home, None)
+    waste = find_waste(held, roots, older_than_s=older_than)
     done = [yes and dispose(store, item) for item in waste]
     if as_json:
         rows = [

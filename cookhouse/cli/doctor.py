@@ -22,6 +22,8 @@ EXTRAS = {
     "ocr": ("paddleocr", "onnxruntime", "rapidocr"),
     "train": ("torch", "transformers", "deepspeed"),
     "tracking": ("mlflow",),
+    "s3": ("s3fs",),
+    "html": ("playwright",),
 }
 FREE_GB = 5.0
 MEMORY_GB = 8.0

@@ -59,6 +59,8 @@ def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Sto
 @options.verbose
 def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: str | None, watch: bool) -> None:
     """Show how the steps of a run stand, derived from what is there."""
+    if html and "=" in html and "/" not in html.partition("=")[0]:  # --html storage.root=...: an override, no file
+        overrides, html = (*overrides, html), ""
     project, store, run = newest(overrides, run_id)
     if html is not None:
         page = Path(html) if html else run.events_file.with_name("timeline.html")

@@ -20,7 +20,7 @@ REFRESH_S = 10
 
 def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
     """HTML of a run. ``links``: step -> address of its MLflow run; ``base``: the folder the page lies in, which links to
-    logs are relative to (absolute addresses of a store stay as they are)."""
+    logs are relative to. What lies in a remote store is named and not linked."""
     going = timeline.state == "running"
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_S}">' if going else ""
     states = {row.step: _class(row, timeline) for row in timeline.rows}
@@ -88,7 +88,7 @@ def _more(row: Row, link: str, base: str) -> str:
         cells = "".join(
             f"<tr><td>attempt {one.number}</td><td><span class='chip {one.state}'>{STATES.get(one.state, one.state)}"
             f"</span></td><td>{_date(one.started)}</td><td>{duration(one.ended - one.started)}</td>"
-            f"<td>{one.units} units</td><td><a href='{escape(_href(one.log, base))}'>log</a></td>"
+            f"<td>{one.units} units</td><td>{_log(row, one, base)}</td>"
             f"<td>{escape(one.note)}</td></tr>"
             for one in row.tries
         )
@@ -98,6 +98,8 @@ def _more(row: Row, link: str, base: str) -> str:
     made = f" &middot; made {_date(row.made)}" if row.made is not None else ""
     mlflow = f" &middot; <a href='{escape(link)}'>MLflow</a>" if link else ""
     folder = f"<a href='{escape(_href(row.folder, base))}'>{escape(PurePosixPath(row.folder).name)}</a>"
+    if _remote(row.folder):
+        folder = f"<code>{escape(row.folder)}</code>"
     lines.append(f"<p>{folder}{generation}{made}{mlflow}<br><code>{escape(row.key)}</code></p>")
     return "".join(lines)
 
@@ -132,10 +134,19 @@ def _without_recipe(overrides: tuple[str, ...]) -> list[str]:
     return [text for text in overrides if not text.startswith("recipe=")]
 
 
+def _log(row: Row, one: Try, base: str) -> str:
+    if _remote(one.log):
+        return f"<code>cookhouse logs {escape(row.step)} --attempt {one.number}</code>"
+    return f"<a href='{escape(_href(one.log, base))}'>log</a>"
+
+
+def _remote(path: str) -> bool:
+    """Whether a path is an address of a remote store, which a browser cannot open."""
+    return "://" in path
+
+
 def _href(path: str, base: str) -> str:
-    """A path inside the store relative to the page; an address of a remote store as it is."""
-    if "://" in path:
-        return path
+    """A path of a local store relative to the page."""
     parts, here = PurePosixPath(path).parts, PurePosixPath(base).parts
     common = next((i for i, (a, b) in enumerate(zip(parts, here, strict=False)) if a != b), min(len(parts), len(here)))
     return quote("/".join([".."] * (len(here) - common) + list(parts[common:])))

@@ -82,6 +82,18 @@ def names(folder: Path) -> list[str]:
         return sorted(name for name in (item.rstrip("/").rpartition("/")[2] for item in found) if name)
 
 
+def size(folder: Path) -> int:
+    """Bytes of all files under a folder; 0 when there is none."""
+    with reaching(folder):
+        if is_remote(folder):
+            remote = cast("UPath", folder)
+            try:
+                return int(remote.fs.du(remote.path))
+            except FileNotFoundError:
+                return 0
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def create_bytes(path: Path, data: bytes) -> bool:
     """Create a remote object that must not exist (conditional write); False when it does. ``data`` must be unique to
     the caller: a request whose answer was lost is sent again by the client, and finding our own bytes there means that we

@@ -27,12 +27,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Tried:
-    """An attempt's folder. ``age_s``: seconds since it last finished something."""
+    """An attempt's folder. ``age_s``: seconds since it last finished something; ``inputs``: keys it reads."""
 
     name: str
     generation: int
     age_s: float
     bytes: int = 0
+    inputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def find_waste(holdings: Sequence[Holding], roots: Collection[str], *, older_tha
 
 
 def _needed(holdings: Sequence[Holding], roots: Collection[str]) -> set[str]:
-    """The roots, what is adopted or being made, and everything those were made from."""
+    """The roots, what is adopted or being made, and everything those were made from, or read while they are made."""
     by_key = {item.key: item for item in holdings}
     rest = [*roots, *(item.key for item in holdings if item.adopted or item.live)]
     needed: set[str] = set()
@@ -106,6 +107,8 @@ def _needed(holdings: Sequence[Holding], roots: Collection[str]) -> set[str]:
             needed.add(key)
             if key in by_key:
                 rest += [parent for made in by_key[key].made for parent, _ in made.inputs]
+                if by_key[key].live:
+                    rest += [parent for tried in by_key[key].tried for parent in tried.inputs]
     return needed
 
 

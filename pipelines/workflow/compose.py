@@ -22,7 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.core.errors import ConfigError, did_you_mean
 
@@ -89,8 +89,7 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
     Plugins.instance().register(_LocalFirst)
     texts = [_additive(item) for item in parsed]
     try:
-        with initialize_config_dir(config_dir=str(PACKAGED), version_base="1.3", job_name="cookhouse"):
-            config = hydra_compose("config", overrides=texts, return_hydra_config=True)
+        config = _by_hydra(texts)
         choices = {str(k): str(v) for k, v in config.hydra.runtime.choices.items() if not str(k).startswith("hydra/")}
         plain = {str(name): config._get_node(name) for name in config if name != "hydra"}
         raw = {name: _plain(node, resolve=False) for name, node in plain.items()}
@@ -103,6 +102,11 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
     except (HydraException, OmegaConfBaseException) as error:
         raise _translate(error, parsed, folders) from error
     return Composed(values, raw, choices, tuple(overrides), folders)
+
+
+def _by_hydra(texts: Sequence[str]) -> Any:
+    with initialize_config_dir(config_dir=str(PACKAGED), version_base="1.3", job_name="cookhouse"):
+        return hydra_compose("config", overrides=list(texts), return_hydra_config=True)
 
 
 def _plain(node: Any, *, resolve: bool) -> Any:
@@ -174,7 +178,7 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
     if match:
         name = match[1]
         text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
-        known = _known_names(groups, folders)
+        known = _known_names(groups)
         close = did_you_mean(name, known)
         near = [
             item for item in known if item.startswith(name.partition(".")[0] + ".") and not item.startswith("steps.")
@@ -190,20 +194,31 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
         return ConfigError(
             f"the variable ${{{match[1]}}} does not exist",
             where=full_key[1] if full_key else "",
-            do=did_you_mean(match[1], _known_names(groups, folders)),
+            do=did_you_mean(match[1], _known_names(groups)),
         )
     full_key = re.search(r"full_key: (\S+)", str(cause))
+    if isinstance(cause, MissingMandatoryValue) and full_key:
+        name = full_key[1]
+        chosen = {str(item.key_or_group): str(item.value()) for item in groups}
+        written = _written_at(name.split("."), chosen, folders)
+        return ConfigError(
+            f"{name} has no value",
+            where=written,
+            why="it is for you to say (???)",
+            do=f"add {name}=<value>; {written.rpartition(':')[0] or 'its file'} says what it is",
+        )
     return ConfigError(
         first, where=full_key[1] if full_key else "", why=str(cause).splitlines()[0] if cause is not error else ""
     )
 
 
-def _known_names(groups: Sequence[Override], folders: Sequence[Path]) -> list[str]:
+def _known_names(groups: Sequence[Override]) -> list[str]:
     """Every dotted name that can be overridden, for suggestions; composing again without the wrong override."""
     try:
-        composed = compose([str(item.input_line) for item in groups], folders[0].parent)
-    except ConfigError:
+        config = _by_hydra([str(item.input_line) for item in groups])
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError):
         return []
+    raw = {str(name): _plain(config._get_node(name), resolve=False) for name in config if name != "hydra"}
     names: list[str] = []
 
     def walk(value: Any, prefix: str) -> None:
@@ -213,7 +228,7 @@ def _known_names(groups: Sequence[Override], folders: Sequence[Path]) -> list[st
             for key, item in value.items():
                 walk(item, f"{prefix}.{key}" if prefix else str(key))
 
-    walk(composed.raw, "")
+    walk(raw, "")
     return names
 
 

@@ -96,5 +96,11 @@ def _tried(path: Path) -> Tried:
     about = read_json(path / "attempt.json") or {}
     times = [float(about.get("created", 0.0))]
     times += [float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in places.names(path / "units")]
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Tried(path.name, int(about.get("generation", 1)), max(0.0, time.time() - max(times)), size)
+    ports = (read_json(path / "spec.json") or {}).get("inputs", {})
+    return Tried(
+        path.name,
+        int(about.get("generation", 1)),
+        max(0.0, time.time() - max(times)),
+        places.size(path),
+        frozenset(row["key"] for rows in ports.values() for row in rows if row["key"]),
+    )

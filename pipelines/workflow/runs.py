@@ -103,13 +103,13 @@ def newest_runs(root: Path) -> Iterator[RunRecord]:
         yield from sorted(read, key=lambda run: -float(run.data["started"]))
 
 
-def keys_of_runs(root: Path, newest: int) -> set[str]:
-    """Keys of the steps of the newest runs, and of every run whose command is at work; the runs of one sweep count as
-    one."""
+def keys_of_runs(root: Path, newest: int | None) -> set[str]:
+    """Keys of the steps of the newest runs (None: of all), and of every run whose command is at work; the runs of one
+    sweep count as one."""
     keys: set[str] = set()
     seen: set[str] = set()
     for run in newest_runs(root):
         seen.add(run.data.get("sweep") or run.run_id)
-        if len(seen) <= newest or run.going:
+        if newest is None or len(seen) <= newest or run.going:
             keys |= {row["key"] for row in run.data["steps"]}
     return keys

@@ -57,6 +57,13 @@ def test_keys_no_root_needs_go_from_the_leaves_up() -> None:
     assert find_waste([holding("e", made(1, "g", "1"), live=True)], (), older_than_s=0) == ()
 
 
+def test_what_an_attempt_reads_stays_while_it_is_made() -> None:
+    base = holding("a", made(1, "d", "1"))
+    reader = Tried("1-x", 1, 0.0, inputs=frozenset({"a"}))
+    assert names(find_waste([base, holding("b", tried=(reader,))], (), older_than_s=DAY)) == [("key", "a")]
+    assert find_waste([base, holding("b", tried=(reader,), live=True)], (), older_than_s=DAY) == ()
+
+
 @st.composite
 def stores(draw: st.DrawFn) -> tuple[list[Holding], set[str]]:
     """A random graph of keys, each with generations, adopted attempts and leftovers."""

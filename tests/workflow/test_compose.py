@@ -58,6 +58,11 @@ def test_every_value_knows_where_it_was_written() -> None:
         (["recipe=toy", "source.docments=x"], ["no value 'source.docments'", "did you mean 'source.documents'?"]),
         (["recipe=toy", "cluster.num_cpu=3"], ["did you mean 'cluster.num_cpus'?"]),
         (["recipe=toy", "clutser=local"], ["did you mean 'cluster'?"]),
+        (
+            ["recipe=toy", "cluster=ray"],
+            ["cluster.address has no value", "conf/cluster/ray.yaml:", "add cluster.address="],
+        ),
+        (["recipe=toy", "cluster=ray", "cluster.adress=x"], ["did you mean 'cluster.address'?"]),
         (["recipe=toy", "cluster=locl"], ["there is no cluster 'locl'", "did you mean 'local'?"]),
         (["recipe"], ["'recipe' is no override", "name=value"]),
         (["recipe=toy", "words=a,b"], ["gives several values", "[a,b]"]),

@@ -1,0 +1,82 @@
+"""``status --watch`` beside a run that goes on: on a terminal, in a pipe and as a page, until the run ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import command
+
+from pipelines.workflow.files import read_json
+
+
+@pytest.fixture
+def endless(here: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run whose first step would take hours; it has told of its start."""
+    line, environment = command(
+        *("run", "recipe=toy", "--backend", "inprocess", "tracking=none"),
+        *("steps.numbers.count=100000", "steps.numbers.pause_s=0.05"),
+    )
+    driver = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
+    assert driver.stderr is not None
+    while "started" not in (told := driver.stderr.readline()):
+        assert told, "the run ended"
+    yield driver
+    driver.kill()
+    driver.communicate()
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    """What a terminal shows until the words, or (none given) until the program on it ended."""
+    shown = b""
+    while not words or words not in shown:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # the last program closed its side
+            break
+        if not part:
+            break
+        shown += part
+    return shown
+
+
+def test_it_follows_a_run_to_its_end(endless: subprocess.Popen[str], here: Path) -> None:
+    terminal, other_side = pty.openpty()
+    line, environment = command("status", "--watch", TERM="xterm", COLUMNS="100", LINES="30")
+    for name in ("NO_COLOR", "CI"):
+        environment.pop(name, None)
+    on_terminal = subprocess.Popen(line, env=environment, stdout=other_side, stderr=other_side)
+    in_pipe = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
+    as_page = subprocess.Popen([*line, "--html", "page.html"], env=environment, stdout=subprocess.PIPE, text=True)
+    os.close(other_side)
+    assert in_pipe.stdout is not None
+    first = [in_pipe.stdout.readline() for _ in range(3)]
+    assert [text.split()[:2] for text in first] == [
+        ["running", "numbers"],
+        ["waiting", "squares"],
+        ["waiting", "total"],
+    ]
+    begun = read_until(terminal, b"running")
+    assert b"running" in begun, begun
+    page = here / "page.html"
+    while not page.exists():
+        assert as_page.poll() is None
+        time.sleep(0.05)
+    assert 'http-equiv="refresh"' in page.read_text(encoding="utf-8")
+
+    endless.send_signal(signal.SIGINT)
+    rest, _ = in_pipe.communicate(timeout=60)
+    assert [text.split()[:2] for text in rest.splitlines()] == [["stopped", "numbers"]], "a line when something changed"
+    shown = begun + read_until(terminal, b"")
+    assert on_terminal.wait(60) == in_pipe.returncode == as_page.wait(60) == 0
+    assert b"\x1b[1A" in shown, "the table is drawn in place"
+    assert shown.rindex(b"stopped  ") > shown.rindex(b"running  "), "the last table shows how it ended"
+    assert 'http-equiv="refresh"' not in page.read_text(encoding="utf-8")
+    run = read_json(next((here / "artifacts" / "runs").glob("*.json")))
+    assert run["run_id"].encode() in shown
