@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from cookhouse.stages import STAGES
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, did_you_mean
 from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
 from pipelines.workflow.compose import COMMAND_LINE, Composed, choices_of, compose
@@ -114,7 +114,15 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
         steps = parse_steps(values["steps"], registry, composed.origin)
-    return Project(composed, cluster, storage, tracking, _timeouts(values, composed), steps)
+    timeouts = _timeouts(values, composed)
+    for name in timeouts if recipe else ():
+        if name and name not in {step.name for step in steps}:
+            raise ConfigError(
+                f"there is no step '{name}' to limit",
+                where=composed.origin(("timeouts", "steps", name, *values["timeouts"]["steps"][name])[:4]),
+                do=did_you_mean(name, [step.name for step in steps]),
+            )
+    return Project(composed, cluster, storage, tracking, timeouts, steps)
 
 
 def _timeouts(values: dict[str, Any], composed: Composed) -> dict[str, Timeouts]:

@@ -148,10 +148,10 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _additive(item: Override) -> str:
-    """``steps.documents.dpi=200`` may set a field the recipe does not write down; the typed configuration of the stage
-    decides whether the field exists."""
-    text = str(item.input_line)
-    return f"++{text}" if item.type is OverrideType.CHANGE and item.key_or_group.startswith("steps.") else text
+    """``steps.documents.dpi=200`` may set a field the recipe does not write down, and ``timeouts.steps.sft.wall_s=60`` a
+    limit of one step; the typed configuration behind decides whether the field exists."""
+    text, free = str(item.input_line), ("steps.", "timeouts.steps.")
+    return f"++{text}" if item.type is OverrideType.CHANGE and item.key_or_group.startswith(free) else text
 
 
 def _check_choice(item: Override, folders: Sequence[Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import command
+from cluster_process import free_port
+from commands import REPOSITORY, TOYS, command
 
 from pipelines.workflow.store import read_record
 
@@ -30,12 +30,6 @@ steps:
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Kitchen:
     """A cluster with a head and two worker nodes on this machine, and commands that are sent to it."""
 
@@ -43,33 +37,35 @@ class Kitchen:
         self.folder = folder
         (folder / "conf" / "recipe").mkdir(parents=True)
         (folder / "conf" / "recipe" / "spread.yaml").write_text(RECIPE)
-        self.cluster: Any = None
+        self.cluster: subprocess.Popen[str] | None = None
         self.port = 0
 
     def start(self) -> None:
-        from ray.cluster_utils import Cluster
-
         self.port = free_port()
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": True,
-                "dashboard_host": "127.0.0.1",
-                "dashboard_port": self.port,
-                "dashboard_agent_listen_port": free_port(),
-                "object_store_memory": 80_000_000,
-            },
+        script = Path(__file__).with_name("cluster_process.py")
+        self.cluster = subprocess.Popen(
+            [sys.executable, str(script), str(self.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.workers = [
-            self.cluster.add_node(num_cpus=1, dashboard_agent_listen_port=free_port(), object_store_memory=80_000_000)
-            for _ in range(2)
-        ]
-        self.cluster.wait_for_nodes()
+        self.wait_for("ready")
+
+    def wait_for(self, word: str) -> None:
+        """Until the cluster's process says it; Ray may say other things before."""
+        assert self.cluster is not None
+        assert self.cluster.stdout is not None
+        while (said := self.cluster.stdout.readline()).strip() != word:
+            assert said, "the cluster's process ended"
+
+    def lose(self, node: str) -> None:
+        """Kill a node with SIGKILL: ``worker`` or ``head``."""
+        assert self.cluster is not None
+        assert self.cluster.stdin is not None
+        self.cluster.stdin.write(f"lose {node}\n")
+        self.cluster.stdin.flush()
+        self.wait_for("done")
 
     def stop(self) -> None:
         if self.cluster is not None:
-            self.cluster.shutdown()
+            self.cluster.communicate(timeout=120)
             self.cluster = None
 
     def run(self) -> subprocess.Popen[str]:
@@ -109,26 +105,23 @@ class Kitchen:
 
 @pytest.fixture
 def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kitchen]:
-    import ray
-    from commands import REPOSITORY, TOYS
-
-    if ray.is_initialized():
-        pytest.fail("this test needs a process of its own: run it with make test-slow")
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{TOYS}")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     kitchen = Kitchen(tmp_path)
-    kitchen.start()
-    yield kitchen
-    kitchen.stop()
+    try:
+        kitchen.start()
+        yield kitchen
+    finally:
+        kitchen.stop()
 
 
 @pytest.mark.slow
 def test_the_raylet_of_a_worker_node_is_killed(kitchen: Kitchen) -> None:
     driver = kitchen.run()
     kitchen.wait_for_units(2, driver)
-    kitchen.cluster.remove_node(kitchen.workers[0], allow_graceful=False)
+    kitchen.lose("worker")
     _, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
     assert "trying again" not in err, "tasks moved to the other node, the attempt went on"
@@ -140,7 +133,7 @@ def test_the_head_is_killed(kitchen: Kitchen) -> None:
     """The command says so and ends with 4; on a new cluster the same command goes on from the finished units."""
     driver = kitchen.run()
     kitchen.wait_for_units(3, driver)
-    kitchen.cluster.remove_node(kitchen.cluster.head_node, allow_graceful=False)
+    kitchen.lose("head")
     kitchen.stop()
     _, err = driver.communicate(timeout=300)
     assert driver.returncode == 4, err
