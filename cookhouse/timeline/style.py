@@ -22,7 +22,7 @@ a { color: var(--link); }
 .full { background: var(--c); color: var(--card); }
 .done, .ok { --c: var(--done); } .hit { --c: var(--hit); } .running, .starting { --c: var(--running); }
 .failed { --c: var(--failed); } .stopped, .gone, .LOST { --c: var(--stopped); } .waiting { --c: var(--waiting); }
-.hit.chip { color: var(--done); }
+.hit.chip { color: var(--done); } .waiting.chip { color: var(--soft); }
 .graph { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px; }
 svg { display: block; margin: 0 auto; } svg text { fill: var(--ink); font-family: inherit; }
 svg .sub { fill: var(--soft); font-size: 11.5px; } svg .name { font-size: 13.5px; font-weight: 600; }

@@ -222,15 +222,15 @@ class Runner:
         """One look at a step: start its next attempt, or see how the current one is doing. True when something
         happened, so that another look at once is worth it."""
         try:
-            if watch.handle is None:
+            begins = watch.handle is None
+            if begins:
                 if time.monotonic() < watch.not_before:
                     return False
-                watch.start(self.backend, self._tell_begun)
-                return True
+                watch.start(self.backend, self._tell_begun)  # in this very process it has ended when this returns
             self._follow(watch)
             outcome = watch.look(self.backend)
             if outcome is None:
-                return False
+                return begins
             self._follow(watch)
             if (record := watch.committed()) is not None:
                 self._close(watch, StepResult(watch.name, "ok", record))

@@ -95,6 +95,7 @@ class Watch:
         now = time.monotonic()
         self.handle, self._trail = handle, Trail(handle.attempt / "logs" / "events.jsonl")
         self._began = self._heard = now
+        self.started = now if self.attempts == 1 else self.started
         self._running_since, self._reported, self._state = 0.0, False, JobState.PENDING
         self._asked = self._looked = 0.0
 
