@@ -144,10 +144,9 @@ class RunView:
 
 
 def console(stderr: bool = True) -> Console:
-    """A rich console that keeps tables whole when the output is no terminal."""
+    """A rich console that keeps tables whole when the output is no terminal. It stays with the stream of now: a step made in
+    this process has its own ``sys.stderr`` meanwhile."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, width=None if stream.isatty() else 120, highlight=False, soft_wrap=not stream.isatty()
-    )
+    return Console(file=stream, width=None if stream.isatty() else 120, highlight=False, soft_wrap=not stream.isatty())

@@ -1,4 +1,5 @@
-"""``status --watch`` beside a run that goes on: on a terminal, in a pipe and as a page, until the run ends."""
+"""What a terminal shows while a step works: the table of ``run``, and ``status --watch`` beside it, also in a pipe and as a
+page."""
 
 from __future__ import annotations
 
@@ -16,13 +17,22 @@ from commands import command
 from pipelines.workflow.files import read_json
 
 
+ENDLESS = (
+    *("run", "recipe=toy", "--backend", "inprocess", "tracking=none"),
+    *("steps.numbers.count=100000", "steps.numbers.pause_s=0.05"),
+)
+
+
+def on_a_terminal(*arguments: str) -> tuple[list[str], dict[str, str]]:
+    """A command as somebody types it, with colours."""
+    line, environment = command(*arguments, TERM="xterm", COLUMNS="100", LINES="30")
+    return line, {name: value for name, value in environment.items() if name not in ("NO_COLOR", "CI")}
+
+
 @pytest.fixture
 def endless(here: Path) -> Iterator[subprocess.Popen[str]]:
     """A run whose first step would take hours; it has told of its start."""
-    line, environment = command(
-        *("run", "recipe=toy", "--backend", "inprocess", "tracking=none"),
-        *("steps.numbers.count=100000", "steps.numbers.pause_s=0.05"),
-    )
+    line, environment = command(*ENDLESS)
     driver = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
     assert driver.stderr is not None
     while "started" not in (told := driver.stderr.readline()):
@@ -48,9 +58,7 @@ def read_until(terminal: int, words: bytes) -> bytes:
 
 def test_it_follows_a_run_to_its_end(endless: subprocess.Popen[str], here: Path) -> None:
     terminal, other_side = pty.openpty()
-    line, environment = command("status", "--watch", TERM="xterm", COLUMNS="100", LINES="30")
-    for name in ("NO_COLOR", "CI"):
-        environment.pop(name, None)
+    line, environment = on_a_terminal("status", "--watch")
     on_terminal = subprocess.Popen(line, env=environment, stdout=other_side, stderr=other_side)
     in_pipe = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
     as_page = subprocess.Popen([*line, "--html", "page.html"], env=environment, stdout=subprocess.PIPE, text=True)
@@ -80,3 +88,21 @@ def test_it_follows_a_run_to_its_end(endless: subprocess.Popen[str], here: Path)
     assert 'http-equiv="refresh"' not in page.read_text(encoding="utf-8")
     run = read_json(next((here / "artifacts" / "runs").glob("*.json")))
     assert run["run_id"].encode() in shown
+
+
+def test_the_table_of_a_run_is_there_while_a_step_works_in_the_same_process(here: Path) -> None:
+    terminal, other_side = pty.openpty()
+    line, environment = on_a_terminal(*ENDLESS)
+    driver = subprocess.Popen(line, env=environment, stdout=other_side, stderr=other_side)
+    os.close(other_side)
+    try:
+        shown = read_until(terminal, b"running")
+        assert b"running" in shown, shown
+        assert driver.poll() is None
+        driver.send_signal(signal.SIGINT)
+        shown += read_until(terminal, b"")
+        assert driver.wait(60) == 130, shown
+    finally:
+        driver.kill()
+    (log,) = (here / "artifacts").glob("toy_numbers/*/attempts/*/logs/job.log")
+    assert set(log.read_text().split()[::2]) == {"unit"}, "and is not in the step's log"
