@@ -16,7 +16,6 @@ from commands import command
 
 from pipelines.workflow.files import read_json
 
-
 ENDLESS = (
     *("run", "recipe=toy", "--backend", "inprocess", "tracking=none"),
     *("steps.numbers.count=100000", "steps.numbers.pause_s=0.05"),
