@@ -81,7 +81,7 @@ def on_ray(folder: str, colour: str, warm: str) -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         with scratch() as store:
-            run_stage(warm, store / "warm", target="parser", jpeg_colour=colour)
+            run_stage(warm, store / "warm", target="parser", jpeg_colour=colour, unit_cost=80)  # units for every worker
             before = store_bytes()
             with Meter() as meter:
                 pages = run_stage(folder, store / "pages", target="parser", jpeg_colour=colour)

@@ -120,8 +120,9 @@ def covered_share(boxes: NDArray[np.float32], width: float, height: float) -> fl
 
 def without_copies(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """[H, W, 1] where the three channels of [H, W, 3] are equal everywhere, else the image itself."""
-    first = image[:, :, :1]
-    return np.ascontiguousarray(first) if (image[:, :, 1:] == first).all() else image
+    first, second, third = (image[:, :, channel] for channel in range(3))
+    grey = (first == second).all() and (first == third).all()
+    return first[:, :, None].copy() if grey else image
 
 
 def load_engine(name: str) -> OpenDocument:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +42,14 @@ def visible_words(image: NDArray[np.uint8], boxes: NDArray[np.float32], texts: S
     good = contrast(image, boxes) >= MIN_CONTRAST
     good &= ~stacked(boxes)
     words = []
-    corners = boxes.tolist()
-    for index in np.flatnonzero(good).tolist():
-        text = texts[index]
-        plain = text.isascii() and text.isprintable()
-        if not plain or " " in text:
+    corners = zip(*boxes[good].T.tolist(), strict=True)
+    for text, box in zip(compress(texts, good.tolist()), corners, strict=True):
+        if not (text.isascii() and text.isprintable()) or " " in text:
             text = clean_text(text)
-            plain = text.isascii() and text.isprintable()
-        if text and (plain or not any(map(is_broken, text))):
-            x0, y0, x1, y1 = corners[index]
-            words.append(Word(text, (x0, y0, x1, y1)))
+            if not (text.isascii() and text.isprintable()) and any(map(is_broken, text)):
+                continue
+        if text:
+            words.append(Word(text, box))
     return words
 
 
