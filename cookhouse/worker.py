@@ -1,4 +1,4 @@
-"""The process of one attempt: ``python -m cookhouse.worker spec.json``, started as a Ray job or by hand.
+"""The process of one attempt: ``python -m cookhouse.worker spec.json [RAY_ADDRESS]``, started as a Ray job or by hand.
 
 It writes its own log into the attempt, runs the stage, commits the result and says how it ended in ``outcome.json``.
 The exit code is 0 only for a committed result.
@@ -6,6 +6,7 @@ The exit code is 0 only for a committed result.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -20,7 +21,8 @@ from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
 
 
-def main(path: str) -> int:
+def main(path: str, address: str | None = None) -> int:
+    """``address``: the Ray to join, default the one Ray tells its jobs."""
     spec = Spec.read(places.place(path))
     attempt = spec.open()
     log = attempt.dir / "logs" / "job.log"
@@ -29,7 +31,7 @@ def main(path: str) -> int:
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    outcome = execute(spec, prepare=_connect if spec.uses_ray else None)
+    outcome = execute(spec, prepare=functools.partial(_connect, address) if spec.uses_ray else None)
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
@@ -57,12 +59,13 @@ def _write_output_to(log: Path) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _connect() -> None:
+def _connect(address: str | None) -> None:
     """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
     given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
-    address = os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
         return
+    os.environ["RAY_ADDRESS"] = address
     import ray
 
     try:
@@ -74,4 +77,4 @@ def _connect() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:3]))

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from commands import command
 
 from pipelines.workflow import process
@@ -143,3 +144,20 @@ def test_cancel_stops_a_run_and_what_a_killed_command_left(ray_session, here) ->
     while process.is_alive(job):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_job_joins_its_own_ray_where_there_are_several(tmp_path, here) -> None:
+    """Three Rays on one machine, each with a token of its own: every job joins the one it was sent to."""
+    (here / "conf" / "recipe" / "spread.yaml").write_text(
+        '# @package _global_\nsteps:\n  spread: {stage: "toy_stages:spread", count: 3, pause_s: 0.0}\n'
+    )
+    runs = []
+    for name in ("one", "two", "three"):
+        line, environment = command("run", "recipe=spread", f"storage.root={tmp_path / name}", "tracking=none")
+        environment.pop("RAY_ADDRESS", None)
+        runs.append(subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for run in runs:
+        _, err = run.communicate(timeout=280)
+        assert run.returncode == 0, err
+        assert "trying again" not in err

@@ -39,6 +39,10 @@ class GivenRay:
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         return {**LEAN_MEMORY, **JOB_ENVIRONMENT, **passed}
 
+    def gcs_address(self) -> str | None:
+        """Not known here; a job takes the one Ray tells it."""
+        return None
+
     def start(self, *, keep: bool) -> bool:
         return False
 

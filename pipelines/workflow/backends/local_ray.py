@@ -82,6 +82,11 @@ class LocalRay:
     def start_timeout_s(self) -> float:
         return self.options.start_timeout_s
 
+    def gcs_address(self) -> str | None:
+        """What a job connects to. Ray tells its jobs an address too, but finds it by looking through the processes of the
+        machine, and takes another Ray's where there are several."""
+        return (self.state() or {}).get("address")
+
     def job_environment(self) -> dict[str, str]:
         """Nothing beyond what every process of this Ray has from its keeper."""
         return {}

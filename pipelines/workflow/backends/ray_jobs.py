@@ -58,13 +58,14 @@ class RayJobs:
             self.cluster.start(keep=self.keep)
         handle = Handle(submission, place(spec.attempt))
         environment = self.cluster.job_environment()
+        _ = self.client  # waits until the cluster is up and known by its address
+        address = self.cluster.gcs_address()
+        command = ["exec", self.cluster.python, "-m", self.worker, str(handle.attempt / "spec.json")]
         deadline = time.monotonic() + self.cluster.start_timeout_s
         while True:
             try:
                 self.client.submit_job(
-                    entrypoint=shlex.join(
-                        ["exec", self.cluster.python, "-m", self.worker, str(handle.attempt / "spec.json")]
-                    ),
+                    entrypoint=shlex.join([*command, *([address] if address else [])]),
                     submission_id=submission,
                     entrypoint_num_cpus=0,
                     runtime_env={"env_vars": environment} if environment else None,
