@@ -82,8 +82,9 @@ def read_sample(ref: SampleRef) -> dict[str, bytes]:
     Raises DataError if the bytes at the address are not this sample (swapped, cut, or a single bit of it flipped: the
     sha256 of the index is checked on every read, 0.2 ms for a page)."""
     data = read_range(ref.shard, ref.offset, ref.length)
-    parts = parse_sample(data, ref.key, ref.shard)
-    if ref.sha256 and hashlib.sha256(data).hexdigest() != ref.sha256:
+    proven = bool(ref.sha256) and hashlib.sha256(data).hexdigest() == ref.sha256
+    parts = parse_sample(data, ref.key, ref.shard, proven=proven)
+    if ref.sha256 and not proven:
         raise DataError(
             f"the bytes of sample {ref.key!r} are not those of the manifest",
             where=ref.shard,
@@ -92,13 +93,16 @@ def read_sample(ref: SampleRef) -> dict[str, bytes]:
     return parts
 
 
-def parse_sample(data: bytes, key: str, where: str) -> dict[str, bytes]:
-    """Split the tar bytes of exactly one sample into its allow-listed parts."""
+def parse_sample(data: bytes, key: str, where: str, *, proven: bool = False) -> dict[str, bytes]:
+    """Split the tar bytes of exactly one sample into its allow-listed parts. With ``proven`` (their sha256 is the
+    manifest's) the plain headers our writer makes are read by their columns; every other goes through ``tarfile``, which
+    costs as much as a twentieth of a JPEG."""
     parts: dict[str, bytes] = {}
     position = 0
     while position < len(data):
+        plain = _plain_header(data, position) if proven else None
         try:
-            header = tarfile.TarInfo.frombuf(data[position : position + _BLOCK], "utf-8", "strict")
+            header = plain or tarfile.TarInfo.frombuf(data[position : position + _BLOCK], "utf-8", "strict")
         except tarfile.HeaderError as error:
             raise DataError(
                 f"sample {key!r}: no tar header at byte {position} of its range ({error})",
@@ -123,6 +127,15 @@ def parse_sample(data: bytes, key: str, where: str) -> dict[str, bytes]:
             parts[part] = data[start : start + header.size]
         position = start + -(-header.size // _BLOCK) * _BLOCK
     return parts
+
+
+def _plain_header(data: bytes, at: int) -> tarfile.TarInfo | None:
+    """Name and size of a regular ustar member with a short name; None for anything less plain."""
+    if data[at + 156 : at + 157] != b"0" or data[at + 257 : at + 262] != b"ustar" or data[at + 345 : at + 346] != b"\0":
+        return None
+    header = tarfile.TarInfo(data[at : at + 100].rstrip(b"\0").decode())
+    header.size = int(data[at + 124 : at + 135], 8)
+    return header
 
 
 def read_json(ref: SampleRef) -> dict[str, Any]:

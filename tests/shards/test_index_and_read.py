@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +35,31 @@ def test_every_sample_is_read_by_its_address(folder: Folder) -> None:
         parts = read_sample(ref)
         assert set(parts) == {"jpg", "json"}
         assert read_json(ref)["messages"][-1]["content"] == ref.key
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_plain_and_other_headers_are_read_alike(format: int) -> None:
+    """Proven bytes take the short way where the header is plain, and the long one where a name or a link is not."""
+    key = "k" * 80
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as tar:
+        for name, data in ((f"{key}.jpg", b"x" * 700), (f"{key}.json", b"{}"), (f"{key}.{'f' * 30}.json", b"[]")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo(f"{key}.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    data = buffer.getvalue()[: buffer.tell()]
+    whole = data[: len(data.rstrip(b"\0")) // 512 * 512 + 512]
+    for proven in (False, True):
+        try:
+            found: object = parse_sample(whole, key, "here", proven=proven)
+        except DataError as error:
+            found = str(error)
+        if proven:
+            assert found == strict
+        strict = found
 
 
 def test_a_wrong_address_is_never_read_as_a_sample(folder: Folder) -> None:
