@@ -78,7 +78,7 @@ def store_bytes() -> int:
 def on_ray(folder: str, colour: str, warm: str) -> None:
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         with scratch() as store:
             run_stage(warm, store / "warm", target="parser", jpeg_colour=colour, unit_cost=80)  # units for every worker

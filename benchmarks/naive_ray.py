@@ -63,7 +63,7 @@ def count_pages(path: Path) -> int:
 def main(folder: str, warm: str, dpi: int, quality: int, encoder: str) -> None:
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     out = tempfile.mkdtemp()
     try:

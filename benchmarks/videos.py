@@ -118,7 +118,7 @@ import sys
 sys.path.insert(0, {root!r})
 from benchmarks.harness import Meter, emit
 import ray
-ray.init(num_cpus=2, object_store_memory=2 << 30, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2, object_store_memory=2 << 30, include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
 def small(batch):
     import numpy as np
