@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from toy_recipe import carry_out, recipe
@@ -101,3 +102,11 @@ def test_limit_is_an_identity(planned, store) -> None:
     assert plan["numbers"].reasons == ("limit (none) -> 2",)
     results = carry_out(store, plan)
     assert results["numbers"].record.stats["samples"] == 2
+
+
+def test_a_plan_of_200_steps_takes_less_than_two_seconds(planned) -> None:
+    steps = {f"n{index}": {"stage": "toy_numbers", "count": index} for index in range(199)}
+    raw = {**steps, "all": {"stage": "toy_total", "inputs": {"terms": list(steps)}}}
+    start = time.process_time()
+    assert len(planned(raw).work) == 200
+    assert time.process_time() - start < 2.0
