@@ -94,18 +94,3 @@ def padded_resampler(
     keys, values = (tensor.transpose(0, 1) for tensor in grouped)
     out, _ = module.attn(query, keys, values, key_padding_mask=masked, need_weights=False)
     return module.ln_post(out.transpose(0, 1)) @ module.proj
-
-
-def padded_language(model: torch.nn.Module, embeds: Sequence[Tensor]) -> list[Tensor]:
-    """Text embeddings ``[T, D]`` of each sample, right-padded, through the decoder under one ``[B, 1, T, T]`` mask ->
-    hidden ``[T, D]`` of each."""
-    lengths = torch.tensor([len(rows) for rows in embeds])
-    x = pad_sequence(list(embeds), batch_first=True)
-    seen = torch.arange(x.shape[1])[None] < lengths[:, None]
-    causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
-    mask = (causal & seen[:, None]) | torch.eye(x.shape[1], dtype=torch.bool)
-    positions = torch.arange(x.shape[1])[None].expand(len(x), -1)
-    out = model(
-        inputs_embeds=x, position_ids=positions, attention_mask={"full_attention": mask[:, None]}, use_cache=False
-    )
-    return [row[:length] for row, length in zip(out.last_hidden_state, lengths.tolist(), strict=True)]

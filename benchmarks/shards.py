@@ -71,10 +71,9 @@ def read_ours(folder: Path, passes: int) -> Iterator[tuple[str, object, object]]
     from pipelines.shards.mix import mix
     from pipelines.shards.read import decode_parts, read_sample
 
-    refs = ShardIndex.from_artifacts([Folder(folder, "set")]).by_dataset(split="train")
-    count = len(refs["set"])
+    refs = ShardIndex.from_artifacts([Folder(folder, "set")]).select(split="train")
     for epoch in range(passes):
-        for ref in mix(refs, {"set": 1}, 0, epoch, count):
+        for ref in mix({"set": refs}, {"set": 1}, 0, epoch, len(refs)):
             parts = decode_parts(read_sample(ref))
             yield ref.key, parts["jpg"], parts["json"]
 

@@ -86,7 +86,7 @@ class Project:
         return make_plan(keyed, survey(store, keyed), selection)
 
 
-def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dict[str, str] = STAGES) -> Project:
+def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
     """Compose and validate. With ``recipe`` False (status, ui, down) the steps are not looked at.
 
     Raises ConfigError for anything that is wrong with the configuration.
@@ -113,7 +113,7 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, registry: dic
                 where=f"conf/recipe/{composed.choices['recipe']}.yaml",
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
-        steps = parse_steps(values["steps"], registry, composed.origin)
+        steps = parse_steps(values["steps"], STAGES, composed.origin)
     timeouts = _timeouts(values, composed)
     for name in timeouts if recipe else ():
         if name and name not in {step.name for step in steps}:

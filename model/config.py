@@ -101,10 +101,6 @@ class ModelConfig(Record):
             raise ValueError("vision.patch_size and slicing.patch_size differ")
         return self
 
-    @property
-    def resampler_heads(self) -> int:
-        return self.language.hidden_size // 128
-
     @classmethod
     def from_released(cls, data: Mapping[str, Any]) -> ModelConfig:
         """A record from the published ``config.json`` layout.

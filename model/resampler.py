@@ -65,14 +65,14 @@ def temporal_terms(ticks: Sequence[int], channels: int) -> Tensor:
 class Resampler(nn.Module):
     """``forward(x [N, kv_dim], tgt_sizes [V, 2], packages) -> [G, Q, D]``; names as in the released ``resampler.*``."""
 
-    def __init__(self, num_queries: int, width: int, kv_dim: int, eps: float = 1e-6) -> None:
+    def __init__(self, num_queries: int, width: int, kv_dim: int) -> None:
         super().__init__()
         self.heads = width // 128
         self.attention: Kernel = "blocks"
         self.query = nn.Parameter(torch.zeros(num_queries, width))
         self.kv_proj = nn.Linear(kv_dim, width, bias=False)
         self.attn = nn.MultiheadAttention(width, self.heads)  # holds the weights; the arithmetic is SDPA below
-        self.ln_q, self.ln_kv, self.ln_post = (nn.LayerNorm(width, eps=eps) for _ in range(3))
+        self.ln_q, self.ln_kv, self.ln_post = (nn.LayerNorm(width, eps=1e-6) for _ in range(3))
         self.proj = nn.Parameter(torch.zeros(width, width))
 
     @classmethod

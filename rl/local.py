@@ -4,7 +4,7 @@ numbers of the Ray crew: chunks, seeds and order are the same."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -32,12 +32,11 @@ class Done(Generic[T]):
 
 
 class LocalCrew:
-    """``judge`` may be replaced: the tests do it to break the reward and see the learning stop."""
+    """One worker and one learner in turns."""
 
-    def __init__(self, model_dir: Path, config: ReinforceConfig, judge: Callable[[Case], Judgement] = judge) -> None:
+    def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
         self.worker = RolloutWorker(model_dir, config)
         self.learner = Learner(model_dir, config)
-        self._judge = judge
 
     def start(self, step: int, checkpoint: Path | None) -> None:
         self.learner.start(step, checkpoint)
@@ -60,7 +59,7 @@ class LocalCrew:
         return Done(Rolled(tuple(rollouts), tuple(tensors), failures, time.perf_counter() - begun))
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
-        return [self._judge(case) for case in cases]
+        return [judge(case) for case in cases]
 
     def learn(self, groups: Sequence[Group], tensors: Sequence[Any]) -> Handle[LearnReport]:
         prompts = {prompt.uid: prompt for part in tensors for prompt in part}

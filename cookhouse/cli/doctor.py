@@ -27,7 +27,6 @@ EXTRAS = {
 }
 FREE_GB = 5.0
 MEMORY_GB = 8.0
-SOCKET_PATH = 107
 
 
 class Check(NamedTuple):

@@ -51,11 +51,11 @@ class _Row:
 class RunView:
     """The listener of a run: writes every event to the run's JSONL and shows it. Use as a context manager."""
 
-    def __init__(self, writer: Writer, steps: Sequence[str], *, live: bool | None = None, quiet: bool = False) -> None:
+    def __init__(self, writer: Writer, steps: Sequence[str], *, quiet: bool = False) -> None:
         self.writer = writer
         self.rows = {name: _Row() for name in steps}
         self._quiet = quiet
-        self._wants_live = not quiet and (sys.stderr.isatty() if live is None else live)
+        self._wants_live = not quiet and sys.stderr.isatty()
         self._live: Live | None = None
 
     def __enter__(self) -> RunView:

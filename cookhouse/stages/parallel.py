@@ -15,31 +15,28 @@ Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 
-def map_units(
-    function: Callable[[Unit], Result],
-    units: Iterable[Unit],
-    workers: int,
-    cpus: float = 1.0,
-    max_retries: int = 3,
-) -> Iterator[tuple[Unit, Result]]:
+MAX_RETRIES = 3
+
+
+def map_units(function: Callable[[Unit], Result], units: Iterable[Unit], workers: int) -> Iterator[tuple[Unit, Result]]:
     """Yield ``(unit, function(unit))`` in the order in which they finish, with at most ``workers`` in flight.
 
-    ``function`` is a top-level function; units and results are small and picklable (data goes to files). ``cpus`` is
-    what one task reserves. A task whose worker process dies is tried again ``max_retries`` times, then InfraError; an
-    exception of the function itself is raised as it is, after the tasks in flight were cancelled.
+    ``function`` is a top-level function; units and results are small and picklable (data goes to files). A task
+    reserves one CPU; one whose worker process dies is tried again ``MAX_RETRIES`` times, then InfraError. An exception
+    of the function itself is raised as it is, after the tasks in flight were cancelled.
     """
     ray = sys.modules.get("ray")  # a process that never imported Ray has no cluster; do not import it to find that out
     if ray is not None and ray.is_initialized():
-        yield from _on_ray(ray, function, units, max(1, workers), cpus, max_retries)
+        yield from _on_ray(ray, function, units, max(1, workers))
     else:
         for unit in units:
             yield unit, function(unit)
 
 
 def _on_ray(
-    ray: Any, function: Callable[[Unit], Result], units: Iterable[Unit], workers: int, cpus: float, max_retries: int
+    ray: Any, function: Callable[[Unit], Result], units: Iterable[Unit], workers: int
 ) -> Iterator[tuple[Unit, Result]]:
-    task = ray.remote(_call).options(num_cpus=cpus, max_retries=max_retries)
+    task = ray.remote(_call).options(num_cpus=1, max_retries=MAX_RETRIES)
     waiting = iter(units)
     flying: dict[Any, Unit] = {}
     try:

@@ -92,11 +92,11 @@ def missing_names(told: Iterable[str], names: Sequence[str], limit: int | None) 
     return [] if limit is not None and len(names) >= limit else sorted(set(told) - set(names))
 
 
-def list_inputs(inputs: Inputs, folder: str = "", port: str = "sources", field: str = "source") -> Listing:
+def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
     """What a stage reads: the files under the user's ``source`` if set, else those under ``folder`` of the corpus."""
-    if field in inputs.sources:
-        return Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
-    artifact = inputs.one(port)
+    if "source" in inputs.sources:
+        return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
+    artifact = inputs.one("sources")
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
     files = {name: SourceFile(str(path := artifact.path(name)), name, path.stat().st_size, "") for name in names}
     return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")

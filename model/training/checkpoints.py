@@ -95,10 +95,9 @@ def changed_files(folder: Path, rank: int = 0, world_size: int = 1) -> list[str]
     ]
 
 
-def keep_last(root: Path, count: int) -> None:
-    """Remove all but the ``count`` furthest folders (manifest first, so a half-removed one is never read)."""
-    folders = sorted(root.glob("step-*"))
-    for folder in folders[: max(0, len(folders) - count)]:
+def keep_last(root: Path) -> None:
+    """Remove all but the furthest folder (manifest first, so a half-removed one is never read)."""
+    for folder in sorted(root.glob("step-*"))[:-1]:
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 

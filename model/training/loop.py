@@ -3,7 +3,7 @@
 A step: this rank's packs are decoded, the number of predicted tokens is summed over the ranks once, every pack adds the
 gradient of (its summed token losses / that number), the engine updates. So the update does not depend on how samples
 fall into packs and ranks. A non-finite gradient skips the step on all ranks alike, is counted, and does not advance the
-schedule; ``max_nonfinite`` in a row end the run.
+schedule; ``MAX_NONFINITE`` in a row end the run.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from model.training.loader import Loaded, Loader
 
 
+MAX_NONFINITE = 5
+
+
 @dataclass(frozen=True)
 class LoopSettings:
     """How often to log (steps) and to write a checkpoint (steps; a phase's end always does, 0 = only there), where,
@@ -43,8 +46,6 @@ class LoopSettings:
     roots: tuple[Path, ...] = ()
     log_every: int = 10
     checkpoint_every: int = 100
-    keep_checkpoints: int = 1
-    max_nonfinite: int = 5
 
 
 @dataclass
@@ -72,7 +73,7 @@ def train(
 ) -> Progress:
     """Run all phases from the newest checkpoint on. Returns the totals; the weights stay in ``engine``.
 
-    ``events`` is given on rank 0 only. Raises DataError when ``max_nonfinite`` steps in a row had no finite gradient.
+    ``events`` is given on rank 0 only. Raises DataError when ``MAX_NONFINITE`` steps in a row had no finite gradient.
     """
     progress = _resume(engine, phases, settings, events)
     for number in range(progress.phase, len(phases)):
@@ -135,7 +136,7 @@ def _run_phase(
             bad_in_a_row += 1
             if events is not None:
                 events.emit("note", text=f"step {progress.total_steps}: gradient not finite, skipped", level="warning")
-            if bad_in_a_row >= settings.max_nonfinite:
+            if bad_in_a_row >= MAX_NONFINITE:
                 raise DataError(
                     f"{bad_in_a_row} steps in a row had no finite gradient",
                     where=f"phase {phase.name!r}, step {progress.step}, packs {[loaded.number for loaded in packs]}",
@@ -229,7 +230,7 @@ def _save(engine: Engine, progress: Progress, settings: LoopSettings) -> None:
     engine.barrier()
     if engine.rank == 0:
         checkpoints.write_manifest(folder, progress, settings.fingerprint, engine.world_size)
-        checkpoints.keep_last(settings.checkpoints, settings.keep_checkpoints)
+        checkpoints.keep_last(settings.checkpoints)
     engine.barrier()
 
 

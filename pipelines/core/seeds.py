@@ -28,7 +28,8 @@ def unit_interval(*parts: str | int) -> float:
     return (seed_of(*parts) >> 75) / float(1 << 53)
 
 
-def split_of(source_digest: str, split_seed: int, val: float = 0.05, test: float = 0.05) -> str:
-    """``train``, ``val`` or ``test`` from hash(source digest, split seed), before any other stage sees the source."""
+def split_of(source_digest: str, split_seed: int) -> str:
+    """``train``, ``val`` or ``test`` from hash(source digest, split seed), before any other stage sees the source: a
+    twentieth each is held out."""
     u = unit_interval("split", split_seed, source_digest)
-    return "test" if u < test else "val" if u < test + val else "train"
+    return "test" if u < 0.05 else "val" if u < 0.1 else "train"

@@ -109,7 +109,8 @@ class Sheet:
     def sentences(self, count: int) -> list[str]:
         return " ".join(sentence(self.rng, self.split) for _ in range(count)).split(" ")
 
-    def title(self, y: float, size: float = 18) -> float:
+    def title(self, y: float) -> float:
+        size = 18.0
         text = " ".join(draw_word(self.rng, self.split) for _ in range(3)).title()
         self.line(MARGIN, y + size, text, size)
         return y + 1.6 * size

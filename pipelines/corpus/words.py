@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.core.seeds import generator, unit_interval
+from pipelines.core.seeds import unit_interval
 
 TEST_SHARE = 0.12
 
@@ -72,12 +72,6 @@ def draw_word(rng: np.random.Generator, split: str) -> str:
         word = ENGLISH[int(rng.integers(len(ENGLISH)))] if rng.random() < 0.25 else made_up(rng)
         if word_split(word) == split:
             return word
-
-
-def words(split: str, n: int, seed: int) -> list[str]:
-    """``n`` words of ``train`` or ``test``, repeats possible."""
-    rng = generator("words", split, seed)
-    return [draw_word(rng, split) for _ in range(n)]
 
 
 def sentence(rng: np.random.Generator, split: str) -> str:

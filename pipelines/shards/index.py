@@ -155,15 +155,6 @@ class ShardIndex:
             and (keep_unlabelled or UNLABELLED not in ref.tags)
         ]
 
-    def by_dataset(
-        self, split: str | None = None, kind: str | None = None, tag: str | None = None
-    ) -> dict[str, list[SampleRef]]:
-        """The same selection grouped by dataset, as ``mix`` takes it; datasets without a match are left out."""
-        grouped: dict[str, list[SampleRef]] = {}
-        for ref in self.select(split=split, kind=kind, tag=tag):
-            grouped.setdefault(ref.dataset, []).append(ref)
-        return grouped
-
     def __len__(self) -> int:
         return len(self.refs)
 

@@ -36,7 +36,7 @@ def mix(
     """``count`` samples of epoch ``epoch``, in proportion to the weights.
 
     Args:
-        refs_by_dataset: dataset -> its samples (``ShardIndex.by_dataset``).
+        refs_by_dataset: dataset -> its samples.
         weights: dataset -> share of the *samples* (any scale); datasets without a weight or with 0 stay out.
         batch: samples of a global batch: every window of that length has the exact counts, rounded. 0: every prefix
             is within one sample of the weights.

@@ -186,20 +186,16 @@ def _unfolded(part: dict[str, Any], parts: Mapping[str, bytes], pictures: dict[s
     return {"type": "video", "parts": list(frames), "ticks": part["ticks"]}
 
 
-def read_clip(data: bytes, stride: int = 1) -> list[Image.Image]:
-    """Every ``stride``-th frame of an MP4 part as RGB picture. Raises DataError for bytes that are no whole clip."""
+def read_clip(data: bytes) -> list[Image.Image]:
+    """The frames of an MP4 part as RGB pictures. Raises DataError for bytes that are no whole clip."""
     import av
 
-    pictures: list[Image.Image] = []
     try:
         with av.open(io.BytesIO(data), "r") as container:
             container.streams.video[0].codec_context.thread_count = 1
-            for number, frame in enumerate(container.decode(video=0)):
-                if number % stride == 0:
-                    pictures.append(frame.to_image())
+            return [frame.to_image() for frame in container.decode(video=0)]
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise DataError(f"a stored clip cannot be decoded: {error}", do="run `cookhouse shards verify`") from error
-    return pictures
 
 
 def stream(shard: str | os.PathLike[str], decode: bool = True) -> Any:

@@ -55,14 +55,6 @@ class MirrorHandle:
         ends = (state.load(self.root / "runs" / run_id, self.uri).get("status") for run_id in self.run_ids)
         return all(status in ("FINISHED", "FAILED", "KILLED") for status in ends)
 
-    def complaint(self) -> str:
-        """The last warning of the mirror, or an empty string."""
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return next((line for line in reversed(lines) if line.startswith("tracking: ")), "")
-
 
 def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     """Start the mirror process of ``{root}/runs/{run_id}`` and return at once; one process for all runs of a sweep. Never

@@ -147,8 +147,8 @@ class Sink:
         if rows:
             self.client.log_inputs(run, datasets=rows)
 
-    def file(self, run: str, path: Path, folder: str | None = None) -> None:
-        self.client.log_artifact(run, str(path), folder)
+    def file(self, run: str, path: Path) -> None:
+        self.client.log_artifact(run, str(path))
 
     def state(self, run: str, status: str, ended: float | None = None) -> None:
         """RUNNING again, or one of FINISHED, FAILED, KILLED with its end in seconds since the epoch."""

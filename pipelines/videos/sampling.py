@@ -8,7 +8,6 @@ Worked example: 4 fps input at rate 2: times 0, 1/4, 1/2, 3/4, 1 -> frames 0, 2,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Generic, TypeVar
 
@@ -24,13 +23,6 @@ def tick_of(seconds: Fraction) -> int:
 
     The released demo truncates instead and is one tick low for about 6 % of frames (paper 2.8)."""
     return (seconds * TICKS_PER_SECOND + Fraction(1, 2)).__floor__()
-
-
-def ticks(frames: Iterable[int], frame_rate: float, limit: int | None = None) -> list[int]:
-    """Ticks of frame numbers at a constant ``frame_rate`` (frames a second), none above ``limit``."""
-    rate = Fraction(frame_rate)
-    found = [tick_of(Fraction(frame) / rate) for frame in frames]
-    return found if limit is None else [min(tick, limit) for tick in found]
 
 
 def uniform_indices(total: int, count: int) -> list[int]:
@@ -82,19 +74,9 @@ def rate_for(fps: float, max_frames: int, duration: Fraction | None) -> Fraction
     return rate
 
 
-def sample_times(times: Sequence[Fraction], fps: float, max_frames: int, duration: Fraction | None = None) -> list[int]:
-    """Indices of the frames kept out of presentation ``times`` (seconds, any start), at most ``max_frames``.
-
-    ``duration`` is the container's claim: it may be wrong, the result is only spread less evenly then."""
-    keeper: Keeper[int] = Keeper(fps, max_frames, duration)
-    for index, seconds in enumerate(times):
-        if keeper.wants(seconds):
-            keeper.keep(index)
-    return [index for index, _ in keeper.kept()]
-
-
 class Keeper(Generic[T]):
-    """Keeps what ``wants`` asked for, never more than twice ``max_frames`` at a time."""
+    """Keeps what ``wants`` asked for, never more than twice ``max_frames`` at a time. ``duration`` (seconds) is the
+    container's claim: where it is wrong, the result is only spread less evenly."""
 
     def __init__(self, fps: float, max_frames: int, duration: Fraction | None) -> None:
         if max_frames < 1:

@@ -71,11 +71,6 @@ class Artifact:
         """The logical names, sorted."""
         return tuple(self.places)
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The paths of all files relative to ``root``, in the order of their logical names."""
-        return tuple(self.places.values())
-
     def path(self, name: str) -> Path:
         """Where a logical name (``shards/train-000000.tar``, or a folder of such names like ``model``) lies on this
         machine; files of a remote store are copied down first and checked against the manifest. A path relative to

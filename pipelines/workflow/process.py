@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from typing import Any
 
 
@@ -14,13 +13,8 @@ def start_time(pid: int) -> str | None:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
         return None if fields[0] in ("Z", "X") else fields[19]
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return None
-    except (ProcessLookupError, PermissionError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip() or None  # no /proc: macOS
 
 
 def identity(pid: int | None = None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pipelines.core import places
 from pipelines.core.errors import ConfigError
@@ -33,12 +33,6 @@ __all__ = ["Artifact", "Attempt", "Inputs", "SourceFile", "StageDef", "load_stag
 
 Stats = dict[str, Any]
 Determinism = Literal["bytes", "numbers", "no"]
-
-
-class StageFunction(Protocol):
-    """``(config, inputs, out) -> stats``; the first parameter is annotated with the configuration class."""
-
-    def __call__(self, config: Any, inputs: Inputs, out: Attempt, /) -> Stats: ...
 
 
 F = TypeVar("F", bound=Callable[..., Stats])

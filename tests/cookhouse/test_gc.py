@@ -39,7 +39,7 @@ def whole(store: Store) -> None:
     assert records
     for record in records:
         artifact = record.open(record.step)
-        assert all((record.folder / path).is_file() for path in artifact.files)
+        assert all((record.folder / path).is_file() for path in artifact.places.values())
         for row in (row for rows in record.data["inputs"].values() for row in rows):
             assert list(Path(row["folder"]).glob("artifact*.json"))
 

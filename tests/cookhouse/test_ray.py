@@ -98,7 +98,7 @@ def test_ctrl_c_cancels_the_job(ray_session, here) -> None:
 def test_units_are_mapped_on_the_cluster(ray_session) -> None:
     from cookhouse.stages.parallel import map_units
 
-    assert sorted(map_units(abs, [-3, 1, -2, 5], workers=2, cpus=0.5)) == [(-3, 3), (-2, 2), (1, 1), (5, 5)]
+    assert sorted(map_units(abs, [-3, 1, -2, 5], workers=2)) == [(-3, 3), (-2, 2), (1, 1), (5, 5)]
 
 
 def test_an_exception_of_a_unit_comes_through(ray_session) -> None:
@@ -107,7 +107,7 @@ def test_an_exception_of_a_unit_comes_through(ray_session) -> None:
     from cookhouse.stages.parallel import map_units
 
     with pytest.raises(ValueError, match="invalid literal"):
-        list(map_units(int, ["1", "x"], workers=1, cpus=0.5))
+        list(map_units(int, ["1", "x"], workers=1))
 
 
 def at_work(session, arguments: tuple[str, ...]) -> tuple[subprocess.Popen[str], Path]:

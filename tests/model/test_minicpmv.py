@@ -6,8 +6,9 @@ import copy
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from benchmarks.padded import padded_language, padded_visual
+from benchmarks.padded import padded_visual
 from model import minicpmv
 from model.checkpoint import empty_model
 from model.pack import pack
@@ -173,6 +174,20 @@ def test_long_videos_go_through_in_runs(small_model, make_sample, monkeypatch):
     assert seen == [6 + 8, 12, 12 + 4, 25]
     small_model.visual(packed)
     assert seen[-1] == len(packed.patches)  # one run where gradients are needed
+
+
+def padded_language(model, embeds):
+    """Text embeddings ``[T, D]`` of each sample, right-padded, under one ``[B, 1, T, T]`` mask -> hidden of each."""
+    lengths = torch.tensor([len(rows) for rows in embeds])
+    x = pad_sequence(list(embeds), batch_first=True)
+    seen = torch.arange(x.shape[1])[None] < lengths[:, None]
+    causal = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+    mask = (causal & seen[:, None]) | torch.eye(x.shape[1], dtype=torch.bool)
+    positions = torch.arange(x.shape[1])[None].expand(len(x), -1)
+    out = model(
+        inputs_embeds=x, position_ids=positions, attention_mask={"full_attention": mask[:, None]}, use_cache=False
+    )
+    return [row[:length] for row, length in zip(out.last_hidden_state, lengths.tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -20,7 +20,7 @@ def test_the_index_knows_written_samples_only_and_leaves_out_the_unlabelled(fold
     assert [ref.key for ref in index.select(tag="unlabelled")] == ["b-2"]
     assert len(index.select(unlabelled=True)) == 7
     assert index.select(kind="video") == []
-    assert {name: len(refs) for name, refs in index.by_dataset(split="train").items()} == {"set": 4}
+    assert len(index.select(split="train", dataset="set")) == 4
 
 
 def test_index_refuses_two_inputs_of_one_name_and_folders_without_manifests(folder: Folder, tmp_path: Path) -> None:

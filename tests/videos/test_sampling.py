@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.videos.sampling import Chooser, rate_for, sample_times, tick_of, ticks, uniform_indices
+from pipelines.videos.sampling import Chooser, Keeper, rate_for, tick_of, uniform_indices
 
 
 def test_indices_and_ticks_of_the_released_sampler(golden_cases: Path) -> None:
@@ -19,7 +19,8 @@ def test_indices_and_ticks_of_the_released_sampler(golden_cases: Path) -> None:
         expected = list(case["demo_ticks"])
         for position, delta in case["rounded_differs"]:
             expected[position] += delta
-        found = ticks(case["frame_idx"], case["native_fps"], limit=case["scale_length"] - 1)
+        rate = Fraction(case["native_fps"])
+        found = [min(tick_of(frame / rate), case["scale_length"] - 1) for frame in case["frame_idx"]]
         ties = set(case["exact_tie_at"])
         assert indices == case["frame_idx"]
         assert [a for i, a in enumerate(found) if i not in ties] == [b for i, b in enumerate(expected) if i not in ties]
@@ -34,6 +35,15 @@ def test_indices_and_ticks_of_the_released_sampler(golden_cases: Path) -> None:
 )
 def test_ticks_round_half_up_exactly(seconds: str, tick: int) -> None:
     assert tick_of(Fraction(seconds)) == tick
+
+
+def sample_times(times: list[Fraction], fps: float, most: int, duration: Fraction | None = None) -> list[int]:
+    """Indices of the frames kept out of presentation times (seconds, any start)."""
+    keeper: Keeper[int] = Keeper(fps, most, duration)
+    for index, seconds in enumerate(times):
+        if keeper.wants(seconds):
+            keeper.keep(index)
+    return [index for index, _ in keeper.kept()]
 
 
 def times(count: int, rate: Fraction, start: Fraction = Fraction(0)) -> list[Fraction]:

@@ -92,7 +92,7 @@ def test_an_artifact_resolves_logical_names(planned, store) -> None:
     assert [path.read_text() for path in artifact.glob("parts/*.txt")] == ["0", "1", "2", "3"]
     assert artifact.path("parts/2.txt").read_text() == "2"
     assert artifact.path("parts").is_dir()
-    assert artifact.path(artifact.files[1]).read_text() == "1"
+    assert artifact.path(artifact.places["parts/1.txt"]).read_text() == "1"
     assert artifact.stats["main_metric"] == ["count", 4]
     with pytest.raises(DataError, match=r"has no 'parts/9\.txt'"):
         artifact.path("parts/9.txt")

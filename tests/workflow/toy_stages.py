@@ -145,7 +145,7 @@ def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
 
     done = out.units()
     jobs = [(str(out.dir), index, config.pause_s) for index in range(config.count) if f"u{index}" not in done]
-    for (_, index, _), receipt in map_units(one_number, jobs, config.workers, cpus=1.0):
+    for (_, index, _), receipt in map_units(one_number, jobs, config.workers):
         out.commit_unit(f"u{index}", receipt)
         out.events.progress(len(out.units()), config.count, "numbers")
     return {"samples": config.count, "made": len(jobs)}
