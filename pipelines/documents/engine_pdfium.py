@@ -205,11 +205,25 @@ def _invisible(text: pdfium.PdfTextPage) -> float:
 
 
 def open_document(path: Path) -> PdfiumDocument:
-    """Open a PDF by content. Raises SandboxError: ``parse`` for what is no PDF, ``encrypted`` for a password."""
+    """Open a PDF by content. Raises SandboxError: ``parse`` for what is no PDF, ``encrypted`` for a password, ``empty``
+    for no pages."""
     check_head(path)
     try:
         return PdfiumDocument(path)
     except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
-            raise SandboxError("encrypted", "the file needs a password") from error
-        raise
+        _explain(path)
+        raise error
+
+
+def _explain(path: Path) -> None:
+    """Raise SandboxError where PDFium can say why it does not open a file. pypdfium2 asks for the last error of the
+    process, and for a file that opens and has no pages that is the error of an earlier file."""
+    document = raw.FPDF_LoadDocument(str(path).encode() + b"\0", None)
+    if not document:
+        if raw.FPDF_GetLastError() == raw.FPDF_ERR_PASSWORD:
+            raise SandboxError("encrypted", "the file needs a password")
+        return
+    pages = raw.FPDF_GetPageCount(document)
+    raw.FPDF_CloseDocument(document)
+    if pages < 1:
+        raise SandboxError("empty", "the file has no pages")

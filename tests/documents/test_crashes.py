@@ -17,6 +17,8 @@ from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_loop")  # a rerun through Ray costs seconds of new workers a point
+
 SPAWN = multiprocessing.get_context("forkserver")
 SPAWN.set_forkserver_preload(["crash_stage"])
 
@@ -69,6 +71,6 @@ def test_a_kill_changes_no_byte(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(900)
 def test_a_kill_anywhere_changes_no_byte(source: Path, tmp_path: Path) -> None:
     kill_and_rerun(source, tmp_path, lambda points: range(0, points - 1, 3))

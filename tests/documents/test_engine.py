@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pymupdf
 import pytest
+from hostile import pdf
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.documents.engine import Document, PageContent, PageFailure, Render
@@ -160,6 +161,22 @@ def test_a_password_is_told_apart_from_damage(make_pdf: MakePdf, opened: Opened)
     with pytest.raises(SandboxError) as error:
         opened(path)
     assert error.value.category == "encrypted"
+
+
+def test_the_reason_does_not_depend_on_the_file_before(make_pdf: MakePdf, tmp_path: Path, opened: Opened) -> None:
+    """PDFium keeps its last error: a file without pages after a locked one is not locked."""
+    locked = make_pdf(
+        "locked.pdf", [lambda page: None], encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="a", owner_pw="b"
+    )
+    none = tmp_path / "none.pdf"
+    none.write_bytes(pdf([], {}))
+    told = []
+    for path in (none, locked, none):
+        try:
+            told.append(opened(path).pages or "empty")
+        except SandboxError as error:
+            told.append(error.category)
+    assert told == ["empty", "encrypted", "empty"]
 
 
 def test_ink_rows_count_what_differs_from_the_paper() -> None:

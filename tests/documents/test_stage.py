@@ -25,16 +25,7 @@ MakePdf = Callable[..., Path]
 SMALL = {"ocr": False, "views_per_page": 2, "unit_cost": 60}
 
 
-@pytest.fixture(autouse=True)
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what is patched below lives in this process."""
-
-    def serial(function: Callable, units: list, workers: int) -> Iterator[tuple]:
-        for unit in units:
-            yield unit, function(unit)
-
-    monkeypatch.setattr("cookhouse.stages.sharding.map_units", serial)
-    monkeypatch.setattr(documents, "map_units", serial)
+pytestmark = pytest.mark.usefixtures("plain_loop")
 
 
 @pytest.fixture(scope="module")
