@@ -12,11 +12,12 @@ import sys
 
 from cookhouse.project import load_project
 from pipelines.core.identity import sources_of
+from pipelines.core.places import INSTALLED
 from pipelines.workflow.compose import PACKAGED, choices_of
 from pipelines.workflow.plan import with_keys
-from pipelines.workflow.probe import PACKAGE_ROOT, Probed
+from pipelines.workflow.probe import Probed
 
-FILE = PACKAGE_ROOT / "tests" / "golden" / "keys.json"
+FILE = INSTALLED / "tests" / "golden" / "keys.json"
 STAND_IN = "golden"
 
 

@@ -115,27 +115,21 @@ def link(file: Path, target: Path) -> bool:
 
 def commit_of(planned: PlannedStep, plan: Plan, adopted: dict[str, Any]) -> Commit:
     """What the record says; inputs that are not made are left out, for nobody read them."""
-    from pipelines.workflow.execute import provenance
-    from pipelines.workflow.keys import source_hash
-    from pipelines.workflow.store import Commit
+    from dataclasses import replace
+
+    from pipelines.workflow import execute
 
     step = planned.keyed.step
-    inputs: dict[str, list[dict[str, str]]] = {}
-    for port, names in step.inputs.items():
-        records = [(name, plan[name].facts.record) for name in names]
-        inputs[port] = [
-            {"step": name, "key": record.key, "content_digest": record.content_digest, "folder": str(record.folder)}
-            for name, record in records
-            if record is not None
-        ]
-    return Commit(
+    artifacts = {
+        port: [record.open(name) for name in names if (record := plan[name].facts.record) is not None]
+        for port, names in step.inputs.items()
+    }
+    commit = execute.commit_of(
+        step.definition,
+        planned.keyed.probed.config,
+        artifacts,
         step=step.name,
-        stage=step.definition.name,
         key=planned.key,
         document=planned.keyed.document,
-        config=planned.keyed.probed.config.model_dump(mode="json"),
-        inputs=inputs,
-        source_hash=source_hash(step.definition),
-        deterministic=step.definition.deterministic,
-        provenance={**provenance(), "adopted": adopted},
     )
+    return replace(commit, provenance={**commit.provenance, "adopted": adopted})

@@ -24,6 +24,8 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
     """The summary table, then the time budget when anything was made."""
     from rich.table import Table
 
+    from pipelines.tracking.describe import main_metric
+
     table = Table(box=None, pad_edge=False, title_justify="left")
     for name in ("step", "state", "key", "samples or steps", "seconds", "main metric"):
         table.add_column(name, justify="right" if name in ("samples or steps", "seconds") else "left", no_wrap=True)
@@ -39,7 +41,7 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
             planned.key[:12],
             count(stats),
             f"{seconds:.1f}" if seconds else "",
-            metric(stats),
+            main_metric(stats),
         )
     out = console(stderr=False)
     out.print(table)
@@ -78,14 +80,6 @@ def count(stats: Mapping[str, Any]) -> str:
     if "optimizer_steps" in stats:
         return f"{stats['optimizer_steps']:,} steps"
     return f"{stats['samples']:,}" if "samples" in stats else ""
-
-
-def metric(stats: Mapping[str, Any]) -> str:
-    """The figure a stage calls its main one: ``cer/low 0.31``."""
-    if not stats.get("main_metric"):
-        return ""
-    name, value = stats["main_metric"]
-    return f"{name} {value:.4g}" if isinstance(value, int | float) else f"{name} {value}"
 
 
 def budget(seconds: Mapping[str, float], wall_s: float) -> list[str]:

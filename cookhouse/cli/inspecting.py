@@ -79,14 +79,13 @@ def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
     from cookhouse.timeline.links import mlflow_links
     from cookhouse.timeline.page import render
+    from pipelines.core import places
     from pipelines.workflow.timeline import read_timeline
 
     timeline = read_timeline(store, run)
-    page.parent.mkdir(parents=True, exist_ok=True)
     text = render(timeline, mlflow_links(timeline, project.tracking_uri), str(page.parent.absolute()))
-    draft = page.with_name(f".{page.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(page)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    places.write_bytes(page, text.encode())
     return timeline.state == "running"
 
 

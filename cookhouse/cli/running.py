@@ -83,7 +83,7 @@ def _run(
         limit=chosen.limit,
         selection=chosen.kept(targets),
     )
-    mirror = start_mirror(project, store, record.run_id)
+    mirror = start_mirror(project, store, [record.run_id])
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
     if not manner.quiet:
         say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
@@ -147,14 +147,14 @@ def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Ca
     return make
 
 
-def start_mirror(project: Project, store: Store, run_id: str) -> Any:
-    """The process that mirrors the run's events into MLflow; a run without it is a run all the same."""
+def start_mirror(project: Project, store: Store, run_ids: Sequence[str]) -> Any:
+    """The process that mirrors the runs' events into MLflow; a run without it is a run all the same."""
     if not project.tracking.enabled:
         return None
     try:
         from pipelines.tracking.mirror import start_mirror
 
-        return start_mirror(store.home, [run_id], project.tracking_uri)
+        return start_mirror(store.home, run_ids, project.tracking_uri)
     except Exception as error:
         say(f"note: no tracking ({type(error).__name__}: {error})")
         return None

@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.closing import count, metric, print_failures, print_next
+from cookhouse.cli.closing import count, print_failures, print_next
 from cookhouse.cli.failures import INTERRUPTED, STATE, say
-from cookhouse.cli.running import exit_code, interruptible, make_backend, refuse_blocked, refuse_full_disk, rules
+from cookhouse.cli.running import (
+    exit_code,
+    interruptible,
+    make_backend,
+    refuse_blocked,
+    refuse_full_disk,
+    rules,
+    start_mirror,
+)
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.core.events import EventWriter
     from pipelines.workflow.plan import Plan
     from pipelines.workflow.runner import StepResult
-    from pipelines.workflow.runs import RunRecord
     from pipelines.workflow.store import Store
     from pipelines.workflow.sweep import Union
 
@@ -202,7 +209,7 @@ def _run(
         )
         for item, nodes in zip(shown, union.nodes, strict=True)
     ]
-    mirror = _start_mirror(project, store, records)
+    mirror = start_mirror(project, store, [record.run_id for record in records])
     if not manner.quiet:
         todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
         say(f"sweep {about.name}  {len(records)} combinations  {todo}  in {store.root}")
@@ -237,14 +244,6 @@ def _run(
     return results
 
 
-def _start_mirror(project: Project, store: Store, records: Sequence[RunRecord]) -> Any:
-    if not project.tracking.enabled:
-        return None
-    from pipelines.tracking.mirror import start_mirror
-
-    return start_mirror(store.home, [record.run_id for record in records], project.tracking_uri)
-
-
 def _state(results: Mapping[str, StepResult], nodes: Mapping[str, str]) -> str:
     """``ok`` or ``failed``: one combination."""
     found = [results[node].status for node in nodes.values() if node in results]
@@ -256,6 +255,7 @@ def _report(results: Mapping[str, StepResult], union: Union, about: Sweep, wall_
     from rich.table import Table
 
     from cookhouse.cli.view import console
+    from pipelines.tracking.describe import main_metric
 
     read = {parent for item in union.steps for parent in item.step.parents}
     table = Table(box=None, pad_edge=False)
@@ -264,7 +264,7 @@ def _report(results: Mapping[str, StepResult], union: Union, about: Sweep, wall_
     for index, nodes in enumerate(union.nodes):
         ends = [(name, results[node]) for name, node in nodes.items() if node in results and node not in read]
         shown = [
-            f"{name}: {metric(end.record.stats) or count(end.record.stats)}"
+            f"{name}: {main_metric(end.record.stats) or count(end.record.stats)}"
             for name, end in ends
             if end.record is not None
         ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cookhouse.preview.cards import Card, Line, Sampled, shrunk
+from pipelines.shards.read import content_of, pictures_of, pictures_shown
 
 PICTURE_SIDE, SINGLE_SIDE = 320, 600
 MOST_PICTURES = 24
@@ -13,7 +12,7 @@ MOST_PICTURES = 24
 def conversation_card(sampled: Sampled) -> Card:
     """The pictures in the order they are spoken of, numbered (at most ``MOST_PICTURES``), then the turns with a mark where
     each stands, thoughts before the answers they lead to."""
-    names = [name for message in sampled.sample["messages"] for part in _parts(message) for name in _names(part)]
+    names = pictures_shown(sampled.sample["messages"])
     strip = len(names) > 1
     pictures = tuple(
         shrunk(
@@ -39,8 +38,8 @@ def lines_of(sampled: Sampled) -> tuple[Line, ...]:
     count = 0
     for message in sampled.sample["messages"]:
         words = []
-        for part in _parts(message):
-            names = _names(part)
+        for part in content_of(message):
+            names = pictures_of(part)
             if part["type"] == "text":
                 words.append(part["text"])
             elif part["type"] == "image":
@@ -52,13 +51,3 @@ def lines_of(sampled: Sampled) -> tuple[Line, ...]:
             lines.append(Line("thought", "thought", "", message["thought"]))
         lines.append(Line(message["role"], message["role"], "", " ".join(words).strip()))
     return tuple(lines)
-
-
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message["content"]
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _names(part: dict[str, Any]) -> list[str]:
-    """The pictures of a part."""
-    return [part["part"]] if part["type"] == "image" else list(part.get("parts", ()))

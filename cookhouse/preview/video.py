@@ -5,6 +5,7 @@ from __future__ import annotations
 from cookhouse.preview.cards import Card, Sampled, shrunk
 from cookhouse.preview.conversation import facts_of, lines_of
 from model.video import TICKS_PER_SECOND, group_ticks
+from pipelines.shards.read import content_of
 
 PACKING = 3
 """Frames a package as released (training draws 1 to 6 for every sample)."""
@@ -17,7 +18,7 @@ def video_card(sampled: Sampled) -> Card:
     pictures = []
     packages = shown = 0
     for message in sampled.sample["messages"]:
-        for part in () if isinstance(message["content"], str) else message["content"]:
+        for part in content_of(message):
             if part["type"] != "video":
                 continue
             frames = iter(part["parts"])

@@ -6,7 +6,6 @@ commit each receipt as it comes, close the books, then fail if too much was quar
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
+from pipelines.core.places import sha256_of
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
 from pipelines.shards.plan import SourceItem
@@ -113,8 +113,7 @@ def read_corpus(artifact: Artifact) -> dict[str, dict[str, str]]:
 def _hash_file(path: Path) -> str:
     """sha256, "" when the file cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""
 

@@ -61,10 +61,9 @@ def _counted(refs: list[SampleRef], most: int, read: dict[str, int]) -> Iterator
 
 def texts_of(sample: Mapping[str, Any]) -> Iterator[str]:
     """Everything people or models wrote in a sample's messages."""
+    from pipelines.shards.read import content_of
+
     for message in sample["messages"]:
-        content = message["content"]
-        yield from (
-            [content] if isinstance(content, str) else (part["text"] for part in content if part["type"] == "text")
-        )
+        yield from (part["text"] for part in content_of(message) if part["type"] == "text")
         if message.get("thought"):
             yield message["thought"]

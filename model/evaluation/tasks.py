@@ -8,7 +8,6 @@ before it, and so flatter the model.
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from model.processor import Processor
 from model.tokenizer import special_ids
 from pipelines.core.errors import DataError
 from pipelines.shards.index import SampleRef
-from pipelines.shards.read import read_sample
+from pipelines.shards.read import decode_parts, pictures_shown, read_sample
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -79,12 +78,7 @@ def _load(folder: str, precision: str) -> tuple[MiniCPMV, Processor]:
 
 
 def _pictures(ref: SampleRef) -> dict[str, Image.Image]:
-    parts = read_sample(ref)
-    found = {
-        name: Image.open(io.BytesIO(data)).convert("RGB")
-        for name, data in parts.items()
-        if name.endswith(("jpg", "png"))
-    }
+    found = decode_parts({name: data for name, data in read_sample(ref).items() if name.endswith(("jpg", "png"))})
     if not found:
         raise DataError(
             f"test sample {ref.key!r} holds no picture", where=ref.shard, do="evaluate samples with pictures"
@@ -95,13 +89,7 @@ def _pictures(ref: SampleRef) -> dict[str, Image.Image]:
 def shown_pictures(sample: Mapping[str, Any], pictures: Mapping[str, Image.Image]) -> Mapping[str, Image.Image]:
     """The pictures under the part names this sample asks for; another sample's single picture takes the single name.
     Raises DataError when that is not possible."""
-    wanted = [
-        name
-        for message in sample["messages"]
-        if not isinstance(message["content"], str)
-        for part in message["content"]
-        for name in ([part["part"]] if part["type"] == "image" else part.get("parts", []))
-    ]
+    wanted = pictures_shown(sample["messages"])
     if set(wanted) <= set(pictures):
         return pictures
     if len(wanted) == 1 and len(pictures) == 1:

@@ -9,13 +9,14 @@ the job that may read it, and the hashes make sure that only files we wrote are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from pipelines.core.places import sha256_of
 
 MANIFEST = "checkpoint.json"
 
@@ -45,7 +46,7 @@ def folder_of(root: Path, total_steps: int) -> Path:
 def write_manifest(folder: Path, progress: Progress, fingerprint: str, world_size: int) -> None:
     """Make a folder of rank files a checkpoint. Called by rank 0, after all ranks closed their files."""
     files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
@@ -91,7 +92,7 @@ def changed_files(folder: Path, rank: int = 0, world_size: int = 1) -> list[str]
     return [
         name
         for name in mine
-        if (folder / name).stat().st_size != files[name]["bytes"] or _sha256(folder / name) != files[name]["sha256"]
+        if (folder / name).stat().st_size != files[name]["bytes"] or sha256_of(folder / name) != files[name]["sha256"]
     ]
 
 
@@ -100,8 +101,3 @@ def keep_last(root: Path) -> None:
     for folder in sorted(root.glob("step-*"))[:-1]:
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ a result does not depend on how the gang was started.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from model.config import ModelConfig
 from model.training.phases import Optimizer, Phase
 from pipelines.core.errors import ConfigError
+from pipelines.core.places import write_bytes
 from pipelines.shards.index import SampleRef
 
 
@@ -122,9 +122,7 @@ def run_job(job: Job, rank: int) -> None:
             "dropped_samples": sum(plan.dropped for plan in plans),
             "fill": [plan.fill for plan in plans],
         }
-        temporary = job.result.with_suffix(".tmp")
-        temporary.write_text(json.dumps(result), encoding="utf-8")
-        os.replace(temporary, job.result)
+        write_bytes(job.result, json.dumps(result).encode())
         if events is not None:
             events.close()
     engine.barrier()

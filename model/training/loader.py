@@ -7,7 +7,6 @@ misses a collective. One optional thread decodes the next step while this one tr
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator
 from pipelines.corruption.view import ONLINE, redraw
-from pipelines.shards.read import read_sample, unfold_clips
+from pipelines.shards.read import decode_parts, pictures_shown, read_sample, unfold_clips
 from pipelines.shards.sample import image_content, text_content, turn
 
 OnError = Literal["skip", "fail"]
@@ -112,7 +111,7 @@ def encode_item(item: Item, processor: Processor) -> Encoded:
     sample = json.loads(parts["json"])
     unfolded, images = unfold_clips(sample["messages"], parts)
     messages: list[dict[str, Any]] = [_thinned(message, item.stride) for message in unfolded]
-    images |= {name: _decode(parts[name]) for name in _parts_of(messages) if name not in images}
+    images |= decode_parts({name: parts[name] for name in pictures_shown(messages) if name not in images})
     if ONLINE in sample["meta"]:
         images["jpg"], messages = _drawn(images["jpg"], sample["meta"][ONLINE], item)
     return processor.encode(
@@ -144,21 +143,3 @@ def _thinned(message: dict[str, Any], stride: int) -> dict[str, Any]:
         for part in message["content"]
     ]
     return {**message, "content": content}
-
-
-def _parts_of(messages: Sequence[dict[str, Any]]) -> list[str]:
-    names: list[str] = []
-    for message in messages:
-        if isinstance(message["content"], str):
-            continue
-        for part in message["content"]:
-            if part["type"] == "image":
-                names.append(part["part"])
-            elif part["type"] == "video":
-                names.extend(part["parts"])
-    return names
-
-
-def _decode(data: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    return image if image.mode == "RGB" else image.convert("RGB")

@@ -63,6 +63,11 @@ class LockError(CookhouseError):
     exit_code = 5
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's message, at most 300 characters."""
+    return (str(error).strip().splitlines() or ["(no message)"])[0][:300]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for a near miss, else ''."""
     close = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)

@@ -7,17 +7,17 @@ when the class is defined, so nobody can forget.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.places import INSTALLED, sha256_of
 
 T = TypeVar("T")
-INSTALLED = Path(__file__).resolve().parents[2]
 
 
 class Marker:
@@ -77,20 +77,26 @@ class ExternalFile(Record):
     path: Runtime[str]
     sha256: Identity[str]
 
-    def locate(self) -> Path:
-        """The file: as given, else relative to where the packages are installed (files that ship with them). Raises
-        ConfigError when it is missing or holds other bytes than ``sha256`` says."""
-        found = next((place for place in (Path(self.path), INSTALLED / self.path) if place.is_file()), None)
+    def locate(self, hash_of: Callable[[Path], str] = sha256_of, where: str = "") -> Path:
+        """The file's absolute path: as given, else relative to where the packages are installed (files that ship with
+        them). Raises ConfigError, which says ``where`` the path was written, when the file is missing or holds other
+        bytes than ``sha256`` says."""
+        candidates = [Path(os.path.abspath(os.path.expanduser(self.path))), INSTALLED / self.path]
+        found = next((path for path in candidates if path.is_file()), None)
         if found is None:
             raise ConfigError(
-                f"file not found: {self.path}", do="correct the path, or fetch the file this recipe names"
+                f"the file '{self.path}' does not exist",
+                where=where,
+                why="looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates)),
+                do="fetch the file or correct its path",
             )
-        actual = hashlib.sha256(found.read_bytes()).hexdigest()
+        actual = hash_of(found)
         if actual != self.sha256:
             raise ConfigError(
-                f"{found} is not the file the recipe names",
-                why=f"its sha256 is {actual}, the recipe says {self.sha256}",
-                do="correct the path, or the sha256 if you mean this file",
+                f"'{self.path}' is not the file the recipe names",
+                where=where,
+                why=f"its sha256 is {actual[:12]}..., the recipe expects {self.sha256[:12]}...",
+                do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
             )
         return found
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines.core.errors import ConfigError, DataError, InfraError
+from pipelines.core.errors import ConfigError, DataError, InfraError, first_line
 
 if TYPE_CHECKING:
     from upath import UPath
+
+INSTALLED = Path(__file__).resolve().parents[2]
+"""Where the packages lie: files that ship with them (``conf/``, ``assets/``) are found from here."""
 
 HOME = "COOKHOUSE_HOME"
 """Environment variable: where this machine keeps its notes and copies of remote stores; default
@@ -57,13 +61,18 @@ def is_remote(path: Path) -> bool:
     return hasattr(path, "fs")
 
 
+def home() -> Path:
+    """Where this machine keeps its notes and copies of remote stores, an absolute path."""
+    given = os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".cache", "cookhouse")
+    return Path(os.path.abspath(given))
+
+
 def home_of(root: Path) -> Path:
     """Where this machine keeps what belongs to a root but is its own business: the root itself when it is local, else a
     folder of its own under ``COOKHOUSE_HOME``."""
     if not is_remote(root):
         return root
-    base = os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".cache", "cookhouse")
-    return Path(os.path.abspath(base)) / f"{root.name or 'root'}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    return home() / f"{root.name or 'root'}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
 def names(folder: Path) -> list[str]:
@@ -112,10 +121,18 @@ def create_bytes(path: Path, data: bytes) -> bool:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a remote object; it is there whole or not at all."""
-    remote = cast("UPath", path)
-    with reaching(path):
-        remote.fs.pipe_file(remote.path, data)
+    """Replace a file or a remote object; it is there whole or not at all (without fsync)."""
+    if is_remote(path):
+        remote = cast("UPath", path)
+        with reaching(path):
+            remote.fs.pipe_file(remote.path, data)
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -128,6 +145,12 @@ def read_bytes(path: Path) -> bytes | None:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits; a remote one is read as it streams by. Raises OSError."""
+    with reaching(path), path.open("rb") as file:
+        return hashlib.file_digest(cast(io.BufferedIOBase, file), "sha256").hexdigest()
 
 
 def upload(local: Path, target: Path) -> None:
@@ -163,16 +186,13 @@ def fetch(path: Path, target: Path, *, sha256: str = "") -> Path:
     try:
         with reaching(path):
             remote.fs.get_file(remote.path, str(draft))
-        if sha256:
-            with draft.open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-            if actual != sha256:
-                raise DataError(
-                    "a file of the store is not what its manifest says",
-                    where=str(path),
-                    why=f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}...",
-                    do="rebuild the step with --force, or restore the file",
-                )
+        if sha256 and (actual := sha256_of(draft)) != sha256:
+            raise DataError(
+                "a file of the store is not what its manifest says",
+                where=str(path),
+                why=f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}...",
+                do="rebuild the step with --force, or restore the file",
+            )
         os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
@@ -188,7 +208,7 @@ def local_copy(path: Path) -> Path:
     with reaching(path):
         stamp = etag(remote.fs.info(remote.path))
     name = hashlib.sha256(f"{path}\n{stamp}".encode()).hexdigest()[:32]
-    return fetch(path, home_of(path.parent).parent / "copies" / name[:2] / name / path.name)
+    return fetch(path, home() / "copies" / name[:2] / name / path.name)
 
 
 def etag(info: dict[str, Any]) -> str:
@@ -213,7 +233,7 @@ def reaching(path: Path) -> Iterator[None]:
         raise InfraError(
             "the store does not answer as it should",
             where=str(path),
-            why=f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:300]}",
+            why=f"{type(error).__name__}: {first_line(error)}",
             do="check the address and the credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...), then run the same "
             "command again: finished units are kept",
         ) from error

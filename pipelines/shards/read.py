@@ -11,7 +11,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -161,6 +161,22 @@ def decode_parts(parts: dict[str, bytes]) -> dict[str, Any]:
                 image.load()  # converting would copy it
             decoded[name] = image if image.mode == "RGB" else image.convert("RGB")
     return decoded
+
+
+def content_of(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The parts of a message's content; plain text is one part."""
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def pictures_of(part: Mapping[str, Any]) -> Sequence[str]:
+    """Part names of the pictures a piece of content shows: one, those of a video, or none of a text."""
+    return [part["part"]] if part["type"] == "image" else part.get("parts", ())
+
+
+def pictures_shown(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Part names of all pictures, in the order the messages show them."""
+    return [name for message in messages for part in content_of(message) for name in pictures_of(part)]
 
 
 def unfold_clips(

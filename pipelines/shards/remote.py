@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.places import HOME, is_remote, place, reaching
+from pipelines.core.places import home, is_remote, place, reaching, write_bytes
 
 BLOCK = 1 << 20
 """Bytes: a page sample touches one or two blocks, a text sample shares one with hundreds."""
@@ -95,11 +94,8 @@ class ShardCache:
         name = hashlib.sha256(f"{url}\n{remote.size}\n{remote.stamp}".encode()).hexdigest()[:32]
         path = self.folder / "whole" / name / url.rpartition("/")[2]
         if not path.is_file():
-            data = _ask(url, lambda fs, place: fs.cat_file(place))
-            draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(data)
-            os.replace(draft, path)
+            write_bytes(path, _ask(url, lambda fs, place: fs.cat_file(place)))
         return path
 
     def _place(self, remote: Remote, number: int) -> Path:
@@ -134,20 +130,12 @@ class ShardCache:
         found = {}
         for number in range(first, last + 1):
             found[number] = data[(number - first) * self.block : (number - first + 1) * self.block]
-            self._keep(self._place(remote, number), found[number])
+            with contextlib.suppress(OSError):  # a full disk costs the cache, not the read
+                path = self._place(remote, number)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, found[number])
         self._sweep(len(data))
         return found
-
-    def _keep(self, path: Path, data: bytes) -> None:
-        """Best effort: a full disk costs the cache, not the read."""
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(data)
-            os.replace(draft, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
 
     def _sweep(self, grown: int) -> None:
         with self._lock:
@@ -203,13 +191,12 @@ class RemoteFolder:
 @lru_cache(maxsize=1)
 def default_cache() -> ShardCache:
     """The cache of this process, from the environment."""
-    home = os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".cache", "cookhouse")
     text = os.environ.get(LIMIT) or "20"
     try:
         limit = int(float(text) * 1e9)
     except ValueError as error:
         raise ConfigError(f"{LIMIT} is {text!r}, not a number of gigabytes") from error
-    return ShardCache(os.path.join(home, "shards"), limit)
+    return ShardCache(home() / "shards", limit)
 
 
 def list_files(url: str) -> dict[str, int]:

@@ -148,14 +148,14 @@ def step_note(record: Mapping[str, Any]) -> str:
     for port, items in record.get("inputs", {}).items():
         lines += [f"- {port}: {item['step']} `{item['key'][:SHORT]}`" for item in items]
     lines += ["", f"{record.get('files', 0)} files, {record.get('bytes', 0):,} bytes, {record.get('seconds', 0):.1f} s"]
-    if main := main_metric(record):
+    if main := main_metric(record.get("stats", {})):
         lines.append(f"main metric: {main}")
     return "\n".join(lines)[:MAX_TAG]
 
 
-def main_metric(record: Mapping[str, Any]) -> str:
-    """``name value`` of a result's main metric, or nothing."""
-    main = record.get("stats", {}).get("main_metric")
+def main_metric(stats: Mapping[str, Any]) -> str:
+    """The figure a stage calls its main one, ``cer/low 0.31``, or nothing."""
+    main = stats.get("main_metric")
     if not main or main[1] is None:
         return ""
     return f"{main[0]} {main[1]:.4g}" if isinstance(main[1], int | float) else f"{main[0]} {main[1]}"

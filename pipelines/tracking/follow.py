@@ -10,7 +10,6 @@ copies its final metrics to its own parent run; it never makes a second one.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core import places
-from pipelines.core.errors import InfraError
 from pipelines.tracking import describe, state
 from pipelines.tracking.sink import Input, Point, Sink, is_permanent
 
@@ -108,7 +106,7 @@ class Follower:
             if record.get("generation") == view.generation:
                 self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
                 continue
-            outcome = _read_json(view.attempt / "outcome.json")
+            outcome = state.read_json(view.attempt / "outcome.json")
             seen = [*(view.attempt / "logs").glob("*"), *([] if places.is_remote(view.attempt) else [view.attempt])]
             last = max((path.stat().st_mtime for path in seen), default=0.0)
             if outcome.get("status", "ok") != "ok":
@@ -191,8 +189,8 @@ class Follower:
     def _step_started(self, view: StepView, when: float) -> None:
         assert view.attempt is not None
         artifact = view.attempt.parent.parent
-        view.generation = int(_read_json(view.attempt / "attempt.json").get("generation", 1))
-        spec = _read_json(view.attempt / "spec.json")
+        view.generation = int(state.read_json(view.attempt / "attempt.json").get("generation", 1))
+        spec = state.read_json(view.attempt / "spec.json")
         view.stage = view.stage or artifact.parent.name
         remembered = self._ensure_run(view, artifact, when)
         self.sink.tags(view.run_id, {"cookhouse.attempt": view.attempt.name, "cookhouse.folder": str(artifact)})
@@ -210,7 +208,7 @@ class Follower:
             artifact = view.attempt.parent.parent
             remembered = self._ensure_run(view, artifact, when)
             cursors = self._drain(view)
-            outcome = _read_json(view.attempt / "outcome.json")
+            outcome = state.read_json(view.attempt / "outcome.json")
             if what := outcome.get("what") or event.get("what"):
                 self.sink.tags(view.run_id, {"cookhouse.failure": str(what)})
             log = view.attempt / "logs" / "traceback.txt"
@@ -237,9 +235,9 @@ class Follower:
 
     def _committed(self, view: StepView, artifact_json: Path) -> None:
         """A result exists: make its run whole once, then copy its final metrics to this pipeline run."""
-        record, artifact = _read_json(artifact_json), artifact_json.parent
+        record, artifact = state.read_json(artifact_json), artifact_json.parent
         view.generation, view.stage = int(record.get("generation", 1)), record["stage"]
-        view.seconds, view.main = record.get("seconds"), describe.main_metric(record)
+        view.seconds, view.main = record.get("seconds"), describe.main_metric(record.get("stats", {}))
         ended, seconds = float(record["created"]), float(record.get("seconds") or 0.0)
         remembered = self._ensure_run(view, artifact, ended - seconds)
         if remembered.get("content") != record["content_digest"]:
@@ -259,7 +257,7 @@ class Follower:
         self.sink.metrics(self.parent, [Point(name, value, ended) for name, value in copied.items()])
 
     def _describe_result(self, view: StepView, artifact: Path, record: Mapping[str, Any]) -> None:
-        manifest = _read_json(artifact / record["manifest"])
+        manifest = state.read_json(artifact / record["manifest"])
         lying = manifest.get("attendant", {}).get("places", {})
         self.sink.params(view.run_id, describe.params_of(record["document"]))
         self.sink.tags(
@@ -287,7 +285,7 @@ class Follower:
         found = []
         for item in (item for items in record["inputs"].values() for item in items):
             _, source = newest_record(places.place(item["folder"]))
-            manifest = _read_json(places.place(item["folder"]) / source.get("manifest", ""))
+            manifest = state.read_json(places.place(item["folder"]) / source.get("manifest", ""))
             if not any(name.startswith("shards/") for name in manifest.get("attendant", {}).get("places", {})):
                 continue
             profile = {"samples": source["stats"].get("samples"), "bytes": source["bytes"], "files": source["files"]}
@@ -337,7 +335,7 @@ class Follower:
         """The metrics of every attempt of this generation: a result may stand on units of earlier ones."""
         cursors: dict[str, int] = {}
         for folder in sorted((artifact / "attempts").glob("*-*"), key=lambda path: int(path.name.split("-")[0])):
-            if int(_read_json(folder / "attempt.json").get("generation", 1)) == view.generation:
+            if int(state.read_json(folder / "attempt.json").get("generation", 1)) == view.generation:
                 view.attempt = folder
                 cursors = self._drain(view)
         return cursors
@@ -366,7 +364,7 @@ def newest_record(artifact: Path) -> tuple[str, dict[str, Any]]:
     names = [name for name in places.names(artifact) if fnmatchcase(name, "artifact*.json")]
     forced = [name for name in names if name != "artifact.json"]
     name = (forced or names or ["artifact.json"])[-1]
-    return name, _read_json(artifact / name)
+    return name, state.read_json(artifact / name)
 
 
 def _points(event: Mapping[str, Any]) -> list[Point]:
@@ -376,11 +374,3 @@ def _points(event: Mapping[str, Any]) -> list[Point]:
     return [
         Point(name, value, float(event.get("t") or 0.0), int(event.get("step") or 0)) for name, value in values.items()
     ]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        loaded = json.loads(places.read_bytes(path) or b"{}")
-    except (OSError, ValueError, InfraError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}

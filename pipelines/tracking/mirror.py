@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.core.places import INSTALLED
 from pipelines.tracking import state
 
 URI = "COOKHOUSE_TRACKING_URI"
@@ -63,8 +64,7 @@ def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     folders = [Path(root).absolute() / "runs" / run_id for run_id in run_ids]
     log = folders[0] / "mirror.log"
     command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(Path(root).absolute()), *run_ids]
-    home = str(Path(__file__).resolve().parents[2])
-    paths = [home, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [str(INSTALLED), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1", URI: uri}
     process = None
     try:

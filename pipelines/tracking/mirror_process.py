@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipelines.core.errors import first_line
+from pipelines.core.places import INSTALLED
 from pipelines.core.secrets import redact
 from pipelines.tracking import state
 from pipelines.tracking.follow import Follower
@@ -48,7 +50,7 @@ def follow_run(
                     follower.end("KILLED")
         except Exception as error:  # whatever the store raises, the run must not feel it
             if not warned:
-                text = f"{type(error).__name__}: {_first_line(error)}"
+                text = f"{type(error).__name__}: {first_line(error)}"
                 follower.warn(f"store not reachable, events stay in JSONL: {text}")
                 warned = True
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -94,12 +96,11 @@ def unfinished(root: Path, uri: str, besides: Sequence[str]) -> list[str]:
 
 def git_tags() -> dict[str, str]:
     """``cookhouse.git_sha`` and ``cookhouse.git_dirty`` of the working copy this code lies in; empty outside git."""
-    home = Path(__file__).resolve().parents[2]
-    if not (home / ".git").exists():
+    if not (INSTALLED / ".git").exists():
         return {}
     try:
-        sha = _git(home, "rev-parse", "HEAD")
-        dirty = bool(_git(home, "status", "--porcelain", "--untracked-files=no"))
+        sha = _git("rev-parse", "HEAD")
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"cookhouse.git_sha": sha, "cookhouse.git_dirty": str(dirty).lower(), "mlflow.source.git.commit": sha}
@@ -127,7 +128,7 @@ def main(arguments: list[str]) -> int:
             try:
                 sync(root, other, uri, warn)
             except Exception as error:  # whatever the store raises, the run must not feel it
-                warn(f"run {other} could not be caught up: {type(error).__name__}: {_first_line(error)}")
+                warn(f"run {other} could not be caught up: {type(error).__name__}: {first_line(error)}")
     return 0 if delivered else 1
 
 
@@ -172,13 +173,9 @@ def _running(folder: Path) -> bool:
     return True
 
 
-def _git(home: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(home), *arguments]
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(INSTALLED), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["(no message)"])[0][:200]
 
 
 if __name__ == "__main__":

@@ -29,21 +29,15 @@ def store_id(uri: str) -> str:
 
 def load(folder: Path, uri: str, name: str = "run") -> dict[str, Any]:
     """The record of ``name`` for this store, empty when there is none or the file is torn."""
-    record = _read(folder / FILE).get(store_id(uri), {}).get(name, {})
+    record = read_json(folder / FILE).get(store_id(uri), {}).get(name, {})
     return dict(record) if isinstance(record, dict) else {}
 
 
 def save(folder: Path, uri: str, record: dict[str, Any], name: str = "run") -> None:
     """Replace the record of ``name`` for this store; other stores and names stay."""
-    whole = _read(folder / FILE)
+    whole = read_json(folder / FILE)
     whole.setdefault(store_id(uri), {})[name] = record
-    text = json.dumps(whole, indent=1, sort_keys=True)
-    if places.is_remote(folder):
-        places.write_bytes(folder / FILE, text.encode())
-        return
-    draft = folder / f".{FILE}.{os.getpid()}"
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, folder / FILE)
+    places.write_bytes(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
@@ -86,7 +80,8 @@ def only_mirror(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file, empty when it is missing or torn, or its store does not answer."""
     try:
         loaded = json.loads(places.read_bytes(path) or b"{}")
     except (OSError, ValueError, InfraError):

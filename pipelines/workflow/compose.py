@@ -25,8 +25,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.places import INSTALLED
 
-PACKAGED = Path(__file__).resolve().parents[2] / "conf"
+PACKAGED = INSTALLED / "conf"
 COMMAND_LINE = "command line"
 INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
 
@@ -279,7 +280,7 @@ def _locate(node: Any, path: Sequence[str]) -> tuple[int, int]:
 
 
 def _relative(file: Path) -> str:
-    for base in (Path.cwd(), PACKAGED.parent):
+    for base in (Path.cwd(), INSTALLED):
         if file.is_relative_to(base):
             return str(file.relative_to(base))
     return str(file)

@@ -14,21 +14,21 @@ import platform
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.core import places
 from pipelines.core.canonical import canonical_json
-from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError
+from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError, first_line
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
 from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
-from pipelines.workflow.stage import Inputs, SourceFile, StageDef, load_stage
+from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
 from pipelines.workflow.store import Commit, Record, Store, open_attempt, read_record
 
 
@@ -54,28 +54,7 @@ def run_attempt(
             raise DataError(f"the stats of stage {definition.name} are not plain JSON", why=str(error)) from error
         return Store(attempt.root.parent.parent).commit(
             attempt,
-            Commit(
-                step=step,
-                stage=definition.name,
-                key=key,
-                document=document,
-                config=config.model_dump(mode="json"),
-                inputs={
-                    port: [
-                        {
-                            "step": item.step,
-                            "key": item.key,
-                            "content_digest": item.content_digest,
-                            "folder": str(item.root),
-                        }
-                        for item in items
-                    ]
-                    for port, items in inputs.artifacts.items()
-                },
-                source_hash=source_hash(definition),
-                deterministic=definition.deterministic,
-                provenance=provenance(),
-            ),
+            commit_of(definition, config, inputs.artifacts, step=step, key=key, document=document),
             stats,
             generation=generation,
             seconds=time.monotonic() - started,
@@ -86,9 +65,39 @@ def run_attempt(
         attempt.events.close()
 
 
-def provenance() -> dict[str, Any]:
-    """Who made a result, where and with what; attendant, never part of a key."""
-    return {"host": socket.gethostname(), "user": _user(), "pid": os.getpid(), "python": platform.python_version()}
+def commit_of(
+    definition: StageDef,
+    config: StageConfig,
+    artifacts: Mapping[str, Sequence[Artifact]],
+    *,
+    step: str,
+    key: str,
+    document: Document,
+) -> Commit:
+    """What the record of a result says besides its files and figures. The provenance (who made it, where and with what)
+    is attendant, never part of a key."""
+    return Commit(
+        step=step,
+        stage=definition.name,
+        key=key,
+        document=document,
+        config=config.model_dump(mode="json"),
+        inputs={
+            port: [
+                {"step": item.step, "key": item.key, "content_digest": item.content_digest, "folder": str(item.root)}
+                for item in items
+            ]
+            for port, items in artifacts.items()
+        },
+        source_hash=source_hash(definition),
+        deterministic=definition.deterministic,
+        provenance={
+            "host": socket.gethostname(),
+            "user": _user(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+        },
+    )
 
 
 def _user() -> str:
@@ -203,7 +212,7 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
         outcome = Outcome(
             "failed",
             "user",
-            f"{type(error).__name__}: {_first_line(error)}",
+            f"{type(error).__name__}: {first_line(error)}",
             f"step {spec.step}",
             _last_frame(error),
             "the traceback is in the log",
@@ -281,10 +290,6 @@ def _keep_traceback(log: Path) -> None:
         log.write_text(redact(traceback.format_exc()), encoding="utf-8")
     except OSError:  # a full disk must not hide the error that is being reported
         pass
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["(no message)"])[0][:300]
 
 
 def _last_frame(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -86,12 +85,6 @@ def read_json(path: Path) -> Any | None:
         return None if data is None else json.loads(data)
     except ValueError:
         return None
-
-
-def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def translate_disk(error: OSError, path: Path | str) -> Exception:

@@ -21,11 +21,8 @@ from pipelines.core import places
 from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Record, StageConfig, sources_of
-from pipelines.workflow.files import read_json, sha256_file, write_json
+from pipelines.workflow.files import read_json, write_json
 from pipelines.workflow.stage import SourceFile, StageDef
-
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-"""Files that ship with the packages (``assets/``) are found from here when the working directory lacks them."""
 
 Origin = Callable[[str], str]
 """Field name -> where its value was written (``conf/recipe/tiny.yaml:12`` or ``command line``)."""
@@ -56,7 +53,7 @@ class HashCache:
         known = self._known.get(str(path))
         if known and known[:2] == [status.st_size, status.st_mtime_ns]:
             return str(known[2])
-        value = sha256_file(path)
+        value = places.sha256_of(path)
         self._known[str(path)] = [status.st_size, status.st_mtime_ns, value]
         self._dirty = True
         return value
@@ -217,7 +214,7 @@ def _place(definition: StageDef, name: str, origin: Origin) -> str:
 def _with_external_files(value: Any, cache: HashCache, origin: Origin, path: str = "") -> Any:
     """A configuration with every :class:`ExternalFile` checked and its path made absolute."""
     if isinstance(value, ExternalFile):
-        return value.model_copy(update={"path": _external(value, cache, origin(path) or path)})
+        return value.model_copy(update={"path": str(value.locate(cache.sha256, origin(path) or path))})
     if isinstance(value, Record):
         changed = {}
         for name in type(value).model_fields:
@@ -230,27 +227,6 @@ def _with_external_files(value: Any, cache: HashCache, origin: Origin, path: str
         items = tuple(_with_external_files(item, cache, origin, path) for item in value)
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
-
-
-def _external(file: ExternalFile, cache: HashCache, where: str) -> str:
-    candidates = [Path(absolute(file.path)), PACKAGE_ROOT / file.path]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise ConfigError(
-            f"the file '{file.path}' does not exist",
-            where=where,
-            why="looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates)),
-            do="fetch the file or correct its path",
-        )
-    value = cache.sha256(found)
-    if value != file.sha256:
-        raise ConfigError(
-            f"'{file.path}' is not the file the recipe names",
-            where=where,
-            why=f"its sha256 is {value[:12]}..., the recipe expects {file.sha256[:12]}...",
-            do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
-        )
-    return str(found)
 
 
 @functools.cache

@@ -6,7 +6,6 @@ Readers open only what ``artifact.json`` names. A forced rebuild of the same key
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -21,7 +20,7 @@ from pipelines.core import places
 from pipelines.core.canonical import digest
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.attempt import Attempt, read_units
-from pipelines.workflow.files import create_json, read_json, sha256_file, write_json
+from pipelines.workflow.files import create_json, read_json, write_json
 from pipelines.workflow.keys import SHORT, Document
 from pipelines.workflow.probe import HashCache
 
@@ -178,7 +177,8 @@ class Store:
         """
         results = attempt.results()
         content: list[dict[str, Any]] = [
-            {"path": name, "size": file.stat().st_size, "sha256": _sha256(file)} for name, (_, file) in results.items()
+            {"path": name, "size": file.stat().st_size, "sha256": places.sha256_of(file)}
+            for name, (_, file) in results.items()
         ]
         units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
         manifest: dict[str, Any] = {
@@ -197,11 +197,7 @@ class Store:
         write_json(attempt.place / "manifest.json", manifest)
         record = {
             "schema": 1,
-            **{
-                name: getattr(about, name)
-                for name in ("step", "stage", "key", "document", "config", "inputs", "source_hash")
-            },
-            "deterministic": about.deterministic,
+            **vars(about),
             "generation": generation,
             "attempt": attempt.dir.name,
             "manifest": (attempt.place / "manifest.json").relative_to(attempt.root).as_posix(),
@@ -211,7 +207,6 @@ class Store:
             "stats": dict(stats),
             "seconds": round(seconds, 3),
             "created": round(time.time(), 3),
-            "provenance": dict(about.provenance),
         }
         create_json(attempt.root / commit_name(generation), record)
         for name in ("scratch", "elders") if attempt.remote is None else set(places.names(attempt.dir)) - {"logs"}:
@@ -228,17 +223,6 @@ def open_attempt(path: Path, folder: Path, limit: int | None, elders: tuple[Path
     local = places.home_of(folder.parent.parent) / "work" / folder.parent.name / folder.name / path.name
     local.mkdir(parents=True, exist_ok=True)
     return Attempt(local, folder, limit, elders, remote=path)
-
-
-def _sha256(file: Path) -> str:
-    """sha256 of a local file, or of a remote one as it streams by."""
-    if not places.is_remote(file):
-        return sha256_file(file)
-    found = hashlib.sha256()
-    with places.reaching(file), file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            found.update(block)
-    return found.hexdigest()
 
 
 def read_record(folder: Path) -> Record | None:

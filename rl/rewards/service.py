@@ -13,12 +13,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
+from pipelines.core.places import INSTALLED
 from rl.rewards.judge import Case
 from rl.types import Judgement
-
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class RewardService:
@@ -79,7 +77,7 @@ class RewardService:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self.close()
-            path = os.pathsep.join(filter(None, (str(_REPOSITORY), os.environ.get("PYTHONPATH"))))
+            path = os.pathsep.join(filter(None, (str(INSTALLED), os.environ.get("PYTHONPATH"))))
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "rl.rewards.child"],
                 stdin=subprocess.PIPE,

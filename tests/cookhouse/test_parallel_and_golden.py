@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from cookhouse.cli.closing import budget, count, metric
+from cookhouse.cli.closing import budget, count
 from cookhouse.stages import STAGES
 from cookhouse.stages.parallel import map_units
+from pipelines.tracking.describe import main_metric
 
 
 def test_without_a_cluster_units_run_here_in_order(monkeypatch) -> None:
@@ -32,8 +33,8 @@ def test_every_stage_loads_without_heavy_packages(name) -> None:
 def test_the_closing_figures() -> None:
     assert count({"samples": 1200}) == "1,200"
     assert count({"optimizer_steps": 300, "samples": 5}) == "300 steps"
-    assert metric({"main_metric": ["cer", 0.312345]}) == "cer 0.3123"
-    assert metric({}) == ""
+    assert main_metric({"main_metric": ["cer", 0.312345]}) == "cer 0.3123"
+    assert main_metric({}) == ""
     lines = budget({"a": 6.0, "b": 3.0}, 10.0)
     assert lines[0] == "time budget: 10 s"
     assert "60%" in lines[1]

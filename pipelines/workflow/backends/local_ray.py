@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InfraError
+from pipelines.core.places import INSTALLED
 from pipelines.workflow import process
 from pipelines.workflow.files import read_json, write_json
-from pipelines.workflow.probe import PACKAGE_ROOT
 
 JOB_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -219,7 +219,7 @@ class LocalRay:
         return process.identity(keeper.pid)
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        paths = [str(PACKAGE_ROOT), *given.get("PYTHONPATH", "").split(os.pathsep)]
+        paths = [str(INSTALLED), *given.get("PYTHONPATH", "").split(os.pathsep)]
         kept = {name: value for name, value in given.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
         return (
             LEAN_MEMORY

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from pipelines.core.errors import InfraError
+from pipelines.core.errors import InfraError, first_line
 from pipelines.core.places import place
 from pipelines.workflow.backends import Handle, JobState
 from pipelines.workflow.backends.given_ray import GivenRay
@@ -48,7 +48,7 @@ class RayJobs:
             raise InfraError(
                 "the Ray dashboard does not answer",
                 where=state["dashboard"],
-                why=_first_line(error),
+                why=first_line(error),
                 do="cookhouse down, then run again",
             ) from error
 
@@ -81,7 +81,7 @@ class RayJobs:
                 raise InfraError(
                     f"Ray did not take the job of step '{spec.step}'",
                     where=submission,
-                    why=_first_line(error),
+                    why=first_line(error),
                     do="run the same command again",
                 ) from error
 
@@ -106,7 +106,7 @@ class RayJobs:
             info = self.client.get_job_info(handle.submission)
             return f"{self.client.get_job_logs(handle.submission)}\n{info.message or ''}"
         except Exception as error:  # the head is gone, and with it what it knew
-            return f"(no log: {_first_line(error)})"
+            return f"(no log: {first_line(error)})"
 
     def cancel(self, handle: Handle) -> None:
         with suppress(Exception):  # it has ended, or its Ray has: both is what was asked for
@@ -119,7 +119,3 @@ class RayJobs:
 
     def close(self) -> None:
         self.cluster.release()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
