@@ -3,8 +3,9 @@ may be asked for, and a few more to judge the page by: recognition is three quar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipelines.corruption.operators import OPERATOR_VERSION
 from pipelines.corruption.view import TextRegion, choose
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.engine import PageContent, Render
-from pipelines.documents.layout import Line, Word
+from pipelines.documents.layout import Box, Line, Word
 from pipelines.documents.ocr import NAMES, describe_models, find_models, model_folders
 from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
 from pipelines.documents.regions import Grouped, clean_text, group_regions, tokens, visible_words
@@ -114,8 +115,9 @@ def _read_chosen(
     read: OcrReader,
     by_line: bool,
 ) -> ScanText:
-    """Detect, lay out, draw candidates and a sample, recognise only these. A candidate stays when each of its lines was
-    read with at least ``ocr_min_score``; if none does, others are drawn, at most ``TURNS`` times."""
+    """Detect, lay out, draw candidates and a sample, recognise only these. Of a candidate the lines read with at least
+    ``ocr_min_score`` stay; if they are too few, others are drawn, at most ``TURNS`` times. The size of the page's text is
+    guessed from the shapes of its lines, and put right by the lines that were read."""
     detected = read(page, content.image, setup, "detect", None)
     fillers = [_filler(box) for box in detected.boxes.tolist()]
     words = visible_words(content.image, detected.boxes, fillers)
@@ -125,8 +127,8 @@ def _read_chosen(
     number_of = {tuple(box): number for number, box in enumerate(detected.boxes.tolist())}
     texts: dict[int, str] = {}
     scores: dict[int, float] = {}
-    kept: list[TextRegion] = []
-    left = found
+    good: dict[int, list[TextRegion]] = {}  # by place in reading order
+    left, least = found, settings.region_tokens[0]
     for turn in range(TURNS):
         candidates = _candidates(left, total, settings, rng, by_line)
         asked = {number_of[word.box] for grouped in candidates for word in _words_of(grouped.lines)}
@@ -138,14 +140,19 @@ def _read_chosen(
             lines = read(page, content.image, setup, "recognise", detected.quads[new])
             texts.update(zip(new, lines.texts, strict=True))
             scores.update(zip(new, lines.scores, strict=True))
+        well = {
+            tuple(detected.boxes[i].tolist()): clean_text(texts[i])
+            for i in texts
+            if scores[i] >= settings.ocr_min_score and _clean(texts[i])
+        }
         for grouped in candidates:
-            own = {word.box: number_of[word.box] for word in _words_of(grouped.lines)}
-            if all(scores[i] >= settings.ocr_min_score and _clean(texts[i]) for i in own.values()):
-                text = grouped.joined({box: clean_text(texts[i]) for box, i in own.items()})
-                kept.append(replace(grouped.region, text=text, tokens=tokens(text)))
+            place = next(i for i, one in enumerate(found) if one is grouped)
+            good[place] = _read_well(content.image, grouped, well, settings.region_tokens, by_line)
+        kept = [region for place in sorted(good) for region in good[place]]
         left = [grouped for grouped in left if grouped not in candidates]
-        if kept or not left:
+        if any(region.tokens >= least for region in kept) or not left:
             break
+    kept = [region for region in kept if region.tokens >= least] or kept
     facts = {
         "detected": len(fillers),
         "read": len(texts),
@@ -153,7 +160,27 @@ def _read_chosen(
         "min_score": min(scores.values(), default=0.0),
         "mean_score": round(sum(scores.values()) / len(scores), 3) if scores else 0.0,
     }
-    return ScanText(tuple(kept), total, facts)
+    guessed = sum(tokens(fillers[i]) for i in texts)
+    told = sum(tokens(text) for text in texts.values())
+    return ScanText(tuple(kept), total * told / guessed if told else total, facts)
+
+
+def _read_well(
+    image: NDArray[np.uint8], grouped: Grouped, texts: Mapping[Box, str], token_range: tuple[int, int], by_line: bool
+) -> list[TextRegion]:
+    """A region with the ``texts`` of its words by box. Where a word has none its line is left out, and what stands above
+    and below are regions of their own."""
+    runs = [
+        list(run) for good, run in groupby(grouped.lines, lambda line: all(w.box in texts for w in line.words)) if good
+    ]
+    if [len(run) for run in runs] == [len(grouped.lines)]:
+        text = grouped.joined(texts)
+        return [replace(grouped.region, text=text, tokens=tokens(text))]
+    found = []
+    for run in runs:
+        words = [Word(texts[word.box], word.box) for word in _words_of(run)]
+        found += [one.region for one in group_regions(image, words, token_range, by_line)]
+    return found
 
 
 def _candidates(

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.core.errors import ConfigError
 from pipelines.corpus.pages import Scan, make_scans
+from pipelines.corruption.view import choose
 from pipelines.documents import ocr
 from pipelines.documents.build import read_here
 from pipelines.documents.config import DocumentSettings
@@ -122,6 +123,54 @@ def test_a_line_read_badly_never_becomes_a_label(scan: Scan) -> None:
     content = PageContent(0, image, np.zeros((0, 4), np.float32), (), 1.0, 0.0, (500, 500), 1.0)
     found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=True)
     assert [region.text for region in found.regions] == [f"line at {40 + 40 * i}" for i in range(8) if i != 2]
+
+
+def paragraphs(count: int, lines: int) -> tuple[PageContent, OcrLines]:
+    """A page of paragraphs as detection finds it: boxes of lines, and some ink everywhere."""
+    tops = [30 + 150 * block + 26 * line for block in range(count) for line in range(lines)]
+    boxes = np.array([[40, top, 440, top + 22] for top in tops], dtype=np.float32)
+    image = np.full((60 + 150 * count, 500, 3), 255, np.uint8)
+    image[::4, ::3] = 0
+    content = PageContent(0, image, np.zeros((0, 4), np.float32), (), 1.0, 0.0, (500, 500), 1.0)
+    return content, OcrLines(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), boxes)
+
+
+def test_a_line_read_badly_parts_its_region() -> None:
+    settings = DocumentSettings(ocr_lines="chosen", regions=(6, 6), tokens=(4, 60), region_share=1.0)
+    content, lines = paragraphs(2, 4)
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
+        if task == "detect":
+            return lines
+        assert quads is not None
+        tops = [int(quad[0][1]) for quad in quads]
+        texts = [f"these are the words of the line at {top}" for top in tops]
+        return OcrLines.of(list(quads), texts, [0.3 if top == 56 else 0.97 for top in tops])
+
+    found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=False)
+    told = [[int(word) for word in region.text.split() if word.isdigit()] for region in found.regions]
+    assert told == [[30], [82, 108], [180, 206, 232, 258]]
+    assert all(region.bbox[3] <= 56 + 2 or region.bbox[1] >= 78 - 2 for region in found.regions)
+
+
+def test_the_size_of_a_page_is_put_right_by_what_was_read() -> None:
+    """A line's shape says how many letters it holds, but a Chinese character counts as a whole token."""
+    content, lines = paragraphs(6, 3)
+    asked: list[int] = []
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
+        if task == "detect":
+            return lines
+        assert quads is not None
+        asked.append(len(quads))
+        return OcrLines.of(list(quads), ["\u5929\u5730" * 9] * len(quads), [0.99] * len(quads))
+
+    settings = DocumentSettings(ocr_lines="chosen", ocr_sample=0, regions=(2, 2), region_share=0.35)
+    found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=False)
+    assert asked == [6]
+    assert found.tokens == pytest.approx(18 * 18, rel=0.05)
+    drawn = choose(found.regions, found.tokens, settings.regions, settings.region_share, np.random.default_rng(0))
+    assert len(drawn) == 2, "two of six equal paragraphs are a third of the page"
 
 
 def test_lines_are_cut_upright() -> None:
