@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,11 +31,10 @@ def show(overrides: tuple[str, ...], as_json: bool) -> None:
     from pipelines.core.secrets import redact
 
     project = _load(overrides)
-    values = values_of(project)
     if as_json:
-        click.echo(redact(json.dumps(values, ensure_ascii=False)))
+        click.echo(redact(json.dumps(values_of(project), ensure_ascii=False)))
         return
-    for path, value in leaves(values):
+    for path, value in rows_of(project).items():
         line = f"{'.'.join(path)} = {json.dumps(value, ensure_ascii=False)}  # {place_of(project, path)}"
         click.echo(redact(line))
 
@@ -75,7 +73,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     cookhouse config diff "recipe=tiny" "recipe=tiny steps.sft.seed=2"
     """
     old, new = _load(shlex.split(before)), _load(shlex.split(after))
-    rows = differences(dict(leaves(values_of(old))), dict(leaves(values_of(new))))
+    rows = differences(rows_of(old), rows_of(new))
     if as_json:
         click.echo(json.dumps([{"path": ".".join(path), "a": was, "b": now} for path, was, now in rows]))
         return
@@ -137,16 +135,11 @@ def values_of(project: Project) -> dict[str, Any]:
     return values
 
 
-def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """(path, value) of every value that is no mapping, and of lists of mappings item by item."""
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from leaves(item, (*path, str(name)))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for index, item in enumerate(value):
-            yield from leaves(item, (*path, str(index)))
-    else:
-        yield path, value
+def rows_of(project: Project) -> dict[Path, Any]:
+    """``values_of`` by path; of lists of records item by item."""
+    from pipelines.core.canonical import leaves
+
+    return {tuple(map(str, path)): value for path, value in leaves(values_of(project))}
 
 
 ABSENT = object()

@@ -18,10 +18,10 @@ from model.backbones.language import IGNORED, NOTHING, Example
 from model.chat import render
 from model.tokenizer import BYTE_SPECIALS
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import KIND_SHARES, KINDS, LARGEST_ADDEND, Card, Face, draw_card
+from pipelines.corpus.cards import KIND_SHARES, KINDS, Card, Face, draw_card
 from pipelines.corpus.fonts import faces
 from pipelines.corpus.glyphs import ALPHABET, SLOTS, patch_labels
-from pipelines.corpus.words import pair_split, sentence
+from pipelines.corpus.words import draw_pair, sentence
 from pipelines.shards.sample import image_content, text_content, turn
 
 READ_PROMPT = "Read."
@@ -101,19 +101,12 @@ def plain(rng: np.random.Generator, split: str, supervise: Supervise) -> Example
         return _plain(ids), np.array([IGNORED, *ids[1:]])
     ids, labels = [], []
     for index in range(5):
-        a, b = _pair(rng, split)
+        a, b = draw_pair(rng, split)
         asked, answer = f"{', ' if index else ''}{a} + {b} =".encode(), f" {a + b}".encode()
         ids += [*asked, *answer]
         labels += [*(asked if supervise == "all" else [IGNORED] * len(asked)), *answer]
     ids.append(SPECIAL["<|endoftext|>"])
     return _plain(ids), np.array([IGNORED, *labels[1:], ids[-1]])
-
-
-def _pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
-    while True:
-        a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
-        if pair_split(a, b) == split:
-            return a, b
 
 
 class TextCards:

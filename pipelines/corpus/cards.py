@@ -12,19 +12,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.core.seeds import generator
 from pipelines.corpus.fonts import faces
-from pipelines.corpus.words import draw_word, pair_split
+from pipelines.corpus.words import draw_pair, draw_word
 
 WIDTH, HEIGHT, ROW = 224, 112, 28
 ROWS = HEIGHT // ROW
 CARDS_PER_FILE = 50
 KINDS = ("read", "count", "add", "table")
 KIND_SHARES = (0.46, 0.12, 0.22, 0.20)
-LARGEST_ADDEND = 30
 SPECIMEN = "hamburgefonstiv 0123"
 GLYPH_ADVANCE = (11.5, 13.5)  # points: the mean advance a face is scaled to, within 20-26 pt
 ORDINALS = ("first", "second", "third", "last")
@@ -47,10 +47,7 @@ def draw_card(rng: np.random.Generator, split: str, fits, shares: Sequence[float
     the face at hand."""
     kind = KINDS[int(rng.choice(len(KINDS), p=shares))]
     if kind == "add":
-        while True:
-            a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
-            if pair_split(a, b) == split:
-                break
+        a, b = draw_pair(rng, split)
         title = (_line(rng, split, fits, 1),) if rng.random() < 0.5 else ()
         return Card(kind, (*title, f"{a} + {b}"), "What is the sum?", str(a + b), f"{a} + {b} = {a + b}")
     if kind == "table":
@@ -168,12 +165,14 @@ class Typesetter:
         writer.write_text(page)
         return placed
 
-    def save(self, path: Path) -> None:
-        """Byte-identical for equal pages: no random ids, no dates, fonts cut to the glyphs in use."""
-        self.document.set_metadata({"title": path.stem, "producer": "cookhouse", "creator": "cookhouse"})
-        self.document.subset_fonts()
-        self.document.save(path, garbage=3, deflate=True, no_new_id=True)
-        self.document.close()
+
+def save_pdf(document: Any, path: Path) -> None:
+    """Write and close a PyMuPDF document, byte-identical for equal pages: no random ids, no dates, fonts cut to the glyphs
+    in use."""
+    document.set_metadata({"title": path.stem, "producer": "cookhouse", "creator": "cookhouse"})
+    document.subset_fonts()
+    document.save(path, garbage=3, deflate=True, no_new_id=True)
+    document.close()
 
 
 def write_cards(directory: Path, seed: int, train_cards: int, test_cards: int) -> list[dict]:
@@ -203,7 +202,7 @@ def write_cards(directory: Path, seed: int, train_cards: int, test_cards: int) -
                         "thought": card.thought,
                     }
                 )
-            setter.save(directory / name)
+            save_pdf(setter.document, directory / name)
             rows.append({"file": name, "family": "card", "split": split})
     with (directory / "questions" / "cards.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.seeds import generator
+from pipelines.corpus.cards import save_pdf
 from pipelines.corpus.fonts import faces
 from pipelines.corpus.words import draw_word, sentence
 
@@ -216,20 +217,13 @@ def write_pages(directory: Path, seed: int) -> list[dict]:
                 KINDS[kind](sheet, number)
                 sheet.finish()
             name = f"documents/{kind}-{split}.pdf"
-            _save(document, directory / name)
+            save_pdf(document, directory / name)
             rows.append({"file": name, "family": "page", "split": split})
     for split in SCANS:
         name = f"documents/scans-{split}.pdf"
         _write_scans(directory / name, make_scans(seed, split))
         rows.append({"file": name, "family": "scan", "split": split})
     return rows + _write_bad(directory, seed)
-
-
-def _save(document: Any, path: Path, **options: Any) -> None:
-    document.set_metadata({"title": path.stem, "producer": "cookhouse", "creator": "cookhouse"})
-    document.subset_fonts()
-    document.save(path, garbage=3, deflate=True, no_new_id=True, **options)
-    document.close()
 
 
 def make_scans(seed: int, split: str) -> list[Scan]:
@@ -276,7 +270,7 @@ def _write_scans(path: Path, scans: Sequence[Scan]) -> None:
         buffer = io.BytesIO()
         Image.fromarray(scan.image).save(buffer, "JPEG", quality=80)
         page.insert_image(page.rect, stream=buffer.getvalue())
-    _save(document, path)
+    save_pdf(document, path)
 
 
 def _locked(seed: int) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.core.seeds import unit_interval
 
 TEST_SHARE = 0.12
+LARGEST_ADDEND = 30
 
 ENGLISH = tuple(
     """
@@ -52,6 +53,14 @@ def word_split(word: str) -> str:
 def pair_split(a: int, b: int) -> str:
     """Split of an unordered pair of numbers, so that sums asked in the test were never seen in training."""
     return "test" if unit_interval("pair", min(a, b), max(a, b)) < TEST_SHARE else "train"
+
+
+def draw_pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
+    """Two numbers of a split, to be added."""
+    while True:
+        a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
+        if pair_split(a, b) == split:
+            return a, b
 
 
 def made_up(rng: np.random.Generator) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pipelines.core.canonical import leaves
 
 MAX_PARAM, MAX_NAME, MAX_TAG = 6000, 250, 8000
 """Limits of MLflow: characters of a param value (longer ones are cut silently), of a name, of a tag."""
@@ -47,22 +49,10 @@ def run_name(recipe: str, run_id: str, overrides: Sequence[str]) -> str:
     return f"{recipe}-{changed(overrides) or run_id}"
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted name -> text of each leaf. Lists of plain values stay one leaf (JSON), lists of records are numbered:
-    ``{"phases": [{"lr": 0.1}], "mix": [1, 2]}`` gives ``phases.0.lr`` and ``mix``."""
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from flatten(item, f"{prefix}.{name}" if prefix else str(name))
-    elif isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
-        for index, item in enumerate(value):
-            yield from flatten(item, f"{prefix}.{index}" if prefix else str(index))
-    else:
-        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def params_of(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Identity of a step as params: config fields under their own names, ``code_version``, ``limit``, and one param an
-    input, source and tool. A value longer than MLflow keeps is cut into ``name.part0``, ``name.part1`` ..."""
+    """Identity of a step as params: config fields under their own names (``phases.0.lr``; lists of plain values are JSON),
+    ``code_version``, ``limit``, and one param an input, source and tool. A value longer than MLflow keeps is cut into
+    ``name.part0``, ``name.part1`` ..."""
     named: dict[str, Any] = dict(document.get("config", {}))
     for port, items in document.get("inputs", {}).items():
         named[f"input.{port}"] = ",".join(f"{step}-{key[:SHORT]}" for step, key in items)
@@ -70,8 +60,9 @@ def params_of(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     named |= {f"tool.{name}": str(value) for name, value in document.get("tools", {}).items()}
     named |= {name: document[name] for name in ("code_version", "limit") if name in document}
     params: dict[str, str] = {}
-    for name, text in flatten(named) if named else ():
-        name = clean_name(f"{prefix}{name}")
+    for path, value in leaves(named) if named else ():
+        name = clean_name(prefix + ".".join(map(str, path)))
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if len(text) <= MAX_PARAM:
             params[name] = text
             continue

@@ -15,11 +15,11 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.canonical import canonical_json, digest
+from pipelines.core.canonical import canonical_json, digest, leaves
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.workflow.stage import StageDef
 
@@ -60,24 +60,12 @@ def key_of(document: Document) -> str:
     return digest(document)
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted path -> leaf of a JSON value; an empty list or object is a leaf."""
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from flatten(item, f"{prefix}.{name}" if prefix else str(name))
-    elif isinstance(value, list) and value and any(isinstance(item, list | dict) for item in value):
-        for index, item in enumerate(value):
-            yield from flatten(item, f"{prefix}[{index}]")
-    else:
-        yield prefix, value
-
-
 ABSENT = object()
 
 
 def difference(old: Document, new: Document) -> list[str]:
     """What changed between two key documents, one line a field: ``views_per_page 1 -> 2``."""
-    before, after = dict(flatten(_named(old))), dict(flatten(_named(new)))
+    before, after = _named(old), _named(new)
     lines = []
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name, ABSENT), after.get(name, ABSENT)
@@ -87,14 +75,17 @@ def difference(old: Document, new: Document) -> list[str]:
 
 
 def _named(document: Document) -> dict[str, Any]:
-    """A key document in the words a person typed: fields bare, inputs by step name."""
+    """The leaves of a key document in the words a person typed: fields bare (``phases[0].lr``), inputs by step name."""
     named: dict[str, Any] = dict(document.get("config", {}))
     for port, items in document.get("inputs", {}).items():
         named |= {f"input {port}/{step}": key[:SHORT] for step, key in items}
     named |= {f"source {name}": value[:SHORT] for name, value in document.get("sources", {}).items()}
     named |= {f"tool {name}": value for name, value in document.get("tools", {}).items()}
     named |= {name: document[name] for name in ("schema", "code_version", "limit") if name in document}
-    return named
+    return {
+        "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix("."): value
+        for path, value in leaves(named)
+    }
 
 
 def _shown(value: Any) -> str:
