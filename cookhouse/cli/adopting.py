@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +30,7 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     Foreign WebDataset tars are not results; a step of stage 'adopt' turns them into shards.
     """
     from cookhouse.project import load_project
+    from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.lease import Lease
 
@@ -50,7 +49,7 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     lease = Lease.acquire(planned.facts.folder, run_id="adopt", step=step)
     try:
         attempt = store.begin(planned.facts.folder, generation=1)
-        copies = sum(not link(file, attempt.dir / name) for name, file in files.items())
+        copies = sum(not places.link(file, attempt.dir / name) for name, file in files.items())
         about = commit_of(planned, plan, {"from": str(folder.absolute()), "files": len(files), "copied": copies})
         record = store.commit(attempt, about, stats, generation=1, seconds=0.0)
     finally:
@@ -100,17 +99,6 @@ def found_in(folder: Path, planned: PlannedStep) -> tuple[dict[str, Path], dict[
             f"{folder} is not as its manifests say", why="; ".join(problems[:3]), do="cookhouse shards verify"
         )
     return files, {"samples": inspect.stats(Folder(folder))["ok"]}
-
-
-def link(file: Path, target: Path) -> bool:
-    """The same file under another name; False when it had to be copied (another disk, no right to link)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file.resolve(), target)
-        return True
-    except OSError:
-        shutil.copy2(file, target)
-        return False
 
 
 def commit_of(planned: PlannedStep, plan: Plan, adopted: dict[str, Any]) -> Commit:

@@ -98,7 +98,7 @@ def as_dict(store: Store, run: RunRecord) -> dict[str, Any]:
         "run_id": run.run_id,
         "recipe": run.data["recipe"],
         "driver_alive": process.is_alive(run.data["driver"]),
-        "steps": [row.as_json() for row in run_status(store, run)],
+        "steps": [vars(row) for row in run_status(store, run)],
     }
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -58,7 +58,8 @@ def plan(
     made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
     estimates = estimate(made)
     if as_json:
-        steps = [{**step.as_json(), "estimate": _estimate_json(estimates, step.name)} for step in made.steps]
+        costs = {name: vars(cost) for name, cost in estimates.items()}
+        steps = [{**step.as_json(), "estimate": costs.get(step.name)} for step in made.steps]
         click.echo(json.dumps({"recipe": project.recipe, "root": str(store.root), "steps": steps}))
     elif graph:
         click.echo("\n".join(mermaid(made)))
@@ -66,10 +67,6 @@ def plan(
         click.echo("\n".join(render(made, estimates)))
         click.echo("\n".join(conclusion(made, estimates, store.root)))
     return 3 if detailed_exitcode and made.work else 0
-
-
-def _estimate_json(estimates: Mapping[str, Estimate], name: str) -> dict[str, Any] | None:
-    return estimates[name].as_json() if name in estimates else None
 
 
 def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:

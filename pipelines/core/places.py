@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -153,6 +154,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(cast(io.BufferedIOBase, file), "sha256").hexdigest()
 
 
+def link(file: Path, target: Path) -> bool:
+    """A local file under another name; False when it had to be copied (another disk, no right to link)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file.resolve(), target)
+        return True
+    except OSError:
+        shutil.copy2(file, target)
+        return False
+
+
 def upload(local: Path, target: Path) -> None:
     """Copy a closed local file to a remote place."""
     remote = cast("UPath", target)
@@ -168,8 +180,6 @@ def remove(path: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 remote.fs.rm(remote.path, recursive=True)
         elif path.is_dir():
-            import shutil
-
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

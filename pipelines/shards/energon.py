@@ -8,7 +8,6 @@ Energon's own command: its layout may change with any release.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.places import link
 from pipelines.shards.index import UNLABELLED, SampleRef, ShardFolder, ShardIndex
 from pipelines.shards.manifest import SPLITS
 from pipelines.shards.read import opened, read_range
@@ -73,18 +73,11 @@ def lay_out(folders: Iterable[ShardFolder], target: Path) -> dict[str, int]:
         name = re.sub(r"^(train|val|test)-", "", shard.rpartition("/")[2])
         place = target / "shards" / f"{split}-{refs[0].dataset}-{name}"
         if len(refs) == whole[shard] and "://" not in shard:
-            _link(Path(shard), place)
+            link(Path(shard), place)
         else:
             _copy_ranges(refs, place)
         totals[split] += len(refs)
     return {split: totals[split] for split in SPLITS}
-
-
-def _link(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place)
-    except OSError:
-        shutil.copyfile(source, place)
 
 
 def _copy_ranges(refs: Sequence[SampleRef], place: Path) -> None:

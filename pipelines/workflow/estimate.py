@@ -34,9 +34,6 @@ class Estimate:
     samples: int | None = None
     basis: str = "no earlier result of this stage"
 
-    def as_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 @dataclass(frozen=True)
 class Total:

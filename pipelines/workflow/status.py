@@ -36,9 +36,6 @@ class StepStatus:
     log: str = ""
     note: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 def run_status(store: Store, run: RunRecord) -> list[StepStatus]:
     """Every step of a run, in its order."""

@@ -16,7 +16,7 @@ from pipelines.workflow.attempt import read_units
 from pipelines.workflow.execute import Outcome
 from pipelines.workflow.files import read_json
 from pipelines.workflow.runs import RunRecord
-from pipelines.workflow.status import step_status
+from pipelines.workflow.status import StepStatus, step_status
 from pipelines.workflow.store import Store
 
 
@@ -33,25 +33,16 @@ class Try:
     log: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One step. ``decision`` is what the plan said, ``state`` how it stands now. ``done``/``total`` ``unit`` as the stage
-    last said; ``made`` is when the committed result was made, in seconds since the epoch, and ``seconds`` how long it
-    took."""
+@dataclass(frozen=True, kw_only=True)
+class Row(StepStatus):
+    """One step and how it stands now. ``decision`` is what the plan said; ``made`` is when the committed result was made,
+    in seconds since the epoch, and ``seconds`` how long it took."""
 
-    step: str
-    stage: str
-    key: str
     decision: str
-    state: str
     inputs: tuple[str, ...]
     tries: tuple[Try, ...]
     folder: str
     reasons: tuple[str, ...] = ()
-    done: int | None = None
-    total: int | None = None
-    unit: str = ""
-    note: str = ""
     made: float | None = None
     seconds: float | None = None
     bytes: int | None = None
@@ -102,19 +93,12 @@ def _row(store: Store, planned: Mapping[str, Any], since: float) -> Row:
     stats = record.stats if record is not None else {}
     metric = stats.get("main_metric")
     return Row(
-        planned["step"],
-        planned["stage"],
-        planned["key"],
-        planned["decision"],
-        status.state,
-        tuple(dict.fromkeys(name for names in planned["inputs"].values() for name in names)),
-        tries,
-        str(folder),
+        **vars(status),
+        decision=planned["decision"],
+        inputs=tuple(dict.fromkeys(name for names in planned["inputs"].values() for name in names)),
+        tries=tries,
+        folder=str(folder),
         reasons=tuple(planned["reasons"]),
-        done=status.done,
-        total=status.total,
-        unit=status.unit,
-        note=status.note,
         made=float(record.data["created"]) if record is not None else None,
         seconds=float(record.data["seconds"]) if record is not None else None,
         bytes=int(record.data["bytes"]) if record is not None else None,
