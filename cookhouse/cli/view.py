@@ -55,6 +55,7 @@ class RunView:
         self.writer = writer
         self.rows = {name: _Row() for name in steps}
         self._quiet = quiet
+        self._stream = sys.stderr  # a step made in this process has its own meanwhile
         self._wants_live = not quiet and sys.stderr.isatty()
         self._live: Live | None = None
 
@@ -120,7 +121,7 @@ class RunView:
                 self._live.console.print(f"{step}  {text}".strip(), markup=False)
             return
         width = max(len(name) for name in self.rows)
-        click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", err=True)
+        click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", file=self._stream)
 
     def _table(self) -> Table:
         from rich.table import Table

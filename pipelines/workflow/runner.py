@@ -226,12 +226,12 @@ class Runner:
             if begins:
                 if time.monotonic() < watch.not_before:
                     return False
-                watch.start(self.backend, self._tell_begun)  # in this very process it has ended when this returns
+                watch.start(self.backend, self._tell_begun, self._follow)  # in this process it then has ended
             self._follow(watch)
             outcome = watch.look(self.backend)
             if outcome is None:
                 return begins
-            self._follow(watch)
+            self._follow(watch, last=True)
             if (record := watch.committed()) is not None:
                 self._close(watch, StepResult(watch.name, "ok", record))
             elif outcome.status == "killed":
@@ -252,9 +252,9 @@ class Runner:
             reattached=watch.reattached,
         )
 
-    def _follow(self, watch: Watch) -> None:
+    def _follow(self, watch: Watch, *, last: bool = False) -> None:
         """Pass on the new events of the step itself (progress and metrics), for whoever shows them."""
-        lines = watch.events()
+        lines = watch.events(last=last)
         if lines:
             self.show(watch.name, lines)
 

@@ -1,15 +1,17 @@
 """One step of a run while it is made: its lease, its attempts, the job that works, and how long it may take.
 
-The runner holds one ``Watch`` a step in flight and calls ``look`` again and again; nothing here blocks.
+The runner holds one ``Watch`` a step in flight and calls ``look`` again and again. Nothing here blocks, but for a backend
+that works in this very process: its ``submit`` returns when the step has ended, and a thread follows the events meanwhile.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pipelines.core import places
@@ -29,6 +31,8 @@ ASK_BACKEND_S = 1.0
 """How often the backend is asked; in between, the files of the attempt say more and cost less."""
 LOOK_REMOTE_S = 2.0
 """How often the files of an attempt in a remote store are looked at."""
+FOLLOW_S = 0.25
+"""How often the events of a step are looked at while it works in this very process."""
 
 
 class Timeouts(Settings):
@@ -58,7 +62,7 @@ class Watch:
         self.reattached = False
         self.attempts = 0
         self.not_before = 0.0
-        self._asked = self._looked = 0.0
+        self._asked = self._looked = self._read = 0.0
         self._began = self._running_since = self._heard = 0.0
         self._reported = False
         self._state = JobState.PENDING
@@ -76,9 +80,10 @@ class Watch:
             return None
         return record
 
-    def start(self, backend: Backend, begun: Callable[[Watch], None]) -> None:
+    def start(self, backend: Backend, begun: Callable[[Watch], None], follow: Callable[[Watch], None]) -> None:
         """Attach to an attempt that a driver before us left running, else begin and submit a new one; ``begun`` is told
-        before it is submitted. Raises what the store and the backend raise."""
+        before it is submitted, ``follow`` is called from a thread until that is done. Raises what the store and the
+        backend raise."""
         self.attempts += 1
         found = self._living(backend)
         self.reattached = found is not None
@@ -89,7 +94,8 @@ class Watch:
         spec, submission = prepare(self.store, self.planned, self.parents)
         self._begin(Handle(submission, places.place(spec.attempt)))
         begun(self)
-        self.handle = backend.submit(spec, submission)
+        with meanwhile(lambda: follow(self), FOLLOW_S):
+            self.handle = backend.submit(spec, submission)
 
     def _begin(self, handle: Handle) -> None:
         now = time.monotonic()
@@ -97,7 +103,7 @@ class Watch:
         self._began = self._heard = now
         self.started = now if self.attempts == 1 else self.started
         self._running_since, self._reported, self._state = 0.0, False, JobState.PENDING
-        self._asked = self._looked = 0.0
+        self._asked = self._looked = self._read = 0.0
 
     def _living(self, backend: Backend) -> Handle | None:
         for _, folder in reversed(self.store.attempts(self.planned.facts.folder, self.planned.generation)):
@@ -108,8 +114,13 @@ class Watch:
                     return handle
         return None
 
-    def events(self) -> list[str]:
-        """New JSONL lines of the step's own events."""
+    def events(self, *, last: bool = False) -> list[str]:
+        """New JSONL lines of the step's own events; those of a remote store are asked for now and then only, but for the
+        ``last``."""
+        now = time.monotonic()
+        if self._remote and not last and now - self._read < LOOK_REMOTE_S:
+            return []
+        self._read = now
         found = self._trail.lines() if self._trail is not None else []
         if found:
             self._heard = time.monotonic()
@@ -199,6 +210,26 @@ class Watch:
         if worker and worker["pid"] != os.getpid() and process.is_alive(worker):
             with suppress(ProcessLookupError):
                 os.kill(int(worker["pid"]), signal.SIGKILL)
+
+
+@contextmanager
+def meanwhile(look: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Call ``look`` from a thread every ``every_s`` seconds while the block works. A store that does not answer a look, or a
+    terminal that is gone, ends the looking and not the work."""
+    over = threading.Event()
+
+    def loop() -> None:
+        with suppress(CookhouseError, OSError):
+            while not over.wait(every_s):
+                look()
+
+    thread = threading.Thread(target=loop, name="follow", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 _PASSED = {

@@ -7,13 +7,15 @@ import os
 import pty
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from commands import command
 
+from cookhouse.cli.view import RunView
 from pipelines.workflow.files import read_json
 
 ENDLESS = (
@@ -95,8 +97,9 @@ def test_the_table_of_a_run_is_there_while_a_step_works_in_the_same_process(here
     driver = subprocess.Popen(line, env=environment, stdout=other_side, stderr=other_side)
     os.close(other_side)
     try:
-        shown = read_until(terminal, b"running")
+        shown = read_until(terminal, b"/100000 numbers")
         assert b"running" in shown, shown
+        assert b"/100000 numbers" in shown, "and its progress, as on Ray"
         assert driver.poll() is None
         driver.send_signal(signal.SIGINT)
         shown += read_until(terminal, b"")
@@ -105,3 +108,28 @@ def test_the_table_of_a_run_is_there_while_a_step_works_in_the_same_process(here
         driver.kill()
     (log,) = (here / "artifacts").glob("toy_numbers/*/attempts/*/logs/job.log")
     assert set(log.read_text().split()[::2]) == {"unit"}, "and is not in the step's log"
+
+
+def test_progress_off_a_terminal_is_no_line_of_the_steps_log(cookhouse, here: Path, monkeypatch) -> None:
+    """The step works in the same process: its own output goes to its log, what the command says does not."""
+    monkeypatch.setattr("cookhouse.cli.view.QUIET_S", 0.0)
+    monkeypatch.setattr("pipelines.workflow.watch.FOLLOW_S", 0.01)
+    heard = threading.Event()
+    real = RunView.progress
+
+    def progress(self: RunView, step: str, lines: Sequence[str]) -> None:
+        real(self, step, lines)
+        if self.rows[step].progress == "2/4 numbers":
+            heard.set()
+
+    def misbehave(crash: str, point: str) -> None:
+        assert point != "before-2" or heard.wait(60), "nobody was told"
+
+    monkeypatch.setattr(RunView, "progress", progress)
+    monkeypatch.setattr("toy_stages.misbehave", misbehave)
+    code, _, err = cookhouse("run", "numbers", "recipe=toy", "--backend", "inprocess")
+    assert code == 0
+    told = [line.split()[2:4] for line in err.splitlines() if "/4 numbers" in line]
+    assert ["2/4", "numbers"] in told
+    (log,) = (here / "artifacts").glob("toy_numbers/*/attempts/*/logs/job.log")
+    assert log.read_text().splitlines() == ["unit 0", "unit 1", "unit 2", "unit 3"]

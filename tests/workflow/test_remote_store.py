@@ -12,10 +12,12 @@ from pipelines.core import places
 from pipelines.core.errors import ConfigError, InfraError, LockError
 from pipelines.core.places import place
 from pipelines.core.trail import Trail
+from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.lease import Lease, holder
 from pipelines.workflow.probe import HashCache, list_source
 from pipelines.workflow.store import Store
+from pipelines.workflow.watch import Timeouts, Watch
 
 URL = "s3://kitchen/root"
 
@@ -66,6 +68,23 @@ def test_units_of_a_dead_attempt_are_adopted(s3, tmp_path) -> None:
     assert {path.split("/")[1][:2] for path in manifest["attendant"]["places"].values()} == {"1-", "2-"}
     artifact = results["numbers"].record.open("numbers")
     assert [path.read_text() for path in artifact.glob("parts/*.txt")] == ["0", "1", "2", "3"]
+
+
+def test_events_of_a_step_are_asked_for_now_and_then(s3, monkeypatch) -> None:
+    """A runner looks ten times a second; a bucket is not listed as often."""
+    monkeypatch.setattr("pipelines.workflow.watch.LOOK_REMOTE_S", 3600.0)
+    store = Store(URL)
+    planned = make_plan_of(store, recipe(), until=("numbers",))["numbers"]
+    lease = Lease.acquire(planned.facts.folder, run_id="test", step="numbers")
+    watch = Watch(store, planned, lease, {}, Timeouts())
+    watch.start(InProcess(), lambda _: None, lambda _: None)
+    assert len(watch.events()) == 4
+    s3.requests.clear()
+    assert [watch.events() for _ in range(5)] == [[]] * 5
+    assert not s3.requests
+    assert watch.events(last=True) == []
+    assert len(s3.requests) == 1, "the last look is taken"
+    lease.release()
 
 
 def test_only_one_of_many_creates(s3) -> None:

@@ -3,6 +3,8 @@ crash."""
 
 from __future__ import annotations
 
+import threading
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +222,7 @@ def test_a_living_job_is_attached_to(planned, store) -> None:
 def test_events_tell_the_story(planned, store) -> None:
     listener = Quiet()
     carry_out(store, planned(recipe(), until=("numbers",)), InProcess, listener)
-    assert [event["kind"] for event in listener.events] == [
+    assert [kind for kind, _ in groupby(event["kind"] for event in listener.events)] == [
         "step_planned",
         "backend_ready",
         "step_started",
@@ -228,6 +230,44 @@ def test_events_tell_the_story(planned, store) -> None:
         "step_finished",
     ]
     assert Path(listener.events[-1]["artifact_json"]).name == "artifact.json"
+
+
+def test_progress_of_a_step_in_this_process_is_heard_while_it_works(planned, store, monkeypatch) -> None:
+    """The step does not go on to its third unit before somebody heard of the second."""
+    heard = threading.Event()
+
+    class Ears(Quiet):
+        def progress(self, step: str, lines: Any) -> None:
+            super().progress(step, lines)
+            if any('"done": 2' in line for line in lines):
+                heard.set()
+
+    def misbehave(crash: str, here: str) -> None:
+        assert here != "before-2" or heard.wait(60), "nobody was told"
+
+    monkeypatch.setattr("toy_stages.misbehave", misbehave)
+    listener = Ears()
+    results = carry_out(store, planned(recipe(), until=("numbers",)), InProcess, listener)
+    assert results["numbers"].status == "ok"
+    told = [line for event in listener.events if event["kind"] == "progress" for line in event["lines"]]
+    assert len(told) == len(set(told)) == 4, "each line is told once, the last ones too"
+
+
+def test_a_screen_that_is_gone_ends_no_step(planned, store, monkeypatch) -> None:
+    gone = threading.Event()
+
+    class Gone(Quiet):
+        def progress(self, step: str, lines: Any) -> None:
+            if not gone.is_set():
+                gone.set()
+                raise BrokenPipeError
+
+    def misbehave(crash: str, here: str) -> None:
+        assert here != "before-2" or gone.wait(60)
+
+    monkeypatch.setattr("toy_stages.misbehave", misbehave)
+    results = carry_out(store, planned(recipe(), until=("numbers",)), InProcess, Gone())
+    assert results["numbers"].status == "ok"
 
 
 def test_two_results_of_one_generation_cannot_exist(planned, store) -> None:
