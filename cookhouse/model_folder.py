@@ -8,20 +8,22 @@ from pathlib import Path
 def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step
     ``name`` of the newest run made. Raises ConfigError when there is none."""
+    from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import read_record
 
-    folder = Path(name)
-    if (folder / "config.json").is_file():
+    folder = places.place(name)
+    remote = places.is_remote(folder)
+    if not remote and (folder / "config.json").is_file():
         return folder
-    record = read_record(folder) if folder.is_dir() else None
+    record = read_record(folder) if remote or folder.is_dir() else None
     if record is not None:
         return record.open(record.step).path("model")
-    if folder.exists() or "/" in name:
+    if "/" in name or folder.exists():
         raise ConfigError(
             "there is no model here",
             where=name,
-            why="the folder has neither a config.json nor an artifact.json",
+            why="it is no artifact of a store" if remote else "the folder has neither a config.json nor an artifact.json",
             do="give the folder of a model or of a pretrain, sft or rl artifact, or the name of a step",
         )
     return _of_step(name, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from model.sampling import Sampling
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NAME = re.compile(r"[^\w]")
 DECODE_S, DECODE_BYTES = 120.0, 4 << 30
 
 
 @click.command()
-@click.argument("question", required=False)
+@click.argument("words", nargs=-1, metavar="[QUESTION] [OVERRIDES]...")
 @click.option("--model", "name", required=True, metavar="DIR|STEP", help="A model folder, an artifact, or a step.")
 @click.option("--image", "images", multiple=True, type=FILE, help="A picture; may be given again.")
 @click.option("--video", "videos", multiple=True, type=FILE, help="A video; may be given again.")
@@ -36,7 +38,7 @@ DECODE_S, DECODE_BYTES = 120.0, 4 << 30
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Default: bfloat16 on a GPU, else float32.")
 @options.verbose
 def chat(
-    question: str | None,
+    words: tuple[str, ...],
     name: str,
     images: tuple[Path, ...],
     videos: tuple[Path, ...],
@@ -53,7 +55,9 @@ def chat(
     \b
     cookhouse chat --model artifacts/sft/... --image page.png "Read the text."
     cookhouse chat --model rl --video clip.mp4 --think "What happens?"
+    cookhouse chat --model sft storage.root=/big/disk "Who are you?"
     """
+    question, overrides = question_and_overrides(words)
     import torch
 
     from cookhouse.model_folder import find_model
@@ -62,7 +66,7 @@ def chat(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = dtype or ("bfloat16" if device == "cuda" else "float32")
-    network, processor = load_model(find_model(name), getattr(torch, wanted))
+    network, processor = load_model(find_model(name, overrides), getattr(torch, wanted))
     network.to(device)
     frames = package or processor.config.max_package_frames
     parts, pictures = _pictures(images), _opened(images)
@@ -77,6 +81,27 @@ def chat(
         messages.append({"role": "user", "content": content})
         answer = _answer(network, processor, messages, pictures, think, sampling, seed, max_new_tokens, frames)
         messages.append({"role": "assistant", "content": answer})
+
+
+def question_and_overrides(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Overrides are words that begin with the name of a setting (``storage.root=...``); a question may have a ``=`` too.
+    Raises ConfigError when two words are left."""
+    from pipelines.core.errors import ConfigError, did_you_mean
+    from pipelines.workflow.compose import compose
+
+    if not any("=" in word for word in words) and len(words) < 2:
+        return (words[0] if words else None), ()
+    composed = compose([])
+    settings = {*composed.values, *composed.choices, "steps"}
+    overrides = tuple(word for word in words if "=" in word and NAME.split(word.lstrip("+~"))[0] in settings)
+    questions = [word for word in words if word not in overrides]
+    if len(questions) > 1:
+        near = (did_you_mean(NAME.split(word)[0], settings) for word in questions if "=" in word)
+        raise ConfigError(
+            f"there are {len(questions)} questions: {', '.join(map(repr, questions))}",
+            do=next(filter(None, near), "") or "put the question in quotes; without one you talk line by line",
+        )
+    return next(iter(questions), None), overrides
 
 
 def _answer(

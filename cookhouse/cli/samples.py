@@ -78,10 +78,11 @@ def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
     from cookhouse.stages import STAGES
     from pipelines.core.errors import ConfigError, did_you_mean
+    from pipelines.core.places import is_remote, place
     from pipelines.workflow.store import read_record
 
-    folder = Path(step)
-    if folder.is_dir() and (found := read_record(folder)) is not None:
+    folder = place(step)
+    if (is_remote(folder) or folder.is_dir()) and (found := read_record(folder)) is not None:
         return found
     every = [record for stage in STAGES for record in store.records(stage)]
     named = [record for record in every if record.step == step]

@@ -124,12 +124,17 @@ def make(config: Copied, inputs, out):
 """
 
 
-def test_a_step_of_the_newest_run_and_its_artifact(call, cookhouse, model, here, monkeypatch):
+@pytest.fixture
+def copied(model, here, monkeypatch) -> None:
+    """``recipe=copied``: its step ``tuned`` makes the model."""
     (here / "copied_stage.py").write_text(STAGE)
     recipe = '# @package _global_\nsteps:\n  tuned: {stage: "copied_stage:make"}\n'
     (here / "conf" / "recipe" / "copied.yaml").write_text(recipe)
     monkeypatch.syspath_prepend(here)
     monkeypatch.setenv("MODEL_TO_COPY", str(model))
+
+
+def test_a_step_of_the_newest_run_and_its_artifact(call, cookhouse, copied, here):
     code, out, err = cookhouse("run", "recipe=copied", "--backend", "inprocess")
     assert code == 0, out + err
     (folder,) = (here / "artifacts" / "copied").iterdir()
@@ -139,3 +144,36 @@ def test_a_step_of_the_newest_run_and_its_artifact(call, cookhouse, model, here,
     assert call("export", "tuned", here / "out")[0] == 0
     code, _, err = call("chat", "--model", "tunde", "Hello?")
     assert (code, "did you mean 'tuned'?" in err) == (2, True), err
+
+
+def test_a_step_of_another_root(call, cookhouse, copied, here):
+    """The overrides that say where the run is say it to ``chat`` too, before or after the question."""
+    root = f"storage.root={here / 'big disk'}"
+    assert cookhouse("run", "recipe=copied", "--backend", "inprocess", root)[0] == 0
+    words = ("chat", "--model", "tuned", "--max-new-tokens", 3)
+    code, _, err = call(*words, "Hello?")
+    assert (code, "there is no run it could be a step of" in err) == (2, True), err
+    answers = [call(*words, *rest) for rest in ((root, "Is a=b?"), ("Is a=b?", "recipe=copied", root))]
+    assert [code for code, _, _ in answers] == [0, 0], answers
+    assert answers[0][1] == answers[1][1]
+    code, _, err = call(*words, "storge.root=elsewhere", "Hello?")
+    assert (code, "did you mean 'storage'?" in err) == (2, True), err
+    code, _, err = call(*words, "Who", "are", "you?")
+    assert (code, "put the question in quotes" in err) == (2, True), err
+
+
+def test_a_root_in_a_bucket(call, cookhouse, copied, here, s3, monkeypatch):
+    from pipelines.workflow.store import Store
+
+    monkeypatch.setattr("pipelines.workflow.watch.LOOK_REMOTE_S", 0.0)
+    root = "storage.root=s3://kitchen/root"
+    code, out, err = cookhouse("run", "recipe=copied", "--backend", "inprocess", root)
+    assert code == 0, out + err
+    ((folder,),) = Store("s3://kitchen/root").listing("copied").values()
+    words = ("chat", "--max-new-tokens", 3, "Hello?", "--model")
+    by_step, by_folder = call(*words, "tuned", root), call(*words, folder)
+    assert (by_step[0], by_folder[0]) == (0, 0), by_step[2] + by_folder[2]
+    assert by_step[1] == by_folder[1]
+    assert call("export", folder, here / "out")[0] == 0
+    code, _, err = call(*words, "s3://kitchen/root/copied")
+    assert (code, "it is no artifact of a store" in err) == (2, True), err
