@@ -23,7 +23,9 @@ def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
         raise ConfigError(
             "there is no model here",
             where=name,
-            why="it is no artifact of a store" if remote else "the folder has neither a config.json nor an artifact.json",
+            why="it is no artifact of a store"
+            if remote
+            else "the folder has neither a config.json nor an artifact.json",
             do="give the folder of a model or of a pretrain, sft or rl artifact, or the name of a step",
         )
     return _of_step(name, overrides)

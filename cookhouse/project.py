@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -13,7 +13,7 @@ from cookhouse.stages import STAGES
 from pipelines.core.errors import ConfigError, did_you_mean
 from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
-from pipelines.workflow.compose import COMMAND_LINE, Composed, choices_of, compose
+from pipelines.workflow.compose import COMMAND_LINE, INTERPOLATION, Composed, choices_of, compose
 from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_steps, make_plan
 from pipelines.workflow.recipe import Step, parse_steps
 from pipelines.workflow.store import Store
@@ -55,7 +55,8 @@ class Tracking(Record):
 
 @dataclass(frozen=True)
 class Project:
-    """Everything one command needs. ``steps`` is empty when no recipe was asked for."""
+    """Everything one command needs. ``steps`` is empty when no recipe was asked for; ``left_out`` are optional steps that
+    nobody gave a source, with what to say to bring them in."""
 
     composed: Composed
     cluster: Cluster
@@ -63,6 +64,7 @@ class Project:
     tracking: Tracking
     timeouts: Mapping[str, Timeouts]
     steps: tuple[Step, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recipe(self) -> str:
@@ -81,7 +83,14 @@ class Project:
         return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin)
 
     def plan(self, store: Store, *, limit: int | None = None, selection: Selection = EVERYTHING) -> Plan:
-        """Probe, read the store, decide."""
+        """Probe, read the store, decide. Raises ConfigError when a step is asked for that is left out."""
+        for name in (*selection.only, *selection.start, *selection.until, *selection.force):
+            if name in self.left_out:
+                raise ConfigError(
+                    f"step '{name}' was given no source",
+                    why="other steps were, so the sample corpus does not stand in for it",
+                    do=f"add {self.left_out[name]}=..., or leave the other sources out",
+                )
         keyed = self.keyed(store, limit)
         return make_plan(keyed, survey(store, keyed), selection)
 
@@ -99,6 +108,7 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
         for kind, name in ((Cluster, "cluster"), (Storage, "storage"), (Tracking, "tracking"))
     )
     steps: tuple[Step, ...] = ()
+    left_out: dict[str, str] = {}
     if recipe:
         if composed.choices.get("recipe", "None") == "None":
             known = choices_of("recipe", composed.folders)
@@ -114,15 +124,26 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
         steps = parse_steps(values["steps"], STAGES, composed.origin)
+        left_out = _left_out(composed, steps)
     timeouts = _timeouts(values, composed)
     for name in timeouts if recipe else ():
-        if name and name not in {step.name for step in steps}:
+        if name and name not in values["steps"]:
             raise ConfigError(
                 f"there is no step '{name}' to limit",
                 where=composed.origin(("timeouts", "steps", name, *values["timeouts"]["steps"][name])[:4]),
-                do=did_you_mean(name, [step.name for step in steps]),
+                do=did_you_mean(name, values["steps"]),
             )
-    return Project(composed, cluster, storage, tracking, timeouts, steps)
+    return Project(composed, cluster, storage, tracking, timeouts, steps, left_out)
+
+
+def _left_out(composed: Composed, steps: Sequence[Step]) -> dict[str, str]:
+    """The optional steps that are not among ``steps``, each with the name of the value that would bring it in."""
+    found = {}
+    for name, value in composed.values["steps"].items():
+        if value.get("optional") and name not in {step.name for step in steps}:
+            written = INTERPOLATION.fullmatch(str(composed.raw["steps"][name].get("source")))
+            found[name] = written[1] if written else f"steps.{name}.source"
+    return found
 
 
 def _timeouts(values: dict[str, Any], composed: Composed) -> dict[str, Timeouts]:

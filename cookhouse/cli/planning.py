@@ -14,6 +14,7 @@ from cookhouse.cli import options
 from cookhouse.cli.words import duration, size
 
 if TYPE_CHECKING:
+    from cookhouse.project import Project
     from pipelines.workflow.estimate import Estimate
     from pipelines.workflow.plan import Plan, PlannedStep
 
@@ -60,11 +61,12 @@ def plan(
     if as_json:
         costs = {name: vars(cost) for name, cost in estimates.items()}
         steps = [{**step.as_json(), "estimate": costs.get(step.name)} for step in made.steps]
-        click.echo(json.dumps({"recipe": project.recipe, "root": str(store.root), "steps": steps}))
+        about = {"recipe": project.recipe, "root": str(store.root), "left_out": list(project.left_out)}
+        click.echo(json.dumps({**about, "steps": steps}))
     elif graph:
         click.echo("\n".join(mermaid(made)))
     else:
-        click.echo("\n".join(render(made, estimates)))
+        click.echo("\n".join([*render(made, estimates), *left_out(project)]))
         click.echo("\n".join(conclusion(made, estimates, store.root)))
     return 3 if detailed_exitcode and made.work else 0
 
@@ -81,6 +83,11 @@ def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
         if len(step.reasons) > 8:
             lines.append(f"{'':8}{'':{width}}  and {len(step.reasons) - 8} more (--json)")
     return lines
+
+
+def left_out(project: Project) -> list[str]:
+    """A line for each step that was given no source while another one was."""
+    return [f"left out: {name} ({value}=... brings it in)" for name, value in project.left_out.items()]
 
 
 def cpus(step: PlannedStep) -> str:

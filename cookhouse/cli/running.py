@@ -67,6 +67,7 @@ def _run(
     targets: Sequence[str],
     manner: options.Manner,
 ) -> dict[str, StepResult]:
+    from cookhouse.cli.planning import left_out
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
     from pipelines.workflow.runner import Runner
@@ -86,7 +87,8 @@ def _run(
     mirror = start_mirror(project, store, [record.run_id])
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
     if not manner.quiet:
-        say(f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}")
+        said = f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}"
+        say("\n".join([said, *left_out(project)]))
     status = "failed"
     view = RunView(record.events(), [step.name for step in plan.steps], quiet=manner.quiet)
     with view:

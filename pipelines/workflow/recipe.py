@@ -6,6 +6,9 @@ steps:
   documents: {stage: documents, inputs: {sources: corpus}, views_per_page: 2}
   pretrain:  {stage: pretrain, inputs: {shards: [documents, videos]}, steps: 200}
   clean:     {stage: "my_stages:clean", inputs: {shards: documents}}         # a stage of your own
+  videos:    {stage: videos, inputs: {sources: corpus}, source: ${source.videos}, optional: true}
+
+An ``optional`` step is left out when it was given no source of its own and another step was.
 """
 
 from __future__ import annotations
@@ -34,13 +37,14 @@ STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 @dataclass(frozen=True)
 class Step:
     """One use of a stage: its name, typed configuration and inputs (port -> step names in order). ``label`` is what the
-    recipe calls it where a plan had to give it another name: a sweep knows several ``sft``."""
+    recipe calls it where a plan had to give it another name: a sweep knows several ``sft``. ``optional``: see above."""
 
     name: str
     definition: StageDef
     config: StageConfig
     inputs: Mapping[str, tuple[str, ...]]
     label: str = ""
+    optional: bool = False
 
     @property
     def shown(self) -> str:
@@ -51,10 +55,16 @@ class Step:
     def parents(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for names in self.inputs.values() for name in names))
 
+    @property
+    def given(self) -> set[str]:
+        """The input ports that a source of its own replaces."""
+        return {port for name, port in self.definition.replaces.items() if getattr(self.config, name) is not None}
+
 
 def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Origin) -> tuple[Step, ...]:
     """Typed steps in an order in which every step comes after its inputs (else in the order of the recipe). A step whose
-    every reader was given a source of its own instead is left out.
+    every reader was given a source of its own instead is left out, and so are optional steps without a source that nobody
+    reads when another step has one.
 
     Raises ConfigError for an unknown stage, port, step or field, a wrong value, a missing input or a cycle.
     """
@@ -82,12 +92,17 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
 
 
 def _without_replaced(steps: Mapping[str, Step]) -> dict[str, Step]:
-    """The steps without the inputs that a given source replaces, and without the steps that only fed those."""
+    """The steps without the inputs that a given source replaces, without the optional ones that got none, and without the
+    steps that only fed those."""
     kept, fed = {}, set()
+    read = {parent for step in steps.values() for parent in step.parents}
+    any_given = any(step.given for step in steps.values())
     for name, step in steps.items():
-        given = {port for field, port in step.definition.replaces.items() if getattr(step.config, field) is not None}
-        inputs = {port: parents for port, parents in step.inputs.items() if port not in given}
-        fed |= {parent for port in given for parent in step.inputs.get(port, ())}
+        if any_given and step.optional and not step.given and name not in read:
+            fed |= set(step.parents)
+            continue
+        inputs = {port: parents for port, parents in step.inputs.items() if port not in step.given}
+        fed |= {parent for port in step.given for parent in step.inputs.get(port, ())}
         kept[name] = replace(step, inputs=inputs)
     while idle := fed & kept.keys() - {parent for step in kept.values() for parent in step.parents}:
         for name in idle:
@@ -133,14 +148,21 @@ def _parse_step(
             do="a stage of your own must be importable (PYTHONPATH) and carry @stage",
         ) from error
     inputs = _parse_inputs(name, definition, raw.get("inputs") or {}, names, origin)
-    fields = {key: value for key, value in raw.items() if key not in ("stage", "inputs")}
+    optional = raw.get("optional", False)
+    if not isinstance(optional, bool):
+        raise ConfigError(
+            f"steps.{name}.optional = {optional!r} does not fit",
+            where=origin(("steps", name, "optional")),
+            do="true or false",
+        )
+    fields = {key: value for key, value in raw.items() if key not in ("stage", "inputs", "optional")}
     try:
         config = definition.config.model_validate(fields)
     except ValidationError as error:
         raise _translate(error, name, definition, origin) from None
     for path, what, do in config.misfits(inputs):
         raise ConfigError(f"step '{name}': {what}", where=origin(("steps", name, *path)), do=do)
-    return Step(name, definition, config, inputs)
+    return Step(name, definition, config, inputs, optional=optional)
 
 
 def _parse_inputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,36 @@ def test_a_page_is_no_food_for_a_view_that_cannot_resolve_it() -> None:
 
 
 def test_a_source_of_ones_own_replaces_the_sample_corpus() -> None:
-    """``recipe=data`` with both sources makes no corpus; with one of them the other step still needs it."""
-    names = [step.name for step in load_project(["recipe=data", "source.documents=/d", "source.videos=/v"]).steps]
-    assert names == ["documents", "videos"]
-    steps = {step.name: step for step in load_project(["recipe=data", "source.documents=/d"]).steps}
-    assert set(steps) == {"corpus", "documents", "videos"}
-    assert steps["documents"].parents == ()
-    assert steps["videos"].parents == ("corpus",)
+    """``recipe=data`` makes what it was given a source for; the sample corpus stands in only where there is none."""
+
+    def names(*overrides: str) -> list[str]:
+        return [step.name for step in load_project(["recipe=data", *overrides]).steps]
+
+    assert names() == ["corpus", "documents", "videos"]
+    assert names("source.documents=/d", "source.videos=/v") == ["documents", "videos"]
+    project = load_project(["recipe=data", "source.documents=/d", "timeouts.steps.videos.wall_s=60"])
+    assert [step.name for step in project.steps] == ["documents"]
+    assert project.steps[0].parents == ()
+    assert project.left_out == {"videos": "source.videos"}
+    assert names("steps.videos.source=/v") == ["videos"]
+    assert names("source.documents=/d", "steps.videos.optional=false") == ["corpus", "documents", "videos"]
     assert "corpus" in {step.name for step in load_project(["recipe=tiny", "source.documents=/d"]).steps}
+
+
+def test_a_step_that_is_left_out_is_told_and_cannot_be_asked_for(cookhouse, here: Path) -> None:
+    (here / "pdfs").mkdir()
+    source = f"source.documents={here / 'pdfs'}"
+    (here / "pdfs" / "a.pdf").write_bytes(b"%PDF-1.4")
+    code, out, err = cookhouse("plan", "recipe=data", source)
+    assert code == 0, err
+    assert "left out: videos (source.videos=... brings it in)" in out
+    assert "1 of 1 steps to make" in out
+    code, out, _ = cookhouse("plan", "recipe=data", source, "--json")
+    assert json.loads(out)["left_out"] == ["videos"]
+    for option in ((), ("--only",), ("--until",)):
+        code, _, err = cookhouse("plan", "recipe=data", source, *option, "videos")
+        assert code == 2
+        assert "step 'videos' was given no source" in err
+        assert "add source.videos=..." in err
+    code, _, err = cookhouse("plan", "recipe=data", "steps.videos.optional=perhaps")
+    assert (code, "steps.videos.optional = 'perhaps' does not fit" in err) == (2, True), err
