@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from pipelines.workflow.stage import Attempt, Inputs
 if TYPE_CHECKING:
     from model.training.job import ModelSource
 
+CHECKPOINTS = "checkpoints"
 CHECKPOINT_LOOK_S = 2.0
 
 
@@ -96,7 +98,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         fingerprint=digest(
             [identity_of(config), [artifact.key for port in sorted(inputs) for artifact in inputs[port]]]
         ),
-        roots=out.adopted("checkpoints"),
+        roots=earlier_checkpoints(out),
         events=out.events.path,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
@@ -119,7 +121,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
             where="notes in this step's events name some of them",
             do="run `cookhouse shards verify`, or raise max_skipped_share",
         )
-    shutil.rmtree(out.dir / "checkpoints", ignore_errors=True)
+    shutil.rmtree(out.dir / CHECKPOINTS, ignore_errors=True)
     losses = totals["losses"]
     tail = losses[-max(1, len(losses) // 20) :]
     loss = sum(tail) / len(tail)
@@ -139,6 +141,19 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         },
         "fill": totals["fill"],
     }
+
+
+def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
+    """Folders of this machine with checkpoints of the attempts before, the newest whole one among them. Of a remote store
+    that one alone is copied down: they are large. One whose files somebody removed is passed over."""
+    if out.remote is None:
+        return tuple(elder / CHECKPOINTS for elder in out.elders)
+    names = [file for receipt in out.units().values() for file in receipt.get("state", ())]
+    folders = {"/".join(name.split("/")[:2]) for name in names if name.startswith(f"{CHECKPOINTS}/")}
+    for folder in sorted(folders, key=lambda name: int(name.rpartition("-")[2]), reverse=True):
+        with suppress(FileNotFoundError):
+            return (out.path(folder).parent,)
+    return ()
 
 
 @contextmanager
@@ -163,7 +178,7 @@ def _keep_checkpoints(out: Attempt, stop: threading.Event) -> None:
 
     kept: set[str] = set()
     while not stop.wait(CHECKPOINT_LOOK_S):
-        for manifest in sorted((out.dir / "checkpoints").glob(f"*/{MANIFEST}")):
+        for manifest in sorted((out.dir / CHECKPOINTS).glob(f"*/{MANIFEST}")):
             folder = manifest.parent
             if folder.name in kept:
                 continue

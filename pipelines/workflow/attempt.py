@@ -104,7 +104,8 @@ class Attempt:
 
     def path(self, name: str) -> Path:
         """Where a logical name (a file, or a folder of them) lies on this machine: in this attempt, else in the youngest
-        elder that holds it; for a name nobody wrote yet, the place in this attempt to write it to."""
+        elder that holds it; for a name nobody wrote yet, the place in this attempt to write it to. Files of a remote elder
+        are copied down: ask for no more than is read. Raises FileNotFoundError when one of them is gone."""
         if (self.dir / name).exists():
             return self.dir / name
         for elder in reversed(self.elders):
@@ -114,13 +115,6 @@ class Attempt:
             elif (copy := self._copy(elder, name)) is not None:
                 return copy
         return self.dir / name
-
-    def adopted(self, name: str) -> tuple[Path, ...]:
-        """Local folders of the earlier attempts that hold ``name`` (a folder), oldest first."""
-        if self.remote is None:
-            return tuple(elder / name for elder in self.elders)
-        found = (self._copy(elder, name) for elder in self.elders)
-        return tuple(folder for folder in found if folder is not None)
 
     def _copy(self, elder: Path, name: str) -> Path | None:
         """Bring what finished units of a remote elder wrote under ``name`` to ``elders/`` of this attempt."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 from pydantic import ValidationError
 
-from cookhouse.stages import STAGES
+from cookhouse.stages import STAGES, training
 from cookhouse.stages.pretrain import Pretrain, pretrain
 from cookhouse.stages.sft import FineTune, fine_tune
 from model.checkpoint import load_model
+from model.training import checkpoints
+from pipelines.core import places
 from pipelines.core.errors import DataError
+from pipelines.core.events import read_events
 from pipelines.core.identity import identity_of
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, load_stage
+from pipelines.workflow.store import Store
 
 PLAIN = {"world_size": 1, "zero_stage": None, "launcher": "local", "precision": "fp32", "max_skipped_share": 0.5}
 
@@ -73,3 +79,52 @@ def test_how_a_gang_is_started_never_enters_the_key() -> None:
 def test_both_stages_are_listed() -> None:
     assert load_stage(STAGES["pretrain"]).name == "pretrain"
     assert load_stage(STAGES["sft"]).deterministic == "numbers"
+
+
+class Died(Exception):
+    """Stands for a machine that went away."""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
+    lost: bool, shards, s3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three checkpoints were carried up before the machine died; with a file of the newest lost, the one before is taken."""
+    arrived, real = threading.Event(), (checkpoints.write_manifest, Attempt.commit_unit)
+
+    def commit_unit(self: Attempt, unit: str, receipt: dict[str, Any]) -> None:
+        real[1](self, unit, receipt)
+        arrived.set()
+
+    def write_manifest(folder: Path, progress: checkpoints.Progress, *job: Any) -> None:
+        arrived.clear()
+        real[0](folder, progress, *job)
+        assert arrived.wait(60), "it is not carried up"
+        if progress.total_steps == 6:
+            raise Died
+
+    monkeypatch.setattr(training, "CHECKPOINT_LOOK_S", 0.01)
+    monkeypatch.setattr(Attempt, "commit_unit", commit_unit)
+    monkeypatch.setattr(checkpoints, "write_manifest", write_manifest)
+    store = Store("s3://kitchen/root")
+    folder = store.folder("pretrain", "pretrain", "0" * 64)
+    config = Pretrain(model=tiny.CONFIG, phases=tiny.PHASES, checkpoint_every=2, **PLAIN)
+    first = store.begin(folder)
+    with pytest.raises(Died):
+        pretrain(config, Inputs({"shards": shards}), first)
+    monkeypatch.setattr(checkpoints, "write_manifest", real[0])
+    units = sorted(first.units())
+    assert units == [f"checkpoint-step-00000{number}" for number in (2, 4, 6)]
+    if lost:
+        places.remove(first.place / "checkpoints" / "step-000006" / "random-0.pt")
+
+    s3.requests.clear()
+    second = store.begin(folder)
+    stats = pretrain(config, Inputs({"shards": shards}), second)
+    assert stats["optimizer_steps"] == 10
+    fetched = [path for method, path in s3.requests if method == "GET" and "/checkpoints/" in path]
+    taken = "step-000004" if lost else "step-000006"
+    assert len([path for path in fetched if taken in path]) == len(first.units()[f"checkpoint-{taken}"]["state"])
+    assert not [path for path in fetched if "step-000002" in path or (not lost and taken not in path)]
+    notes = [event["text"] for event in read_events(second.dir / "logs" / "events.jsonl") if event["kind"] == "note"]
+    assert ("resumed at phase align, step 4 of 4" if lost else "resumed at phase all, step 2 of 6") in notes
