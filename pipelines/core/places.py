@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,6 +103,30 @@ def size(folder: Path) -> int:
             except FileNotFoundError:
                 return 0
         return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def last_write(folder: Path) -> float:
+    """When one of the files in a folder was last written (Unix seconds, the store's clock), 0.0 when there is none; one
+    listing, no look at each file."""
+    with reaching(folder):
+        if not is_remote(folder):
+            return max((path.stat().st_mtime for path in folder.glob("*")), default=0.0)
+        remote = cast("UPath", folder)
+        try:
+            found = remote.fs.ls(remote.path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0.0
+    return max((_seconds(_written(info)) for info in found), default=0.0)
+
+
+def _written(info: dict[str, Any]) -> Any:
+    """What a store says of the time of an object: a date, its text or Unix seconds; 0.0 of a folder."""
+    return info.get("LastModified") or info.get("mtime") or info.get("updated") or info.get("created") or 0.0
+
+
+def _seconds(when: Any) -> float:
+    date = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return date.timestamp() if isinstance(date, datetime) else float(date)
 
 
 def create_bytes(path: Path, data: bytes) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipelines.core import places
@@ -26,7 +27,7 @@ class Trail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
-        self._parts: list[str] = []
+        self._parts: set[str] = set()
 
     def new(self) -> bytes:
         """Bytes written since the last call; empty when there are none, or no file yet."""
@@ -41,8 +42,10 @@ class Trail:
             return found
         prefix = f"{self.path.name}."
         fresh = [name for name in places.names(self.path.parent) if name.startswith(prefix) and name not in self._parts]
-        self._parts += fresh
-        return b"".join(places.read_bytes(self.path.with_name(name)) or b"" for name in fresh)
+        with ThreadPoolExecutor(16) as pool:
+            found = b"".join(pool.map(lambda name: places.read_bytes(self.path.with_name(name)) or b"", fresh))
+        self._parts.update(fresh)
+        return found
 
     def lines(self) -> list[str]:
         """Whole new lines; the rest of a torn one comes with the next call (local files)."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from pipelines.core import places
 from pipelines.tracking import describe, state
+from pipelines.tracking.metrics import MetricFile
 from pipelines.tracking.sink import Input, Point, Sink, is_permanent
 
 STATUS = {"ok": "FINISHED", "hit": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
@@ -27,6 +28,8 @@ MAX_FILE = 20_000_000
 """Bytes above which a file is not copied into the store; it lies in the artifact anyway."""
 IDLE_S = 180.0
 """A step whose driver is gone and whose logs were silent for so many seconds is taken for dead."""
+SETTLE_REMOTE_S = 10.0
+"""How often the steps of a driver that is gone are looked at in a remote store."""
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Follower:
         self.experiment = self.parent = self.top = ""
         self._sink: Sink | None = None
         self._offset = 0
+        self._metrics: dict[Path, MetricFile] = {}
+        self._settled = -SETTLE_REMOTE_S
         self._queue: list[dict[str, Any]] = []
 
     @property
@@ -92,14 +97,21 @@ class Follower:
             handled += 1
         for view in self.steps.values():
             if view.status == "running" and view.run_id and view.attempt:
-                self._drain(view)
+                file = self._metrics_of(view.attempt)
+                if file.due and file.read():
+                    self._deliver(view, file)
         return handled
 
     def settle(self) -> bool:
         """For a run whose driver died: bring steps in flight to their true end, as far as their files know it. False
         while one may still be at work: a Ray job outlives its driver. Silence of ``IDLE_S`` seconds counts as
         killed."""
-        for view in [view for view in self.steps.values() if view.status == "running" and view.attempt]:
+        flying = [view for view in self.steps.values() if view.status == "running" and view.attempt]
+        if any(places.is_remote(view.attempt) for view in flying if view.attempt):
+            if time.monotonic() - self._settled < SETTLE_REMOTE_S:
+                return False
+            self._settled = time.monotonic()
+        for view in flying:
             assert view.attempt is not None
             artifact, when = view.attempt.parent.parent, time.time()
             name, record = newest_record(artifact)
@@ -107,8 +119,9 @@ class Follower:
                 self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
                 continue
             outcome = state.read_json(view.attempt / "outcome.json")
-            seen = [*(view.attempt / "logs").glob("*"), *([] if places.is_remote(view.attempt) else [view.attempt])]
-            last = max((path.stat().st_mtime for path in seen), default=0.0)
+            last = places.last_write(view.attempt / "logs")
+            if not places.is_remote(view.attempt):
+                last = max(last, view.attempt.stat().st_mtime)
             if outcome.get("status", "ok") != "ok":
                 self._step_finished(view, {"status": outcome["status"]}, when)
             elif when - last > IDLE_S:
@@ -242,7 +255,8 @@ class Follower:
         remembered = self._ensure_run(view, artifact, ended - seconds)
         if remembered.get("content") != record["content_digest"]:
             cursors = self._drain_all(view, artifact)
-            series, stats = self._last_values(artifact, record), describe.stat_metrics(record)
+            series = self._metrics_of(artifact / "attempts" / record["attempt"]).last
+            stats = describe.stat_metrics(record)
             self._describe_result(view, artifact, record)
             self.sink.metrics(view.run_id, [Point(n, value, ended) for n, value in stats.items() if n not in series])
             self.sink.state(view.run_id, "FINISHED", ended)
@@ -317,33 +331,40 @@ class Follower:
         view.run_id, view.experiment_id = remembered["run_id"], remembered["experiment_id"]
         return remembered
 
+    def _metrics_of(self, attempt: Path) -> MetricFile:
+        return self._metrics.setdefault(attempt, MetricFile(attempt))
+
     def _drain(self, view: StepView) -> dict[str, int]:
         """Send the metrics an attempt wrote since the last delivery; returns the cursors of all attempts."""
+        assert view.attempt is not None
+        file = self._metrics_of(view.attempt)
+        file.read()
+        return self._deliver(view, file)
+
+    def _deliver(self, view: StepView, file: MetricFile) -> dict[str, int]:
         assert view.attempt is not None
         artifact = view.attempt.parent.parent
         remembered = state.load(artifact, self.uri, f"generation-{view.generation}")
         cursors = dict(remembered.get("cursors", {}))
         at = cursors.get(view.attempt.name, 0)
-        events, end = state.read_lines(view.attempt / "logs" / "events.jsonl", at)
+        points, end = file.after(at)
         if end != at:
-            self.sink.metrics(view.run_id, [point for event in events for point in _points(event)])
+            self.sink.metrics(view.run_id, points)
             cursors[view.attempt.name] = end
             self._keep(artifact, view, {**remembered, "cursors": cursors})
+        file.forget(end)
         return cursors
 
     def _drain_all(self, view: StepView, artifact: Path) -> dict[str, int]:
         """The metrics of every attempt of this generation: a result may stand on units of earlier ones."""
         cursors: dict[str, int] = {}
-        for folder in sorted((artifact / "attempts").glob("*-*"), key=lambda path: int(path.name.split("-")[0])):
+        names = [name for name in places.names(artifact / "attempts") if "-" in name]
+        for name in sorted(names, key=lambda name: int(name.split("-")[0])):
+            folder = artifact / "attempts" / name
             if int(state.read_json(folder / "attempt.json").get("generation", 1)) == view.generation:
                 view.attempt = folder
                 cursors = self._drain(view)
         return cursors
-
-    def _last_values(self, artifact: Path, record: Mapping[str, Any]) -> dict[str, float]:
-        """Last value of each metric the winning attempt wrote."""
-        events, _ = state.read_lines(artifact / "attempts" / record["attempt"] / "logs" / "events.jsonl", 0)
-        return {point.name: point.value for event in events for point in _points(event)}
 
     def _keep(self, artifact: Path, view: StepView, remembered: dict[str, Any]) -> None:
         state.save(artifact, self.uri, remembered, f"generation-{view.generation}")
@@ -365,12 +386,3 @@ def newest_record(artifact: Path) -> tuple[str, dict[str, Any]]:
     forced = [name for name in names if name != "artifact.json"]
     name = (forced or names or ["artifact.json"])[-1]
     return name, state.read_json(artifact / name)
-
-
-def _points(event: Mapping[str, Any]) -> list[Point]:
-    if event.get("kind") != "metric":
-        return []
-    values = describe.numbers(event.get("values") or {})
-    return [
-        Point(name, value, float(event.get("t") or 0.0), int(event.get("step") or 0)) for name, value in values.items()
-    ]

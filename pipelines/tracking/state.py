@@ -17,7 +17,6 @@ from typing import Any
 
 from pipelines.core import places
 from pipelines.core.errors import InfraError
-from pipelines.core.trail import Trail
 
 FILE = "tracking.json"
 
@@ -41,10 +40,13 @@ def save(folder: Path, uri: str, record: dict[str, Any], name: str = "run") -> N
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """Whole JSON lines from byte ``offset`` on, and the offset after them. Torn or foreign lines are passed over."""
+    """Whole JSON lines of a local file from byte ``offset`` on, and the offset after them. Torn or foreign lines are passed
+    over."""
     try:
-        data = Trail(path).new()[offset:] if places.is_remote(path) else _from(path, offset)
-    except (OSError, InfraError):
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except OSError:
         return [], offset
     end = data.rfind(b"\n") + 1
     found = []
@@ -56,12 +58,6 @@ def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         if isinstance(event, dict):
             found.append(event)
     return found, offset + end
-
-
-def _from(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read()
 
 
 @contextmanager
