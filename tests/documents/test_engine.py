@@ -42,6 +42,20 @@ def test_a_huge_page_is_capped(tmp_path: Path, read: Read) -> None:
     assert Render(120, 10**6).scale(200_000, 200_000) ** 2 * 200_000**2 <= 10**6 * 1.001
 
 
+def test_a_hyphen_at_the_end_of_a_line_stays_in_the_label(make_pdf: MakePdf, read: Read) -> None:
+    """A label is what the page shows, hard or soft hyphen: nobody is asked to read a word as it stands nowhere."""
+
+    def draw(page: pymupdf.Page) -> None:
+        lines = ("the first hyphen is hard, as in inter-", "national, the other one soft, as in inter\u00ad", "rupted")
+        for number, line in enumerate(lines):
+            page.insert_text((50, 80 + 16 * number), line, fontsize=12)
+
+    content = read(make_pdf("hyphens.pdf", [draw]))
+    words = visible_words(content.image, content.boxes, content.texts)
+    (region,) = find_regions(content.image, words, (4, 100), by_line=False)
+    assert region.text.endswith("as in inter- national, the other one soft, as in inter- rupted")
+
+
 def test_invisible_white_and_covered_words_never_become_labels(make_pdf: MakePdf, read: Read) -> None:
     def draw(page: pymupdf.Page) -> None:
         page.insert_text((50, 80), "visible", fontsize=14)
