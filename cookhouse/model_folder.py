@@ -1,13 +1,17 @@
-"""Where a model lies: a folder, an artifact, or a step of the newest run."""
+"""Where a model lies: a folder, an artifact, or what a step made."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.workflow.store import Record, Store
 
 
 def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
-    """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step
-    ``name`` of the newest run made. Raises ConfigError when there is none."""
+    """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step ``name``
+    made: in the newest run of this machine, else the newest result in the store. Raises ConfigError when there is none."""
     from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import read_record
@@ -31,7 +35,17 @@ def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     return _of_step(name, overrides)
 
 
+def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
+    """The newest committed result of a step by its name, whichever run or machine made it, and the names of all steps that
+    have one."""
+    every = [record for stage in store.stages() for record in store.records(stage)]
+    named = [record for record in every if record.step == step]
+    newest = max(named, key=lambda record: float(record.data["created"]), default=None)
+    return newest, sorted({record.step for record in every})
+
+
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
+    from cookhouse.cli.failures import say
     from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError, did_you_mean
     from pipelines.workflow.runs import find_run
@@ -39,23 +53,24 @@ def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
     kept = [text for text in overrides if not text.startswith(("recipe=", "steps."))]
     store = load_project(kept, recipe=False).store
     run = find_run(store.home)
-    if run is None:
-        raise ConfigError(
-            f"{name!r} is not a folder, and there is no run it could be a step of",
-            where=str(store.home / "runs"),
-            do="give the folder of a model; storage.root=... looks for runs elsewhere",
-        )
-    steps = {step["step"]: step for step in run.data["steps"]}
-    if name not in steps:
-        close = did_you_mean(name, steps)
-        raise ConfigError(
-            f"{name!r} is neither a folder nor a step of run {run.run_id}", do=close or f"steps: {', '.join(steps)}"
-        )
-    record = store.find(steps[name]["stage"], steps[name]["key"])
-    if record is None:
-        raise ConfigError(
-            f"step {name!r} of run {run.run_id} has no result yet", do="cookhouse status shows how it stands"
-        )
+    steps = {step["step"]: step for step in run.data["steps"]} if run is not None else {}
+    if name in steps:
+        record = store.find(steps[name]["stage"], steps[name]["key"])
+        if record is None:
+            raise ConfigError(
+                f"step {name!r} of run {run.run_id if run else ''} has no result yet",
+                do="cookhouse status shows how it stands",
+            )
+    else:
+        record, known = newest_result(store, name)
+        if record is None:
+            raise ConfigError(
+                f"{name!r} is neither a folder nor a step that was made",
+                where=str(store.root),
+                why=f"made so far: {', '.join(known) or 'nothing'}",
+                do=did_you_mean(name, {*known, *steps}) or "storage.root=... looks elsewhere",
+            )
+        say(f"{name}: no step of the newest run here; its newest result is {record.folder}")
     artifact = record.open(name)
     if not any(file.startswith("model/") for file in artifact.names):
         raise ConfigError(f"step {name!r} made no model", do="name a pretrain, sft or rl step")

@@ -76,7 +76,7 @@ def preview(
 
 def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
-    from cookhouse.stages import STAGES
+    from cookhouse.model_folder import newest_result
     from pipelines.core.errors import ConfigError, did_you_mean
     from pipelines.core.places import is_remote, place
     from pipelines.workflow.store import read_record
@@ -84,17 +84,15 @@ def _record(store: Store, step: str) -> Record:
     folder = place(step)
     if (is_remote(folder) or folder.is_dir()) and (found := read_record(folder)) is not None:
         return found
-    every = [record for stage in STAGES for record in store.records(stage)]
-    named = [record for record in every if record.step == step]
-    if not named:
-        known = sorted({record.step for record in every})
+    newest, known = newest_result(store, step)
+    if newest is None:
         raise ConfigError(
             f"there is no result of a step '{step}'",
             where=str(store.root),
             why=f"made so far: {', '.join(known) or 'nothing'}",
             do=did_you_mean(step, known) or "run it first: cookhouse run recipe=data --limit 20",
         )
-    return max(named, key=lambda record: float(record.data["created"]))
+    return newest
 
 
 def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:

@@ -17,17 +17,13 @@ from pipelines.workflow.files import read_json
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.store import COMMIT, Record, Store, commit_name
 
-NOT_STAGES = ("runs", "sweeps", "logs", "mlflow-artifacts")
-"""Folders of a root that hold no artifacts."""
-
 
 def holdings(store: Store) -> list[Holding]:
     """Every key's folder of a store, committed or not."""
     found = []
-    for stage in places.names(store.root):
-        if stage not in NOT_STAGES and not stage.startswith("."):
-            folders = (folder for known in store.listing(stage).values() for folder in known)
-            found += [holding for folder in folders if (holding := look(store, folder)) is not None]
+    for stage in store.stages():
+        folders = (folder for known in store.listing(stage).values() for folder in known)
+        found += [holding for folder in folders if (holding := look(store, folder)) is not None]
     return found
 
 

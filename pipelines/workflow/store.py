@@ -25,6 +25,8 @@ from pipelines.workflow.keys import SHORT, Document
 from pipelines.workflow.probe import HashCache
 
 COMMIT = re.compile(r"artifact(?:\.(\d{4}))?\.json")
+NOT_STAGES = ("runs", "sweeps", "logs", "mlflow-artifacts")
+"""Folders of a root that hold no artifacts."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class Store:
     @cached_property
     def cache(self) -> HashCache:
         return HashCache(self.home / ".cache" / "probe.json")
+
+    def stages(self) -> list[str]:
+        """The stages that left anything here, also those of other people's modules."""
+        return [name for name in places.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
 
     def listing(self, stage: str) -> Listing:
         """The folders of a stage's keys, committed or not, by the digits of the key that their names show."""

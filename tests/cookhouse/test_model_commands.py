@@ -91,7 +91,7 @@ def test_a_talk_of_several_lines(call, model, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message", "exit_code"),
     [
-        (("chat", "--model", "nowhere", "x"), "'nowhere' is not a folder, and there is no run", 2),
+        (("chat", "--model", "nowhere", "x"), "'nowhere' is neither a folder nor a step that was made", 2),
         (("chat", "--model", ".", "x"), "neither a config.json nor an artifact.json", 2),
         (("export", "./nowhere", "out"), "there is no model here", 2),
         (("chat", "--model", "MODEL", "--image", "broken.jpg", "x"), "a picture cannot be read", 1),
@@ -152,7 +152,7 @@ def test_a_step_of_another_root(call, cookhouse, copied, here):
     assert cookhouse("run", "recipe=copied", "--backend", "inprocess", root)[0] == 0
     words = ("chat", "--model", "tuned", "--max-new-tokens", 3)
     code, _, err = call(*words, "Hello?")
-    assert (code, "there is no run it could be a step of" in err) == (2, True), err
+    assert (code, "made so far: nothing" in err, "storage.root=... looks elsewhere" in err) == (2, True, True), err
     answers = [call(*words, *rest) for rest in ((root, "Is a=b?"), ("Is a=b?", "recipe=copied", root))]
     assert [code for code, _, _ in answers] == [0, 0], answers
     assert answers[0][1] == answers[1][1]
@@ -174,6 +174,11 @@ def test_a_root_in_a_bucket(call, cookhouse, copied, here, s3, monkeypatch):
     by_step, by_folder = call(*words, "tuned", root), call(*words, folder)
     assert (by_step[0], by_folder[0]) == (0, 0), by_step[2] + by_folder[2]
     assert by_step[1] == by_folder[1]
+    assert "newest result" not in by_step[2]
+    monkeypatch.setenv("COOKHOUSE_HOME", str(here / "another machine"))
+    elsewhere = call(*words, "tuned", root)
+    assert (elsewhere[0], elsewhere[1]) == (0, by_step[1]), elsewhere[2]
+    assert f"its newest result is {folder}" in elsewhere[2]
     assert call("export", folder, here / "out")[0] == 0
     code, _, err = call(*words, "s3://kitchen/root/copied")
     assert (code, "it is no artifact of a store" in err) == (2, True), err
