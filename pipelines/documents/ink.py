@@ -5,13 +5,21 @@ invent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.documents.runs import runs
 
 MIN_CONTRAST = 40  # grey levels between the lightest and the darkest pixel of a box
 REACH = MIN_CONTRAST // 2 - 1  # grey levels around the paper's that are still paper
 MAX_OVERLAP = 0.6
-_CHUNK = 64
+_ROWS = np.array([[0.4], [0.55], [0.7]])
+_COLUMNS = np.linspace(0.02, 0.98, 24)[:, None]
+_PAIRS = 1 << 20
+_BANDS = 4096
+_FAR = 1e6  # pixels; a box that reaches farther is on no page
 Box = tuple[int, int, int, int]
 
 
@@ -48,34 +56,63 @@ def _glance(image: NDArray[np.uint8], corners: NDArray[np.int_]) -> NDArray[np.i
     """Range of green over a few pixels of each box [4, N] that is not empty. Enough for nearly every word that has ink,
     at a fraction of the cost of looking at all of it."""
     left, top, right, bottom = corners
-    rows = top[:, None] + ((bottom - top)[:, None] * np.array([0.4, 0.55, 0.7])).astype(int)
-    columns = left[:, None] + ((right - left)[:, None] * np.linspace(0.02, 0.98, 24)).astype(int)
-    seen = image[rows[:, :, None], columns[:, None, :], min(1, image.shape[2] - 1)].reshape(len(left), 72)
-    return seen.max(axis=1).astype(np.int16) - seen.min(axis=1)
+    _, width, channels = image.shape
+    rows = top + ((bottom - top) * _ROWS).astype(int)  # [3, N]
+    columns = left + ((right - left) * _COLUMNS).astype(int)  # [24, N]
+    places = (rows * width)[:, None] + columns
+    places *= channels
+    seen = image.reshape(-1)[places + min(1, channels - 1)].reshape(-1, len(left))
+    return seen.max(axis=0).astype(np.int16) - seen.min(axis=0)
 
 
 def stacked(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
     """True for boxes [N, 4] that share more than ``MAX_OVERLAP`` of their area (of the smaller one) with another: one
     of the two texts is covered, and the raster cannot say which."""
     hit = np.zeros(len(boxes), dtype=bool)
-    order = np.argsort(boxes[:, 1], kind="stable")
-    ranked = boxes[order]
-    x0, y0, x1, y1 = ranked.T
+    x0, y0, x1, y1 = boxes.T
     area = np.maximum((x1 - x0) * (y1 - y0), 1e-6)
-    tallest = float((y1 - y0).max(initial=0.0))
-    for start in range(0, len(boxes), _CHUNK):
-        own = slice(start, min(start + _CHUNK, len(boxes)))
-        near = slice(
-            int(np.searchsorted(y0, y0[start] - tallest)), int(np.searchsorted(y0, y1[own].max(), side="right"))
-        )
-        across = np.minimum(x1[own, None], x1[near]) - np.maximum(x0[own, None], x0[near])
-        down = np.minimum(y1[own, None], y1[near]) - np.maximum(y0[own, None], y0[near])
+    for inner, outer in _holders(boxes):
+        across = np.minimum(x1[inner], x1[outer]) - np.maximum(x0[inner], x0[outer])
+        down = np.minimum(y1[inner], y1[outer]) - np.maximum(y0[inner], y0[outer])
         shared = np.maximum(across, 0) * np.maximum(down, 0)
-        over = shared > MAX_OVERLAP * np.minimum(area[own, None], area[near])
-        diagonal = np.arange(own.stop - own.start)
-        over[diagonal, start - near.start + diagonal] = False
-        hit[order[own]] = over.any(axis=1)
+        over = shared > MAX_OVERLAP * np.minimum(area[inner], area[outer])
+        hit[inner[over]] = True
+        hit[outer[over]] = True
     return hit
+
+
+def _holders(boxes: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Pairs (i, j), i != j, of boxes [N, 4] in which j may hold the middle of i, as must one of two that share more than
+    half of the smaller; at most about ``_PAIRS`` at a time. Each box stands in every horizontal band it touches, by its
+    left edge, so that the candidates for a middle are one run of its band."""
+    if len(boxes) < 2:
+        return
+    x0, y0, x1, y1 = np.clip(np.nan_to_num(boxes.T.astype(np.float64)), -_FAR, _FAR)
+    middle = (x0 + x1) / 2
+    high = max(float(np.sort(y1 - y0)[len(y0) // 2]), 1.0, float(y1.max() - y0.min()) / _BANDS)
+    widest = max(float((x1 - x0).max()), 0.0)
+    stride = float(x0.max() - x0.min()) + 2 * widest + 1
+    highest = np.floor(y0 / high)
+    copies = np.maximum(np.floor(y1 / high) - highest, 0).astype(np.intp) + 1
+    owner = np.repeat(np.arange(len(boxes)), copies)
+    band = highest[owner] + runs(copies)
+    place = band * stride + x0[owner]
+    order = np.argsort(place, kind="stable")
+    ranked, owner = place[order], owner[order]
+    at = np.floor((y0 + y1) / 2 / high) * stride + middle
+    first, last = np.searchsorted(ranked, at - widest), np.searchsorted(ranked, at, side="right")
+    many = np.maximum(last - first, 0)
+    ends = np.cumsum(many)
+    start = 0
+    while start < len(boxes):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _PAIRS, side="right")))
+        own = many[start:stop]
+        inner = np.repeat(np.arange(start, stop), own)
+        outer = owner[np.repeat(first[start:stop], own) + runs(own)]
+        held = (x1[outer] > middle[inner]) & (outer != inner)
+        yield inner[held], outer[held]
+        start = stop
 
 
 def has_ink(image: NDArray[np.uint8]) -> bool:
@@ -98,7 +135,7 @@ def ink_rows(image: NDArray[np.uint8], box: Box) -> NDArray[np.int64]:
     """Pixels per row of the box that differ clearly from its paper (the median of its border)."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
-    return _count(crop, _paper(crop))
+    return _count(crop, paper_of(crop))
 
 
 def _count(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.int64]:
@@ -114,7 +151,7 @@ def ink_span(image: NDArray[np.uint8], box: Box) -> tuple[int, int] | None:
     any."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
-    inked = _inked(crop, _paper(crop))
+    inked = _inked(crop, paper_of(crop))
     first = int(inked.argmax())
     return (first, len(inked) - 1 - int(inked[::-1].argmax())) if inked[first] else None
 
@@ -124,7 +161,7 @@ def least_ink(image: NDArray[np.uint8], box: Box) -> int:
     counting."""
     x0, y0, x1, y1 = box
     crop = image[y0:y1, x0:x1]
-    paper = _paper(crop)
+    paper = paper_of(crop)
     inked = _inked(crop, paper)
     row = int(inked.argmin())
     return int(_count(crop, paper).argmin()) if inked[row] else row
@@ -150,26 +187,21 @@ def _far(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.bool_]:
     return np.greater(values - np.array(low * width, dtype=np.uint8), np.array(span * width, dtype=np.uint8))
 
 
-def _paper(crop: NDArray[np.uint8]) -> list[int]:
+def paper_of(crop: NDArray[np.uint8]) -> list[int]:
     """Median of each channel of the border, at half its length when sorted. A grey that holds more than half of it in
     each channel is the median; else the counts of all values say which."""
-    edges = (crop[0], crop[-1], crop[:, 0], crop[:, -1])
     size = 2 * (crop.shape[0] + crop.shape[1])
     first = crop[0, 0].tolist()
     channels = len(first)
     if min(first) == max(first):
         grey = bytes(first[:1])
-        top, bottom, left, right = edges
-        same = top.tobytes().count(grey) + bottom.tobytes().count(grey)
+        same = crop[0].tobytes().count(grey) + crop[-1].tobytes().count(grey)
         if 2 * (channels * size - same) < size:  # so do the long sides alone
             return first
-        same += left.tobytes().count(grey) + right.tobytes().count(grey)
+        same += crop[:, 0].tobytes().count(grey) + crop[:, -1].tobytes().count(grey)
         if 2 * (channels * size - same) < size:
             return first
-        if all(2 * sum(edge[:, c].tobytes().count(grey) for edge in edges) > size for c in range(channels)):
-            return first
-    border = np.concatenate(edges)
-    return [
-        int(np.searchsorted(np.bincount(channel, minlength=256).cumsum(), size // 2, side="right"))
-        for channel in border.T
-    ]
+    border = np.concatenate((crop[0], crop[-1], crop[:, 0], crop[:, -1]))
+    if min(first) == max(first) and all(2 * np.count_nonzero(border == first, axis=0) > size):
+        return first
+    return np.partition(border, size // 2, axis=0)[size // 2].tolist()

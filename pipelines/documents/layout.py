@@ -13,7 +13,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
+
+import numpy as np
 
 Box = tuple[float, float, float, float]
 
@@ -94,6 +97,13 @@ def join_words(texts: Sequence[str]) -> str:
     return result
 
 
+class Segment(NamedTuple):
+    """Words on one baseline that belong together, and the box around them."""
+
+    words: list[Word]
+    box: Box
+
+
 def make_lines(words: Sequence[Word], page_width: float, whole_rows: bool = False) -> list[Line]:
     """Lines of a page, roughly top to bottom. ``whole_rows`` (cards) joins everything on one baseline, whatever the
     gaps."""
@@ -116,77 +126,83 @@ def _gap(a: Box, b: Box) -> float:
     return max(b[0] - a[2], a[0] - b[2])
 
 
-def _segments(words: Sequence[Word]) -> list[list[Word]]:
-    """Runs of words that follow each other in the file on one baseline without a wide gap. ``_same_baseline`` and
-    ``_gap`` are written out: a page has some hundred words."""
-    segments: list[list[Word]] = []
-    last = (0.0, -1e9, 0.0, -1e9)  # above every page
-    for word in words:
-        a, last = last, word.box
-        height = min(a[3] - a[1], last[3] - last[1])
-        level = abs((a[1] + a[3]) / 2 - (last[1] + last[3]) / 2) < 0.5 * height
-        if level and -0.5 * height < max(last[0] - a[2], a[0] - last[2]) < SPLIT_GAP * height:
-            segments[-1].append(word)
-        else:
-            segments.append([word])
-    return segments
+def _segments(words: Sequence[Word]) -> list[Segment]:
+    """Runs of words that follow each other in the file on one baseline (``_same_baseline``) without a wide gap
+    (``_gap``), decided for all neighbours at once: a page has some hundred words."""
+    if not words:
+        return []
+    flat = np.fromiter(chain.from_iterable(word.box for word in words), dtype=np.float64, count=4 * len(words))
+    x0, y0, x1, y1 = np.ascontiguousarray(flat.reshape(-1, 4).T)
+    tall, middle = y1 - y0, (y0 + y1) / 2
+    height = np.minimum(tall[1:], tall[:-1])
+    gap = np.maximum(x0[:-1] - x1[1:], x0[1:] - x1[:-1])
+    joined = np.abs(middle[1:] - middle[:-1]) < 0.5 * height
+    joined &= (-0.5 * height < gap) & (gap < SPLIT_GAP * height)
+    starts = np.concatenate([[0], np.flatnonzero(~joined) + 1])
+    corners = [np.minimum.reduceat(side, starts).tolist() for side in (x0, y0)]
+    corners += [np.maximum.reduceat(side, starts).tolist() for side in (x1, y1)]
+    ends = [*starts[1:].tolist(), len(words)]
+    boxes = zip(*corners, strict=True)
+    return [Segment(list(words[a:b]), box) for a, b, box in zip(starts.tolist(), ends, boxes, strict=True)]
 
 
-def _merge_rows(segments: list[list[Word]], whole_rows: bool) -> list[list[Word]]:
+def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
     """Join neighbours on one baseline that came apart in the file."""
-    boxes = [union([word.box for word in segment]) for segment in segments]
+    boxes = [segment.box for segment in segments]
+    middles = [_middle(box) for box in boxes]
     rows: list[list[int]] = []
-    for index in sorted(range(len(segments)), key=lambda i: (_middle(boxes[i]), i)):
+    for index in sorted(range(len(segments)), key=middles.__getitem__):
         near = (row for row in rows[-3:] if _same_baseline(boxes[row[0]], boxes[index]))
         row = next(near, None)
         if row is None:
             rows.append([index])
         else:
             row.append(index)
-    merged: list[list[Word]] = []
+    merged: list[Segment] = []
     for row in rows:
         row.sort(key=lambda i: boxes[i][0])
-        reach = boxes[row[0]]
-        merged.append(list(segments[row[0]]))
+        merged.append(segments[row[0]])
         for index in row[1:]:
-            box = boxes[index]
+            box, reach = boxes[index], merged[-1].box
             height = min(box[3] - box[1], reach[3] - reach[1])
             if whole_rows or -0.5 * height < _gap(reach, box) < JOIN_GAP * height:
-                merged[-1] += segments[index]
-                reach = union([reach, box])
+                merged[-1] = Segment(merged[-1].words + segments[index].words, union([reach, box]))
             else:
-                merged.append(list(segments[index]))
-                reach = box
+                merged.append(segments[index])
     return merged
 
 
-def _table_rows(segments: list[list[Word]], page_width: float) -> list[list[Word]]:
+def _table_rows(segments: list[Segment], page_width: float) -> list[Segment]:
     """Join the cells of a table row: three or more narrow segments on one baseline."""
-    boxes = [union([word.box for word in segment]) for segment in segments]
-    rows: list[list[int]] = []
-    for index in range(len(segments)):
-        if rows and _same_baseline(boxes[rows[-1][0]], boxes[index]):
-            rows[-1].append(index)
+    rows: list[list[Segment]] = []
+    for segment in segments:
+        if rows and _same_baseline(rows[-1][0].box, segment.box):
+            rows[-1].append(segment)
         else:
-            rows.append([index])
+            rows.append([segment])
     result = []
     for row in rows:
-        widths = [boxes[i][2] - boxes[i][0] for i in row]
-        if len(row) >= TABLE_CELLS and sum(widths) / len(row) < 0.2 * page_width:
-            result.append([word for i in sorted(row, key=lambda i: boxes[i][0]) for word in segments[i]])
+        if len(row) >= TABLE_CELLS and sum(s.box[2] - s.box[0] for s in row) / len(row) < 0.2 * page_width:
+            row.sort(key=lambda segment: segment.box[0])
+            words = [word for segment in row for word in segment.words]
+            result.append(Segment(words, union([segment.box for segment in row])))
         else:
-            result += [segments[i] for i in row]
+            result += row
     return result
 
 
-def _line(words: Sequence[Word]) -> Line:
-    boxes = [word.box for word in words]
-    height = sorted(box[3] - box[1] for box in boxes)[len(boxes) // 2]
-    if is_right_to_left("".join(word.text for word in words)):
-        ordered = _right_to_left(words)
+def _line(segment: Segment) -> Line:
+    words = segment.words
+    heights = sorted([word.box[3] - word.box[1] for word in words])
+    if is_right_to_left("".join([word.text for word in words])):
+        words = _right_to_left(words)
     else:
-        ordered = sorted(words, key=lambda word: word.box[0])
-    return Line(tuple(ordered), union(boxes), height)
+        words = sorted(words, key=_left)
+    return Line(tuple(words), segment.box, heights[len(heights) // 2])
+
+
+def _left(word: Word) -> float:
+    return word.box[0]
 
 
 def _right_to_left(words: Sequence[Word]) -> list[Word]:

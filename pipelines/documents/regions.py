@@ -9,17 +9,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.corruption.view import Pixels, TextRegion, overlap
-from pipelines.documents.ink import MIN_CONTRAST, contrast, ink_span, least_ink, stacked
+from pipelines.corruption.view import TextRegion, overlap
+from pipelines.documents.ink import MIN_CONTRAST, contrast, stacked
 from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
+from pipelines.documents.line_boxes import PAD, tight_boxes
 from pipelines.documents.routing import is_broken
-
-PAD = 2  # pixels around the ink
 
 
 def tokens(text: str) -> float:
@@ -41,16 +40,24 @@ def visible_words(image: NDArray[np.uint8], boxes: NDArray[np.float32], texts: S
     characters nobody can read off the page (U+FFFD, private use)."""
     good = contrast(image, boxes) >= MIN_CONTRAST
     good &= ~stacked(boxes)
-    words = []
+    shown = list(compress(texts, good.tolist()))
     corners = zip(*boxes[good].T.tolist(), strict=True)
-    for text, box in zip(compress(texts, good.tolist()), corners, strict=True):
-        if not (text.isascii() and text.isprintable()) or " " in text:
+    if _plain("".join(shown)) and all(shown):  # most pages
+        return list(map(Word, shown, corners))
+    words = []
+    for text, box in zip(shown, corners, strict=True):
+        if not _plain(text):
             text = clean_text(text)
-            if not (text.isascii() and text.isprintable()) and any(map(is_broken, text)):
+            if any(map(is_broken, text)):
                 continue
         if text:
             words.append(Word(text, box))
     return words
+
+
+def _plain(text: str) -> bool:
+    """Printable ASCII without blanks: ``clean_text`` leaves it as it is."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,9 @@ def _hits(box: Box, blocks: Sequence[Block], own: tuple[Block, Block]) -> bool:
 
 def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[Grouped]:
     result = []
-    boxes = _tight([block.lines for block in blocks], image)
-    for block, lines in zip(blocks, boxes, strict=True):
+    boxes = iter(tight_boxes(image, [line for block in blocks for line in block.lines]))
+    for block in blocks:
+        lines = [box for box in islice(boxes, len(block.lines)) if box is not None]
         if not lines:
             continue
         heights = sorted(box[3] - box[1] - 2 * PAD for box in lines)
@@ -142,40 +150,3 @@ def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[Grouped]
         region = TextRegion(bbox, block.text, max(4.0, float(heights[len(heights) // 2])), tokens(block.text))
         result.append(Grouped(region, block.lines))
     return result
-
-
-def _tight(groups: Sequence[Sequence[Line]], image: NDArray[np.uint8]) -> list[list[Pixels]]:
-    """Line boxes shrunk to their ink rows. Fonts with tall metrics give boxes that reach into the next line: two boxes
-    under each other are first parted at the row with the least ink between their middles."""
-    height, width = image.shape[:2]
-    edges = {
-        id(line): [
-            max(0, int(line.box[0]) - 1),
-            max(0, int(line.box[1])),
-            min(width, int(line.box[2]) + 2),
-            min(height, int(line.box[3]) + 1),
-        ]
-        for group in groups
-        for line in group
-    }
-    ordered = sorted((line for group in groups for line in group), key=lambda line: line.box[1] + line.box[3])
-    for position, upper in enumerate(ordered):
-        a = edges[id(upper)]
-        for lower in ordered[position + 1 : position + 12]:
-            b = edges[id(lower)]
-            if b[1] < a[3] and min(a[2], b[2]) > max(a[0], b[0]):
-                first, last = (a[1] + a[3]) // 2, (b[1] + b[3] + 1) // 2
-                if last > first:
-                    between = (min(a[0], b[0]), first, max(a[2], b[2]), last)
-                    a[3] = b[1] = first + least_ink(image, between)
-    return [[box for line in group if (box := _shrink(image, edges[id(line)]))] for group in groups]
-
-
-def _shrink(image: NDArray[np.uint8], edges: list[int]) -> Pixels | None:
-    x0, y0, x1, y1 = edges
-    if x1 - x0 < 2 or y1 - y0 < 2:
-        return None
-    rows = ink_span(image, (x0, y0, x1, y1))
-    if rows is None:
-        return None
-    return (x0 - PAD, max(y0, y0 + rows[0] - PAD), x1 + PAD, min(y1, y0 + rows[1] + 1 + PAD))
