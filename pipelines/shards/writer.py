@@ -57,35 +57,31 @@ class ShardReceipt:
     entries: tuple[Entry, ...]
 
 
-BUFFER = 1 << 20
-"""Bytes that ``tarfile`` gathers before it writes."""
+PIECE = 1 << 26
+"""Bytes of a part that are written at once; no part is copied on its way unless it is larger."""
 
 
 class _HashingStream:
-    """Passes bytes on, hashing the whole and each sample. ``tarfile`` buffers, so bytes come later than the samples'
-    ends are known: ``ends`` waits for them."""
+    """Passes bytes on, hashing the whole and what comes between two cuts."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.position = file, 0
         self.whole, self.current = hashlib.sha256(), hashlib.sha256()
-        self.ends: list[int] = []
-        self.digests: list[str] = []
 
     def write(self, data: bytes) -> int:
         self.file.write(data)
         self.whole.update(data)
-        rest = memoryview(data)
-        while len(self.digests) < len(self.ends):
-            room = self.ends[len(self.digests)] - self.position
-            if room > len(rest):
-                break
-            self.current.update(rest[:room])
-            self.digests.append(self.current.hexdigest())
-            self.current = hashlib.sha256()
-            rest, self.position = rest[room:], self.position + room
-        self.current.update(rest)
-        self.position += len(rest)
+        self.current.update(data)
+        self.position += len(data)
         return len(data)
+
+    def cut(self) -> str:
+        """sha256 of the bytes since the last cut."""
+        digest, self.current = self.current.hexdigest(), hashlib.sha256()
+        return digest
+
+    def close(self) -> None:
+        """Asked for by ``tarfile``; the file is its owner's to close."""
 
 
 class ShardWriter:
@@ -113,11 +109,10 @@ class ShardWriter:
             self._stream, user="root", group="root", mode=0o644, encoder=False, compress=False, mtime=0
         )
         self._tar.tarstream.format = tarfile.USTAR_FORMAT
-        self._tar.tarstream.fileobj.bufsize = (
-            BUFFER  # same bytes; with 10 kB it copies each picture's rest thirty times
-        )
-        self._tar.tarstream.copybufsize = BUFFER  # a part in one piece: every piece copies what waits in the buffer
-        self._keys: list[str] = []
+        # Straight into the stream: tarfile's own block buffer copies every part three times.
+        self._tar.tarstream.fileobj = self._stream
+        self._tar.tarstream.copybufsize = PIECE
+        self._entries: list[Entry] = []
         self._seen: set[str] = set()
         return self
 
@@ -131,10 +126,10 @@ class ShardWriter:
                 why="readers would merge or refuse the two",
                 do="put what tells the samples apart into the key",
             )
+        start = self._stream.position
         self._tar.write({"__key__": sample.key, **{name: bytes(data) for name, data in sample.parts.items()}})
         self._seen.add(sample.key)
-        self._keys.append(sample.key)
-        self._stream.ends.append(self._tar.tarstream.offset)
+        self._entries.append(Entry(sample.key, start, self._stream.position - start, self._stream.cut()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -154,12 +149,7 @@ class ShardWriter:
         if whole:
             os.replace(self._temporary, self.path)
             sync_folder(self.path.parent)
-            starts = [0, *self._stream.ends][:-1]
-            entries = tuple(
-                Entry(key, a, b - a, sha)
-                for key, a, b, sha in zip(self._keys, starts, self._stream.ends, self._stream.digests, strict=True)
-            )
-            self.receipt = ShardReceipt(self._stream.whole.hexdigest(), self._stream.position, entries)
+            self.receipt = ShardReceipt(self._stream.whole.hexdigest(), self._stream.position, tuple(self._entries))
 
 
 def write_shard(path: str | os.PathLike[str], samples: Iterable[Sample]) -> ShardReceipt:
