@@ -147,6 +147,7 @@ def kernels(folder: str, colour: str) -> None:
     with scratch() as out:
         build_page_unit(PageJob(units[0], used, str(out)))
         view.corrupt_page = watch.timed("corruption", view.corrupt_page)
+        view.damage = watch.timed("corruption", view.damage)  # of grey pages
         sample.encode_jpeg = watch.timed("encode", sample.encode_jpeg)
         write = watch.timed("write", write_unit)
         load = watch.timed("render", lambda document, number: document[number])

@@ -78,17 +78,17 @@ class SourcePages:
     def __call__(self, row: Row, scale: float) -> bytes | None:
         """The page of a row as JPEG at ``scale`` pixels a point; None when it cannot be had."""
         from pipelines.documents.engine import PageFailure, Render
-        from pipelines.documents.extract import READ
+        from pipelines.documents.extract import CHILD
         from pipelines.documents.sample import encode_jpeg
 
         path = self.place(row.source)
         if path is None or row.item < 0:
             return None
         if self._box is None:
-            self._box = Sandbox(READ, 30.0, 2 << 30)
+            self._box = Sandbox(CHILD, 30.0, 2 << 30)
         render = Render(dpi=round(scale * 72), max_pixels=4_000_000)
         try:
-            content = self._box.call(self.engine, str(path), row.item, row.item + 1, render)
+            content = self._box.call("pages", self.engine, str(path), row.item, row.item + 1, render)
         except SandboxError:
             return None
         return None if isinstance(content, PageFailure) else encode_jpeg(content.image, 85)

@@ -32,10 +32,10 @@ class OcrWorker:
         """Render the page and run the task. Raises SandboxError."""
         from pipelines.documents.build import read_here
         from pipelines.documents.engine import PageFailure
-        from pipelines.documents.extract import READ
+        from pipelines.documents.extract import CHILD
 
-        box = kept_sandbox(READ, self.settings.page_deadline_s, self.settings.memory_bytes)
-        content = box.call(page.engine, page.path, page.index, page.index + 1, page.render)
+        box = kept_sandbox(CHILD, self.settings.page_deadline_s, self.settings.memory_bytes)
+        content = box.call("pages", page.engine, page.path, page.index, page.index + 1, page.render)
         if isinstance(content, PageFailure):
             raise SandboxError(content.category, content.message)
         return read_here(self.settings)(page, content.image, setup, task, quads)

@@ -9,10 +9,10 @@ of items or when its resident memory has grown, and it dies with its parent (``P
 A deadline counts wall time, but while the child has used less CPU time than that (the machine is loaded) it is given
 up to ``STARVED`` times as long: a slow neighbour must not decide which inputs end in quarantine.
 
-    with Sandbox("pipelines.documents.extract:read_pages", deadline_s=20, memory_bytes=2 << 30) as box:
-        for page in box.stream(path, 0, 50):        # a generator function: every item has the deadline of its own
+    with Sandbox("pipelines.documents.extract:answer", deadline_s=20, memory_bytes=2 << 30) as box:
+        for page in box.stream("pages", ...):       # a generator function: every item has the deadline of its own
             ...
-        box.call(path, 7)                           # one result, with the one retry
+        box.call("count", ...)                      # one result, with the one retry
 """
 
 from __future__ import annotations

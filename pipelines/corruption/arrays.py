@@ -39,9 +39,10 @@ def _padded(crop: Crop, before: int, after: int, axis: int) -> Crop:
 def _convolve(crop: Crop, kernel: NDArray[np.float32], axis: int) -> Crop:
     radius, size = len(kernel) // 2, crop.shape[axis]
     padded = _padded(crop, radius, radius, axis)
-    total = np.zeros_like(crop)
+    total, part = np.zeros_like(crop), np.empty_like(crop)
     for offset, weight in enumerate(kernel):
-        total += weight * (padded[offset : offset + size] if axis == 0 else padded[:, offset : offset + size])
+        shifted = padded[offset : offset + size] if axis == 0 else padded[:, offset : offset + size]
+        total += np.multiply(shifted, weight, out=part)
     return total
 
 

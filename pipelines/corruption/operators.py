@@ -55,7 +55,7 @@ RANGES: dict[Level, dict[str, tuple[float, float]]] = {
 }
 """Strength ranges an operator is drawn from at each level. ``high`` operators never look at the crop's pixels."""
 
-COLOURED = ("tint", "jpeg")
+COLOURED = ("tint",)
 """Operators that need three channels; the others do to each channel what they do to any and may be given one."""
 
 COUNTS: dict[Level, tuple[int, int]] = {"low": (1, 2), "moderate": (2, 2), "high": (1, 1)}
@@ -104,11 +104,13 @@ def tint(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random
 
 @operator
 def jpeg(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
-    """JPEG blocks, quality from 60 down to 3."""
+    """JPEG blocks, quality from 60 down to 3. A grey crop loses what it would lose in three equal channels: these have
+    the same brightness and no colour."""
     buffer = io.BytesIO()
     pixels = np.clip(crop, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=round(60 - 57 * strength), subsampling=2)
-    return np.asarray(Image.open(buffer), dtype=np.float32)
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture.save(buffer, "JPEG", quality=round(60 - 57 * strength), subsampling=2)
+    return np.asarray(Image.open(buffer), dtype=np.float32).reshape(crop.shape)
 
 
 @operator

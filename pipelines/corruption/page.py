@@ -28,9 +28,22 @@ class Region:
 def corrupt_page(
     image: Image, regions: Sequence[Region], rng: np.random.Generator
 ) -> tuple[Image, list[dict[str, Any]]]:
-    """A copy of ``image`` [H, W, 3] uint8 with every region damaged at its level, and one record per region:
-    ``{"level", "operators": [{"name", "strength"}]}``. A grey image [H, W, 1] stays one unless a damage has colours,
-    and gets the damage that it would get in three channels.
+    """A copy of ``image`` [H, W, 3] uint8 with every region damaged at its level (``damage``), and the records. A grey
+    image [H, W, 1] stays one unless a damage has colours, and gets the damage that it would get in three channels."""
+    crops, records = damage(image, regions, rng)
+    grey = all(crop.shape[2] == 1 for crop in crops) and image.shape[2] == 1
+    page = image.copy() if grey or image.shape[2] == 3 else coloured(image)
+    for region, crop in zip(regions, crops, strict=True):
+        x0, y0, x1, y1 = region.bbox
+        page[y0:y1, x0:x1] = crop
+    return page, records
+
+
+def damage(
+    image: Image, regions: Sequence[Region], rng: np.random.Generator
+) -> tuple[list[Image], list[dict[str, Any]]]:
+    """The damaged pixels of every region of ``image`` [H, W, C], in its channels or (colours on a grey image) in three,
+    and one record per region: ``{"level", "operators": [{"name", "strength"}]}``.
 
     Draws of one region do not depend on how much another consumed. A high region's pixels are a function of the colour
     of its border and of the draws alone: none of its ink remains. Raises ValueError for a box outside the image.
@@ -46,12 +59,7 @@ def corrupt_page(
         crop, record = corrupt_crop(image[y0:y1, x0:x1], region.level, region.glyph_height, own)
         crops.append(crop)
         records.append(record)
-    grey = all(crop.shape[2] == 1 for crop in crops) and image.shape[2] == 1
-    page = image.copy() if grey or image.shape[2] == 3 else coloured(image)
-    for region, crop in zip(regions, crops, strict=True):
-        x0, y0, x1, y1 = region.bbox
-        page[y0:y1, x0:x1] = crop
-    return page, records
+    return crops, records
 
 
 def corrupt_crop(
@@ -76,5 +84,6 @@ def corrupt_crop(
         pixels = OPERATORS[name](pixels, paper[: pixels.shape[2]], glyph_height, strength, rng)
         applied.append({"name": name, "strength": round(strength, 4)})
     damaged = np.empty((*crop.shape[:2], max(crop.shape[2], pixels.shape[2])), dtype=np.uint8)
-    damaged[:] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    np.clip(np.rint(pixels, out=pixels), 0, 255, out=pixels)
+    damaged[:] = pixels.astype(np.uint8)
     return damaged, {"level": level, "operators": applied}

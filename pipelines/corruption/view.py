@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.arrays import coloured
+from pipelines.corruption.halved import HalvedPage, Planes, merge
 from pipelines.corruption.levels import draw_levels
-from pipelines.corruption.marks import draw_boxes
-from pipelines.corruption.page import Region, corrupt_page
+from pipelines.corruption.marks import draw_boxes, marks
+from pipelines.corruption.page import Region, corrupt_page, damage
 
 Pixels = tuple[int, int, int, int]
 Address = Literal["boxes", "single", "coordinates"]
@@ -61,10 +62,15 @@ class Drawn:
     """A damaged page [H, W, C] (grey pages have one channel until something coloured is put on them), its question and
     answer, and a record per region (index, bbox, text, level, operators)."""
 
-    image: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | Planes
     prompt: str
     target: str
     regions: tuple[dict[str, Any], ...]
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The page as pixels [H, W, C]."""
+        return merge(self.picture) if isinstance(self.picture, Planes) else self.picture
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> bool:
@@ -100,27 +106,38 @@ def draw_view(
     page_tokens: float,
     recipe: ViewRecipe,
     rng: np.random.Generator,
+    halved: bool = False,
 ) -> Drawn:
     """Choose regions of a clean page, draw a level for each, damage them, mark them, and write question and answer.
-    ``page_tokens`` is the size of the page's whole text. Raises ValueError for a region outside the image."""
+    ``page_tokens`` is the size of the page's whole text; ``halved`` gives a grey page with colours on it as ``Planes``.
+    Raises ValueError for a region outside the image."""
     chosen: Sequence[TextRegion] = regions
     if not recipe.by_line:
         count = (1, 1) if recipe.address == "single" else recipe.count
         chosen = choose(regions, page_tokens, count, recipe.share, rng)
     levels = draw_levels(len(chosen), recipe.weights, rng, keep_visible=recipe.by_line)
-    damaged, records = corrupt_page(
-        image,
-        [Region(region.bbox, level, region.glyph_height) for region, level in zip(chosen, levels, strict=True)],
-        rng,
-    )
-    if not recipe.by_line and recipe.address != "coordinates":
-        damaged = draw_boxes(coloured(damaged), [region.bbox for region in chosen], numbers=recipe.address == "boxes")
+    boxes = [region.bbox for region in chosen]
+    asked = [Region(region.bbox, level, region.glyph_height) for region, level in zip(chosen, levels, strict=True)]
+    marked = boxes if not recipe.by_line and recipe.address != "coordinates" else []
+    damaged: NDArray[np.uint8] | Planes
+    if halved and image.shape[2] == 1:
+        page = HalvedPage(image)
+        crops, records = damage(image, asked, rng)
+        for (x0, y0, _, _), crop in zip(boxes, crops, strict=True):
+            page.paste(x0, y0, crop)
+        for x, y, cells in marks(image.shape[:2], marked, numbers=recipe.address == "boxes"):  # type: ignore[arg-type]
+            page.mark(x, y, cells)
+        damaged = page.picture()
+    else:
+        damaged, records = corrupt_page(image, asked, rng)
+        if marked:
+            damaged = draw_boxes(coloured(damaged), marked, numbers=recipe.address == "boxes")
     told = tuple(
         {"index": index, "bbox": list(region.bbox), "text": region.text, **record}
         for index, (region, record) in enumerate(zip(chosen, records, strict=True), 1)
     )
     target = "\n".join(recipe.line.format(index=item["index"], text=item["text"]) for item in told)
-    return Drawn(damaged, _prompt(recipe, [region.bbox for region in chosen], image.shape[:2]), target, told)
+    return Drawn(damaged, _prompt(recipe, boxes, image.shape[:2]), target, told)
 
 
 def _prompt(recipe: ViewRecipe, boxes: Sequence[Pixels], size: tuple[int, ...]) -> str:

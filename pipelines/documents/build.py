@@ -20,7 +20,7 @@ from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.engine import PageContent, PageFailure, Render
-from pipelines.documents.extract import READ
+from pipelines.documents.extract import CHILD
 from pipelines.documents.filters import judge_text
 from pipelines.documents.ink import has_ink
 from pipelines.documents.ocr_reader import TARGET as OCR_TARGET
@@ -78,7 +78,7 @@ def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: 
     if span.verdict is not None:
         yield _unwritten(span, None, 0, span.verdict), None
         return
-    box = kept_sandbox(READ, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
         if isinstance(answer, PageFailure):
             verdict = Verdict("quarantined", category(answer.category), answer.message)
@@ -164,7 +164,8 @@ def _clean_page(
         found = scan.facts.get("kept", 0)
     else:
         words = visible_words(content.image, content.boxes, content.texts)
-        regions = find_regions(content.image, words, settings.region_tokens, by_line)
+        wanted = settings.target != "parser"
+        regions = find_regions(content.image, words, settings.region_tokens, by_line, shrink=wanted)
         size, found = sum(region.tokens for region in regions), len(content.texts)
     if not regions:
         return Verdict(

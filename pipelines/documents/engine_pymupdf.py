@@ -64,9 +64,9 @@ class MuPdfDocument:
             image = without_copies(image)
         # Not from the display list: it keeps places rounded, and on 2 of 187 real pages a blank or a box was another.
         found = page.get_text("words", flags=FLAGS)[:MAX_WORDS]
-        boxes = np.array([word[:4] for word in found], dtype=np.float32).reshape(-1, 4)
+        x0, y0, x1, y1, texts, *_ = zip(*found, strict=True) if found else ((),) * 5
+        boxes = np.ascontiguousarray(np.array((x0, y0, x1, y1), dtype=np.float32).T)
         boxes = _displayed(page, boxes) * np.float32(scale)
-        texts = tuple(word[4] for word in found)
         area, invisible = 0.0, 0.0
         if not found or page.get_images():
             area = self._image_area(page)

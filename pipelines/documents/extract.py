@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.documents.engine import Document, PageContent, PageFailure, Render, load_engine
 
-COUNT = "pipelines.documents.extract:count_pages"
-READ = "pipelines.documents.extract:read_pages"
-TEXT = "pipelines.documents.extract:read_texts"
+CHILD = "pipelines.documents.extract:answer"
+"""Target of the one sandbox that a worker keeps for everything it asks of documents."""
+
+Task = Literal["count", "texts", "pages"]
 
 
 def _open(engine: str, path: str) -> Document:
@@ -84,3 +86,9 @@ def pages_of(
         else:
             width, height = content.points
             yield PageFailure(index, "render", f"a page of {width:.4g} x {height:.4g} points has no pixels")
+
+
+def answer(task: Task, *args: Any) -> Any:
+    """``count_pages``, ``read_texts`` or ``read_pages`` of ``args``."""
+    tasks: dict[Task, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
+    return tasks[task](*args)

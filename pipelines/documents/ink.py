@@ -41,6 +41,8 @@ def contrast(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np
     corners[2:] = np.minimum(corners[2:], np.array([[width], [height]]))
     whole &= (corners[2] > corners[0]) & (corners[3] > corners[1])
     at = np.flatnonzero(whole)
+    if not len(at):
+        return result
     result[at] = _glance(image, corners[:, at])
     for i in at[result[at] < MIN_CONTRAST].tolist():
         left, top, right, bottom = corners[:, i].tolist()

@@ -10,7 +10,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.documents.build import category
 from pipelines.documents.config import DocumentSettings
-from pipelines.documents.extract import COUNT, TEXT
+from pipelines.documents.extract import CHILD
 from pipelines.documents.plan import Verdict
 from pipelines.documents.similar import MAX_PAGES, Match, Signature, find_matches, sign
 from pipelines.shards.plan import SourceItem
@@ -36,14 +36,14 @@ class Found:
 def probe_files(job: ProbeJob) -> dict[str, Found]:
     """Open each file in the sandbox. Files by name."""
     settings = job.settings
-    box = kept_sandbox(COUNT, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     found: dict[str, Found] = {}
     for source in job.sources:
         if not source.sha256:
             found[source.name] = Found(Verdict("quarantined", "source_unavailable", "the file cannot be read"))
             continue
         try:
-            pages = box.call(settings.engine, source.path)
+            pages = box.call("count", settings.engine, source.path)
         except SandboxError as error:
             found[source.name] = Found(Verdict("quarantined", category(error.category), error.message))
             continue
@@ -54,10 +54,10 @@ def probe_files(job: ProbeJob) -> dict[str, Found]:
 
 def _signature(source: SourceItem, pages: int, settings: DocumentSettings) -> Signature | None:
     """Signature of the text of the first pages. A page that cannot be read ends the text: the unit will tell why."""
-    box = kept_sandbox(TEXT, settings.page_deadline_s, settings.memory_bytes)
+    box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     texts: list[str] = []
     with contextlib.suppress(SandboxError):
-        texts.extend(box.stream(settings.engine, source.path, pages))
+        texts.extend(box.stream("texts", settings.engine, source.path, pages))
     return sign(" ".join(texts))
 
 

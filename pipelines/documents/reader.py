@@ -21,7 +21,7 @@ def read_file(
     page, killed = first, 0
     while page < last:
         try:
-            for answer in box.stream(engine, path, page, last, render):
+            for answer in box.stream("pages", engine, path, page, last, render):
                 yield answer
                 page, killed = page + 1, 0
             if page < last:
@@ -33,7 +33,7 @@ def read_file(
             yield from (PageFailure(index, failure.category, failure.message) for index in range(page, last))
             return
         try:
-            yield box.alone(engine, path, page, page + 1, render)
+            yield box.alone("pages", engine, path, page, page + 1, render)
             killed = 0
         except SandboxError as error:
             yield PageFailure(page, error.category, error.message)

@@ -76,25 +76,34 @@ class Grouped:
 
 
 def find_regions(
-    image: NDArray[np.uint8], words: Sequence[Word], token_range: tuple[int, int], by_line: bool
+    image: NDArray[np.uint8],
+    words: Sequence[Word],
+    token_range: tuple[int, int],
+    by_line: bool,
+    shrink: bool = True,
 ) -> list[TextRegion]:
     """All regions of a page in reading order; see ``group_regions``."""
-    return [grouped.region for grouped in group_regions(image, words, token_range, by_line)]
+    return [grouped.region for grouped in group_regions(image, words, token_range, by_line, shrink)]
 
 
 def group_regions(
-    image: NDArray[np.uint8], words: Sequence[Word], token_range: tuple[int, int], by_line: bool
+    image: NDArray[np.uint8],
+    words: Sequence[Word],
+    token_range: tuple[int, int],
+    by_line: bool,
+    shrink: bool = True,
 ) -> list[Grouped]:
     """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
-    ``token_range`` tokens; if a page has only shorter texts, those."""
+    ``token_range`` tokens; if a page has only shorter texts, those. ``shrink`` their boxes to the ink; without, for who
+    wants the text only, they are those of the words."""
     lines = make_lines(words, image.shape[1], whole_rows=by_line)
     lines = [line for line in lines if not _vertical(line)]
     if by_line:
         blocks = [Block((line,), line.box) for line in sorted(lines, key=lambda line: line.box[1])]
-        return _regions(image, blocks)
+        return _regions(image, blocks, shrink)
     blocks = _fit(make_blocks(lines), token_range)
     long_enough = [block for block in blocks if tokens(block.text) >= token_range[0]]
-    return _regions(image, long_enough or blocks)
+    return _regions(image, long_enough or blocks, shrink)
 
 
 def _vertical(line: Line) -> bool:
@@ -136,14 +145,16 @@ def _hits(box: Box, blocks: Sequence[Block], own: tuple[Block, Block]) -> bool:
     return any(overlap(box, block.box) for block in blocks if not any(id(line) in lines for line in block.lines))
 
 
-def _regions(image: NDArray[np.uint8], blocks: Sequence[Block]) -> list[Grouped]:
+def _regions(image: NDArray[np.uint8], blocks: Sequence[Block], shrink: bool) -> list[Grouped]:
     result = []
-    boxes = iter(tight_boxes(image, [line for block in blocks for line in block.lines]))
+    listed = [line for block in blocks for line in block.lines]
+    boxes = iter(tight_boxes(image, listed) if shrink else [line.box for line in listed])
+    around = 2 * PAD if shrink else 0
     for block in blocks:
         lines = [box for box in islice(boxes, len(block.lines)) if box is not None]
         if not lines:
             continue
-        heights = sorted(box[3] - box[1] - 2 * PAD for box in lines)
+        heights = sorted(box[3] - box[1] - around for box in lines)
         height, width = image.shape[:2]
         x0, y0, x1, y1 = (int(value) for value in union(lines))
         bbox = (max(0, x0), max(0, y0), min(width, x1), min(height, y1))

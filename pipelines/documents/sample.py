@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.seeds import generator
+from pipelines.corruption.halved import Planes, merge
 from pipelines.corruption.operators import OPERATOR_VERSION
 from pipelines.corruption.view import ONLINE, Drawn, TextRegion, ViewRecipe, draw_view, online_record
 from pipelines.documents.config import DocumentSettings
@@ -58,9 +59,13 @@ def jpeg_encoder() -> str:
     return f"pillow {PIL.__version__}"
 
 
-def encode_jpeg(image: NDArray[np.uint8], quality: int, full_colour: bool = True) -> bytes:
+def encode_jpeg(image: NDArray[np.uint8] | Planes, quality: int, full_colour: bool = True) -> bytes:
     """JPEG of a page [H, W, 3] with full colour resolution (4:4:4), so that small coloured text stays sharp, or else
-    4:2:0. A page [H, W, 1] becomes a grey JPEG."""
+    4:2:0, as which ``Planes`` are always stored. A page [H, W, 1] becomes a grey JPEG."""
+    if isinstance(image, Planes):
+        if simplejpeg is not None:
+            return bytes(simplejpeg.encode_jpeg_yuv_planes(*image, quality))
+        image, full_colour = merge(image), False
     grey = image.shape[2] == 1
     if simplejpeg is not None:
         space, sampling = ("GRAY", "Gray") if grey else ("RGB", "444" if full_colour else "420")
@@ -96,9 +101,9 @@ def make_view(page: CleanPage, view: int, settings: DocumentSettings) -> View:
         return _view(page, view, settings, Drawn(page.image, settings.templates.parser, text, ()), {"target": "parser"})
     rng = generator("documents", settings.seed, page.source_digest, page.page, view, OPERATOR_VERSION)
     recipe = recipe_of(settings, page.by_line)
-    drawn = draw_view(page.image, page.regions, page.tokens, recipe, rng)
+    drawn = draw_view(page.image, page.regions, page.tokens, recipe, rng, halved=settings.jpeg_colour == "compact")
     if settings.form == "online":
-        clean = replace(drawn, image=page.image, regions=())
+        clean = replace(drawn, picture=page.image, regions=())
         return _view(page, view, settings, clean, {ONLINE: online_record(page.regions, page.tokens, recipe)})
     return _view(page, view, settings, drawn, {})
 
@@ -118,7 +123,7 @@ def _view(page: CleanPage, view: int, settings: DocumentSettings, drawn: Drawn, 
         **page.facts,
     }
     parts = {
-        "jpg": encode_jpeg(drawn.image, settings.jpeg_quality, settings.jpeg_colour == "full"),
+        "jpg": encode_jpeg(drawn.picture, settings.jpeg_quality, settings.jpeg_colour == "full"),
         "json": sample_json("document", page.split, "none", messages, meta),
     }
     return View(parts, text_size(messages), drawn.regions)

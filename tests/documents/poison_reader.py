@@ -11,7 +11,9 @@ from pipelines.documents import extract
 from pipelines.documents.engine import PageContent, PageFailure, Render
 
 
-def read_pages(engine: str, path: str, first: int, last: int, render: Render) -> Iterator[PageContent | PageFailure]:
+def answer(
+    task: extract.Task, engine: str, path: str, first: int, last: int, render: Render
+) -> Iterator[PageContent | PageFailure]:
     for page in range(first, last):
         if page == 1:
             time.sleep(600)
@@ -22,4 +24,4 @@ def read_pages(engine: str, path: str, first: int, last: int, render: Render) ->
         if page == 6:
             yield PageFailure(page, "render", "made to fail")
             continue
-        yield from extract.read_pages(engine, path, page, page + 1, render)
+        yield from extract.answer(task, engine, path, page, page + 1, render)

@@ -218,10 +218,10 @@ def test_a_page_that_breaks_our_own_code_costs_that_page(
     )
     original = build.find_regions
 
-    def breaks(image, words, *rest):  # type: ignore[no-untyped-def]
+    def breaks(image, words, *rest, **more):  # type: ignore[no-untyped-def]
         if words[0].text == "poison":
             raise ZeroDivisionError(f"on {path}")
-        return original(image, words, *rest)
+        return original(image, words, *rest, **more)
 
     monkeypatch.setattr(build, "find_regions", breaks)
     config = DocumentShards(source=str(path.parent), views_per_page=2)
@@ -239,7 +239,7 @@ def test_a_page_that_kills_the_reader_costs_that_page(
     """The target crashes, hangs or eats memory on single pages; the rest of the file is written."""
     path = make_pdf("in/a.pdf", [lambda page: page.insert_textbox((40, 40, 380, 400), sentence * 4)] * 8)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(build, "READ", "poison_reader:read_pages")
+    monkeypatch.setattr(build, "CHILD", "poison_reader:answer")
     config = DocumentShards(source=str(path.parent), page_deadline_s=1.0, max_quarantine_share=1.0)
     artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / "store")
     told = {row.item: row.category for row in rows_of(artifact)}
