@@ -199,20 +199,7 @@ def _row(
     key: str = "",
     detail: dict[str, float] | None = None,
 ) -> Row:
-    return Row(
-        key=key or source.key("i"),
-        status=status,
-        category=category,
-        reason=reason,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=source.split,
-        kind="caption",
-        views=int(status == "ok"),
-        width=size[0],
-        height=size[1],
-        text_bytes=text_bytes,
-        tags=("none",) if status == "ok" else (),
-        detail=json.dumps(detail, sort_keys=True) if detail else "{}",
-    )
+    about: dict[str, Any] = {"text_bytes": text_bytes, "detail": json.dumps(detail or {}, sort_keys=True)}
+    if status == "ok":
+        about |= {"views": 1, "tags": ("none",)}
+    return source.row(key or source.key("i"), STAGE, "caption", status, category, reason, size=size, **about)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import generator, split_of
 from pipelines.images.drawing import Line, draw_lines
-from pipelines.shards.manifest import CATEGORIES, Row, Status
+from pipelines.shards.manifest import CATEGORIES, Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import encode_jpeg, image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
@@ -95,7 +95,7 @@ def _rendered(job: OcrJob, page: SourceItem) -> Item:
     key = f"{page.key('w')}-w{job.page_size[0]:05d}"
     if page.copy_of:
         reason = f"same bytes as {page.copy_of}"
-        return _row(key, page.name, page.sha256, 0, page.split, "filtered", "duplicate", reason), None
+        return page.row(key, STAGE, "ocr", "filtered", "duplicate", reason), None
     try:
         # no memory limit: Chromium reserves address space by the terabyte
         box = kept_sandbox(PAGE, job.deadline_s, 0)
@@ -104,7 +104,7 @@ def _rendered(job: OcrJob, page: SourceItem) -> Item:
         return _bad(key, page, 0, page.split, error), None
     if not shown.lines:
         reason = "no text can be seen"
-        return _row(key, page.name, page.sha256, 0, page.split, "filtered", "empty_text", reason), None
+        return page.row(key, STAGE, "ocr", "filtered", "empty_text", reason), None
     return _sample(job, key, page, 0, shown.jpeg, (shown.width, shown.height), shown.lines, {"page": page.name})
 
 
@@ -122,43 +122,22 @@ def _sample(
     regions = [{"text": line.text, "quad": [list(corner) for corner in line.quad]} for line in lines]
     meta: dict[str, Any] = {"source": source.name, "source_digest": source.sha256, "regions": regions, **about}
     parts = {"jpg": jpeg, "json": sample_json("ocr", source.split, "none", messages, meta)}
-    detail = json.dumps({**about, "lines": len(lines)}, sort_keys=True, ensure_ascii=False)
-    row = _row(key, source.name, source.sha256, item, source.split, "ok", size=size, text_bytes=text_size(messages))
-    return replace(row, detail=detail), parts
+    row = source.row(
+        key,
+        STAGE,
+        "ocr",
+        "ok",
+        item=item,
+        size=size,
+        views=1,
+        text_bytes=text_size(messages),
+        tags=("none",),
+        detail=json.dumps({**about, "lines": len(lines)}, sort_keys=True, ensure_ascii=False),
+    )
+    return row, parts
 
 
 def _bad(key: str, source: SourceItem, item: int, split: str, error: SandboxError) -> Row:
     category = error.category if error.category in CATEGORIES else "render"
     reason = f"{source.name}: {source.told(error.message)}"
-    return _row(key, source.name, source.sha256, item, split, "quarantined", category, reason)
-
-
-def _row(
-    key: str,
-    source: str,
-    digest: str,
-    item: int,
-    split: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-) -> Row:
-    return Row(
-        key=key,
-        status=status,
-        category=category,
-        reason=reason,
-        stage=STAGE,
-        source=source,
-        source_digest=digest,
-        split=split,
-        kind="ocr",
-        item=item,
-        views=int(status == "ok"),
-        width=size[0],
-        height=size[1],
-        text_bytes=text_bytes,
-        tags=("none",) if status == "ok" else (),
-    )
+    return source.row(key, STAGE, "ocr", "quarantined", category, reason, item=item, split=split)

@@ -211,11 +211,9 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
         size = text_size(messages)
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _Refused("parse", f"messages do not fit the schema: {error}") from error
-    width, height = sizes[0] if sizes else (0, 0)
-    row = _row(
-        source, number, sample.key, split, "ok", kind=kind, mode=mode, views=len(used), frames=frames, width=width,
-        height=height, text_bytes=size,
-    )  # fmt: skip
+    first = sizes[0] if sizes else (0, 0)
+    facts: dict[str, Any] = {"views": len(used), "frames": frames, "size": first, "text_bytes": size}
+    row = _row(source, number, sample.key, split, "ok", kind=kind, tags=(mode,), **facts)
     return row, {"json": data, **{name: pictures[name] for name in sorted(set(used))}}
 
 
@@ -272,29 +270,9 @@ def _row(
     status: Status,
     trouble: tuple[str, str] | None = None,
     kind: str = "",
-    mode: str = "",
-    views: int = 0,
-    frames: int = 0,
-    width: int = 0,
-    height: int = 0,
-    text_bytes: int = 0,
+    **about: Any,
 ) -> Row:
-    return Row(
-        key=f"{source.key('a')}-{number:06d}",
-        status=status,
-        category=trouble[0] if trouble else None,
-        reason=source.told(trouble[1]) if trouble else None,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=split,
-        kind=kind,
-        item=number,
-        views=views,
-        frames=frames,
-        width=width,
-        height=height,
-        text_bytes=text_bytes,
-        tags=(mode,) if mode else (),
-        detail=json.dumps({"foreign_key": foreign_key}, ensure_ascii=True, sort_keys=True),
-    )
+    category, reason = (trouble[0], source.told(trouble[1])) if trouble else (None, None)
+    key = f"{source.key('a')}-{number:06d}"
+    about["detail"] = json.dumps({"foreign_key": foreign_key})
+    return source.row(key, STAGE, kind, status, category, reason, split=split, item=number, **about)

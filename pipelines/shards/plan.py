@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipelines.core.errors import DataError
+from pipelines.shards.manifest import Row, Status
 
 SHORT = 16
 
@@ -36,6 +38,36 @@ class SourceItem:
     def told(self, message: str) -> str:
         """A message about this file without the place where it lies on this machine: manifests are compared."""
         return message.replace(self.path, self.name) if self.path else message
+
+    def row(
+        self,
+        key: str,
+        stage: str,
+        kind: str,
+        status: Status,
+        category: str | None = None,
+        reason: str | None = None,
+        *,
+        split: str = "",
+        size: tuple[int, int] = (0, 0),
+        **more: Any,
+    ) -> Row:
+        """What the manifest says of one sample of this file. ``split`` is the file's own when left out, ``size`` the width
+        and height of the picture; ``more`` are further fields of ``Row``."""
+        return Row(
+            key=key,
+            stage=stage,
+            kind=kind,
+            status=status,
+            category=category,
+            reason=reason,
+            source=self.name,
+            source_digest=self.sha256,
+            split=split or self.split,
+            width=size[0],
+            height=size[1],
+            **more,
+        )
 
 
 @dataclass(frozen=True)

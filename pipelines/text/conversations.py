@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -101,7 +101,18 @@ def _sample(job: RowsJob, number: int, split: str, messages: tuple[Message, ...]
     mode = "none" if job.form == "interleaved" else "long" if messages[-1].thought else "short"
     meta = {"source": job.unit.table.name, "source_digest": job.unit.table.sha256, "row": number, "media": stored.media}
     parts = {**stored.parts, "json": sample_json(KIND[job.form], split, mode, told, meta)}
-    row = _row(job, number, split, "ok", stored=stored, text_bytes=text_size(told), tags=(mode,))
+    row = _row(
+        job,
+        number,
+        split,
+        "ok",
+        views=stored.views,
+        frames=stored.frames,
+        size=stored.size,
+        text_bytes=text_size(told),
+        tags=(mode,),
+        detail=json.dumps({"media": stored.media} if stored.media else {}, sort_keys=True, ensure_ascii=False),
+    )
     return row, parts
 
 
@@ -204,28 +215,8 @@ def _row(
     status: Status,
     category: str | None = None,
     reason: str | None = None,
-    stored: _Stored | None = None,
-    text_bytes: int = 0,
-    tags: tuple[str, ...] = (),
+    **about: Any,
 ) -> Row:
-    table = job.unit.table
-    media: list[Mapping[str, Any]] = list(stored.media) if stored else []
-    return Row(
-        key=f"{table.key('m')}-l{number:07d}",
-        status=status,
-        category=category,
-        reason=reason,
-        stage=job.form,
-        source=table.name,
-        source_digest=table.sha256,
-        split=split,
-        kind=KIND[job.form],
-        item=number,
-        views=stored.views if stored else 0,
-        frames=stored.frames if stored else 0,
-        width=stored.size[0] if stored else 0,
-        height=stored.size[1] if stored else 0,
-        text_bytes=text_bytes,
-        tags=tags,
-        detail=json.dumps({"media": media}, sort_keys=True, ensure_ascii=False) if media else "{}",
-    )
+    table, kind = job.unit.table, KIND[job.form]
+    key = f"{table.key('m')}-l{number:07d}"
+    return table.row(key, job.form, kind, status, category, reason, split=split, item=number, **about)

@@ -101,17 +101,6 @@ def _row(
     reason: str | None = None,
     text_bytes: int = 0,
 ) -> Row:
-    return Row(
-        key=f"{source.key('t')}-l{number:07d}",
-        status=status,
-        category=category,
-        reason=reason,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=split,
-        kind="text",
-        item=number,
-        text_bytes=text_bytes,
-        tags=("none",) if status == "ok" else (),
-    )
+    key = f"{source.key('t')}-l{number:07d}"
+    about: dict[str, Any] = {"item": number, "text_bytes": text_bytes, "tags": ("none",) if status == "ok" else ()}
+    return source.row(key, STAGE, "text", status, category, reason, split=split, **about)

@@ -165,20 +165,6 @@ def _row(
     size: tuple[int, int] = (0, 0),
     text_bytes: int = 0,
 ) -> Row:
-    return Row(
-        key=f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}",
-        status=status,
-        category=category,
-        reason=reason,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=source.split,
-        kind="question",
-        item=question.page,
-        views=int(status == "ok"),
-        width=size[0],
-        height=size[1],
-        text_bytes=text_bytes,
-        tags=(mode, question.kind),
-    )
+    key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
+    about: dict[str, Any] = {"item": question.page, "views": int(status == "ok"), "text_bytes": text_bytes}
+    return source.row(key, STAGE, "question", status, category, reason, size=size, tags=(mode, question.kind), **about)

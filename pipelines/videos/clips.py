@@ -112,18 +112,7 @@ def _clips(sandbox: Sandbox, path: str, spec: DecodeSpec) -> Iterator[Frames]:
 
 
 def _unwritten(source: SourceItem, place: Place, status: Any, category: str, reason: str) -> Row:
-    return Row(
-        key=_key(source, place),
-        status=status,
-        category=category,
-        reason=reason,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=source.split,
-        kind="video",
-        item=_number(place),
-    )
+    return source.row(_key(source, place), STAGE, "video", status, category, reason, item=_number(place))
 
 
 def _key(source: SourceItem, place: Place) -> str:
@@ -163,19 +152,15 @@ def _sample(source: SourceItem, place: Place, target: Target, untimed: bool, fra
     detail = {**frames.facts, "partial": frames.partial}
     if clip is not None:
         detail |= {"start": meta["start"], "end": meta["end"]}
-    row = Row(
-        key=_key(source, place),
-        status="ok",
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=source.split,
-        kind="video",
+    row = source.row(
+        _key(source, place),
+        STAGE,
+        "video",
+        "ok",
         item=_number(place),
         views=len(frames.ticks),
         frames=len(frames.ticks),
-        width=frames.width,
-        height=frames.height,
+        size=(frames.width, frames.height),
         text_bytes=text_size(messages),
         tags=(target.part, mode, *((PARTIAL,) if frames.partial else ()), *((UNTIMED,) if untimed else ())),
         detail=json.dumps(detail, sort_keys=True),
