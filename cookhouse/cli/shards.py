@@ -119,7 +119,7 @@ def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, t
 
     refs = ShardIndex.from_artifacts(map(_open, folders)).select(split=split, tag=tag, unlabelled=True)
     for ref in look.draw(refs, count, seed):
-        text = look.target_text(read_json(ref))
+        text = str(read_json(ref)["messages"][-1]["content"])
         if as_json:
             click.echo(json.dumps({**asdict(ref), "text": text}, ensure_ascii=False))
             continue

@@ -53,7 +53,7 @@ class CaptionShards(StageConfig):
 )
 def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Match pictures with their captions, plan units, write them."""
-    from pipelines.images.captions import CaptionJob, build_caption_unit, load_score, match_captions
+    from pipelines.images.captions import CaptionJob, build_caption_unit, load_score
     from pipelines.images.sources import SIDECARS, SUFFIXES, TAR
     from pipelines.shards.plan import Unit, plan_units
 
@@ -70,7 +70,7 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
     def job(unit: Unit, near: dict[str, str]) -> CaptionJob:
         return CaptionJob(
             unit=unit,
-            captions=match_captions(unit.items, captions),
+            captions=tuple(captions.get(item.name, "") for item in unit.items),
             prompt=config.prompt,
             min_side=config.min_side,
             max_pixels=config.max_pixels,

@@ -44,7 +44,8 @@ def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
 
 
 def _head(timeline: Timeline) -> str:
-    typed = " ".join(["cookhouse run", f"recipe={timeline.recipe}", *_without_recipe(timeline.overrides)])
+    rest = [text for text in timeline.overrides if not text.startswith("recipe=")]
+    typed = " ".join(["cookhouse run", f"recipe={timeline.recipe}", *rest])
     counts: dict[str, int] = {}
     for row in timeline.rows:
         state = "from the store" if _class(row, timeline) == "hit" else STATES.get(row.state, row.state)
@@ -128,10 +129,6 @@ def _below(row: Row, timeline: Timeline) -> str:
 def _elapsed(row: Row, timeline: Timeline) -> str:
     current = [one for one in row.tries if one.ended >= timeline.started]
     return duration(current[-1].ended - current[-1].started) if current else ""
-
-
-def _without_recipe(overrides: tuple[str, ...]) -> list[str]:
-    return [text for text in overrides if not text.startswith("recipe=")]
 
 
 def _log(row: Row, one: Try, base: str) -> str:

@@ -39,10 +39,6 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
 
-def folder_of(root: Path, total_steps: int) -> Path:
-    return root / f"step-{total_steps:06d}"
-
-
 def write_manifest(folder: Path, progress: Progress, fingerprint: str, world_size: int) -> None:
     """Make a folder of rank files a checkpoint. Called by rank 0, after all ranks closed their files."""
     files = {

@@ -223,7 +223,7 @@ def _report(
 
 def _save(engine: Engine, progress: Progress, settings: LoopSettings) -> None:
     """Every rank writes its files, then rank 0 the manifest; older checkpoints go when the new one is whole."""
-    folder = checkpoints.folder_of(settings.checkpoints, progress.total_steps)
+    folder = settings.checkpoints / f"step-{progress.total_steps:06d}"
     folder.mkdir(parents=True, exist_ok=True)
     engine.save(folder)
     torch.save(torch.get_rng_state(), folder / f"random-{engine.rank}.pt")

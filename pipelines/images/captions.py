@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +94,6 @@ def load_score(dotted: str) -> Score:
 
 def is_tar(source: SourceItem) -> bool:
     return source.name.lower().endswith(TAR)
-
-
-def match_captions(items: Iterable[SourceItem], captions: dict[str, str]) -> tuple[str, ...]:
-    """The caption, or "", of each item by its name."""
-    return tuple(captions.get(item.name, "") for item in items)
 
 
 def _items(job: CaptionJob, sandbox: Sandbox) -> Iterator[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,6 @@ def draw(refs: Sequence[SampleRef], count: int, seed: int) -> list[SampleRef]:
     """``count`` different samples (or all), in the order they have in ``refs``."""
     chosen = generator("inspect", seed).permutation(len(refs))[:count]
     return [refs[n] for n in sorted(chosen.tolist())]
-
-
-def target_text(sample: Mapping[str, Any]) -> str:
-    """What the model is to say last."""
-    return str(sample["messages"][-1]["content"])
 
 
 def find(folder: ShardFolder, key: str) -> Row:

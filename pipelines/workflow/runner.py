@@ -52,9 +52,6 @@ class Rules:
     stop_wait_s: float = 20.0
     timeouts: Mapping[str, Timeouts] = field(default_factory=dict)
 
-    def timeouts_of(self, step: str) -> Timeouts:
-        return self.timeouts.get(step) or self.timeouts.get("") or Timeouts()
-
 
 @dataclass
 class StepResult:
@@ -190,7 +187,8 @@ class Runner:
             return
         self._waiting.pop(planned.name, None)
         parents = {name: record for name in step.parents if (record := self.results[name].record) is not None}
-        watch = Watch(self.store, planned, lease, parents, self.rules.timeouts_of(planned.name))
+        limits = self.rules.timeouts.get(planned.name) or self.rules.timeouts.get("") or Timeouts()
+        watch = Watch(self.store, planned, lease, parents, limits)
         self._active[planned.name] = watch
         try:
             if (record := watch.committed()) is not None:  # made between the plan and the lease
