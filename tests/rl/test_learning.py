@@ -14,8 +14,8 @@ import rl.controller
 from rl.controller import Controller, Watch
 from rl.local import LocalCrew
 from rl.prompts import PromptPlan
-from rl.rewards.judge import judge
 from rl.settings import ReinforceConfig
+from rl.types import Judgement
 
 CONFIG = ReinforceConfig(
     steps=24,
@@ -29,10 +29,10 @@ CONFIG = ReinforceConfig(
 )
 
 
-def curve(noisy_model, questions, config=CONFIG, judging=judge, crew_class=LocalCrew):
+def curve(noisy_model, questions, config=CONFIG, crew_class=LocalCrew):
     """Accuracy over both modes by update, and the crew and ledger afterwards."""
     rows = []
-    crew = crew_class(noisy_model, config, judging)
+    crew = crew_class(noisy_model, config)
     crew.start(0, None)
     plan = PromptPlan(
         questions, seed=0, prompts_per_step=config.prompts_per_step, long_share=config.long_share, chunk=config.chunk
@@ -102,7 +102,9 @@ def replace_steps(steps):
 
 
 def test_no_information_stops_with_counts(noisy_model, questions):
-    from rl.types import Judgement
+    class Wrong(LocalCrew):
+        def judge(self, cases):
+            return [Judgement(0.0, 1.0, 0.0, "wrong") for _ in cases]
 
     with pytest.raises(Exception, match="10 batches in a row"):
-        curve(noisy_model, questions, replace_steps(12), judging=lambda case: Judgement(0.0, 1.0, 0.0, "wrong"))
+        curve(noisy_model, questions, replace_steps(12), crew_class=Wrong)
