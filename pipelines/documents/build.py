@@ -165,7 +165,7 @@ def _clean_page(
     else:
         words = visible_words(content.image, content.boxes, content.texts)
         wanted = settings.target != "parser"
-        regions = find_regions(content.image, words, settings.region_tokens, by_line, shrink=wanted)
+        regions = find_regions(content.image, words, settings.region_tokens, by_line, settings.layout, shrink=wanted)
         size, found = sum(region.tokens for region in regions), len(content.texts)
     if not regions:
         return Verdict(

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
 from pipelines.corruption.view import Address
+from pipelines.documents.layout import Layout
 
 
 class Levels(Record):
@@ -84,6 +85,10 @@ class DocumentSettings(StageConfig):
     side is under ``card_side`` pixels has every line as a region, a larger one draws ``regions`` (least, most) of
     ``tokens`` tokens that hold at most ``region_share`` of its text.
 
+    ``layout: plain`` takes any three narrow pieces on one baseline for a table row. ``columns`` keeps running text in narrow
+    columns apart, reads tables of two columns by row, leaves captions alone and reads columns between whatever crosses
+    them.
+
     ``jpeg_colour: compact`` renders, damages and stores pages without colour in one channel, and the rest (with the
     coloured marks of ``boxes`` and ``single``) as 4:2:0; ``full`` stores every page as 4:4:4.
 
@@ -109,6 +114,7 @@ class DocumentSettings(StageConfig):
     max_pixels: Identity[int] = Field(1_806_336, ge=10_000)
     card_side: Identity[int] = Field(300, ge=0)
     tokens: Identity[tuple[int, int]] = (8, 200)
+    layout: Identity[Layout] = "plain"
     regions: Identity[tuple[int, int]] = (1, 6)
     region_share: Identity[float] = Field(0.3, gt=0, le=1)
     jpeg_quality: Identity[int] = Field(92, ge=1, le=100)

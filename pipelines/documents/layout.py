@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 Box = tuple[float, float, float, float]
+Layout = Literal["plain", "columns"]
 
 SPLIT_GAP = 1.2  # in word heights: a wider gap starts a new segment (column, table cell)
 JOIN_GAP = 1.0
@@ -56,6 +57,17 @@ class Block:
     @cached_property
     def text(self) -> str:
         return join_words([line.text for line in self.lines])
+
+
+class Segment(NamedTuple):
+    """Words on one baseline that belong together, and the box around them."""
+
+    words: list[Word]
+    box: Box
+
+
+JoinRows = Callable[[Sequence[Segment], float], list[Segment]]
+OrderBlocks = Callable[[Sequence[Block]], list[Block]]
 
 
 def union(boxes: Sequence[Box]) -> Box:
@@ -97,19 +109,14 @@ def join_words(texts: Sequence[str]) -> str:
     return result
 
 
-class Segment(NamedTuple):
-    """Words on one baseline that belong together, and the box around them."""
-
-    words: list[Word]
-    box: Box
-
-
-def make_lines(words: Sequence[Word], page_width: float, whole_rows: bool = False) -> list[Line]:
+def make_lines(
+    words: Sequence[Word], page_width: float, whole_rows: bool = False, join: JoinRows | None = None
+) -> list[Line]:
     """Lines of a page, roughly top to bottom. ``whole_rows`` (cards) joins everything on one baseline, whatever the
-    gaps."""
+    gaps; else ``join`` joins the cells of table rows (None: three or more narrow segments)."""
     segments = _merge_rows(_segments(words), whole_rows)
     if not whole_rows:
-        segments = _table_rows(segments, page_width)
+        segments = (join or _table_rows)(segments, page_width)
     return [_line(segment) for segment in segments]
 
 
@@ -117,7 +124,8 @@ def _middle(box: Box) -> float:
     return (box[1] + box[3]) / 2
 
 
-def _same_baseline(a: Box, b: Box) -> bool:
+def same_baseline(a: Box, b: Box) -> bool:
+    """Do the middles of two boxes lie within half the height of the flatter one?"""
     return abs(_middle(a) - _middle(b)) < 0.5 * min(a[3] - a[1], b[3] - b[1])
 
 
@@ -127,7 +135,7 @@ def _gap(a: Box, b: Box) -> float:
 
 
 def _segments(words: Sequence[Word]) -> list[Segment]:
-    """Runs of words that follow each other in the file on one baseline (``_same_baseline``) without a wide gap
+    """Runs of words that follow each other in the file on one baseline (``same_baseline``) without a wide gap
     (``_gap``), decided for all neighbours at once: a page has some hundred words."""
     if not words:
         return []
@@ -152,7 +160,7 @@ def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
     middles = [_middle(box) for box in boxes]
     rows: list[list[int]] = []
     for index in sorted(range(len(segments)), key=middles.__getitem__):
-        near = (row for row in rows[-3:] if _same_baseline(boxes[row[0]], boxes[index]))
+        near = (row for row in rows[-3:] if same_baseline(boxes[row[0]], boxes[index]))
         row = next(near, None)
         if row is None:
             rows.append([index])
@@ -176,7 +184,7 @@ def _table_rows(segments: list[Segment], page_width: float) -> list[Segment]:
     """Join the cells of a table row: three or more narrow segments on one baseline."""
     rows: list[list[Segment]] = []
     for segment in segments:
-        if rows and _same_baseline(rows[-1][0].box, segment.box):
+        if rows and same_baseline(rows[-1][0].box, segment.box):
             rows[-1].append(segment)
         else:
             rows.append([segment])
@@ -220,8 +228,9 @@ def _right_to_left(words: Sequence[Word]) -> list[Word]:
     return result + run[::-1]
 
 
-def make_blocks(lines: Sequence[Line]) -> list[Block]:
-    """Paragraphs in reading order: lines under each other with small gaps, similar heights and a common column."""
+def make_blocks(lines: Sequence[Line], order_blocks: OrderBlocks | None = None) -> list[Block]:
+    """Paragraphs: lines under each other with small gaps, similar heights and a common column. In ``reading_order``, or
+    as ``order_blocks`` says."""
     order = sorted(range(len(lines)), key=lambda i: (lines[i].box[1], lines[i].box[0]))
     follower: dict[int, int] = {}
     taken: set[int] = set()
@@ -244,7 +253,7 @@ def make_blocks(lines: Sequence[Line]) -> list[Block]:
             chain.append(follower[chain[-1]])
         members = tuple(lines[i] for i in chain)
         blocks.append(Block(members, union([line.box for line in members])))
-    return reading_order(blocks)
+    return (order_blocks or reading_order)(blocks)
 
 
 def _continues(upper: Line, lower: Line) -> bool:
@@ -267,13 +276,13 @@ def _cut(blocks: list[Block], rtl: bool) -> list[Block]:
         return blocks
     heights = sorted(line.height for block in blocks for line in block.lines)
     height = heights[len(heights) // 2]
-    at = _widest_gap([(block.box[0], block.box[2]) for block in blocks], 0.6 * height)
+    at = widest_gap([(block.box[0], block.box[2]) for block in blocks], 0.6 * height)
     if at is not None:
         left = [block for block in blocks if block.box[2] <= at]
         right = [block for block in blocks if block.box[2] > at]
         first, second = (right, left) if rtl else (left, right)
         return _cut(first, rtl) + _cut(second, rtl)
-    at = _widest_gap([(block.box[1], block.box[3]) for block in blocks], 0.0)
+    at = widest_gap([(block.box[1], block.box[3]) for block in blocks], 0.0)
     if at is not None:
         upper = [block for block in blocks if block.box[3] <= at]
         lower = [block for block in blocks if block.box[3] > at]
@@ -281,7 +290,7 @@ def _cut(blocks: list[Block], rtl: bool) -> list[Block]:
     return sorted(blocks, key=lambda block: (block.box[1], -block.box[2] if rtl else block.box[0]))
 
 
-def _widest_gap(spans: list[tuple[float, float]], least: float) -> float | None:
+def widest_gap(spans: list[tuple[float, float]], least: float) -> float | None:
     """Middle of the widest strip no span covers, None when none is wider than ``least``."""
     best, at, end = least, None, -math.inf
     for start, stop in sorted(spans):

@@ -15,10 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.view import TextRegion, overlap
+from pipelines.documents.columns import column_order, join_rows, starts_caption
 from pipelines.documents.ink import MIN_CONTRAST, contrast, stacked
-from pipelines.documents.layout import Block, Box, Line, Word, is_cjk, make_blocks, make_lines, union
+from pipelines.documents.layout import Block, Box, Layout, Line, Word, is_cjk, make_blocks, make_lines, union
 from pipelines.documents.line_boxes import PAD, tight_boxes
 from pipelines.documents.routing import is_broken
+
+LONG = 5  # letters; the narrowest five ("lilli") are not much higher than wide
+TALL = 1.3
 
 
 def tokens(text: str) -> float:
@@ -80,10 +84,11 @@ def find_regions(
     words: Sequence[Word],
     token_range: tuple[int, int],
     by_line: bool,
+    layout: Layout = "plain",
     shrink: bool = True,
 ) -> list[TextRegion]:
     """All regions of a page in reading order; see ``group_regions``."""
-    return [grouped.region for grouped in group_regions(image, words, token_range, by_line, shrink)]
+    return [grouped.region for grouped in group_regions(image, words, token_range, by_line, layout, shrink)]
 
 
 def group_regions(
@@ -91,19 +96,38 @@ def group_regions(
     words: Sequence[Word],
     token_range: tuple[int, int],
     by_line: bool,
+    layout: Layout = "plain",
     shrink: bool = True,
 ) -> list[Grouped]:
     """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
-    ``token_range`` tokens; if a page has only shorter texts, those. ``shrink`` their boxes to the ink; without, for who
-    wants the text only, they are those of the words."""
-    lines = make_lines(words, image.shape[1], whole_rows=by_line)
+    ``token_range`` tokens; if a page has only shorter texts, those. ``layout``: see ``DocumentSettings``. ``shrink``
+    their boxes to the ink; without, for who wants the text only, they are those of the words."""
+    columns = layout == "columns"
+    lines = make_lines(_upright(words), image.shape[1], whole_rows=by_line, join=join_rows if columns else None)
     lines = [line for line in lines if not _vertical(line)]
     if by_line:
         blocks = [Block((line,), line.box) for line in sorted(lines, key=lambda line: line.box[1])]
         return _regions(image, blocks, shrink)
-    blocks = _fit(make_blocks(lines), token_range)
+    blocks = _fit(make_blocks(lines, column_order if columns else None), token_range, columns)
     long_enough = [block for block in blocks if tokens(block.text) >= token_range[0]]
     return _regions(image, long_enough or blocks, shrink)
+
+
+def _upright(words: Sequence[Word]) -> Sequence[Word]:
+    """Words without those that stand on their side, of which rows would mix lines. Long words tell by their shape; if most
+    of them do, it is the page, and nothing is left."""
+    long = [word for word in words if len(word.text) >= LONG]
+    sideways = sum(map(_tall, long))
+    if not sideways:
+        return words
+    if 2 * sideways > len(long):
+        return []
+    return [word for word in words if len(word.text) < LONG or not _tall(word)]
+
+
+def _tall(word: Word) -> bool:
+    x0, y0, x1, y1 = word.box
+    return y1 - y0 > TALL * (x1 - x0)
 
 
 def _vertical(line: Line) -> bool:
@@ -112,8 +136,9 @@ def _vertical(line: Line) -> bool:
     return len(line.text) > 3 and y1 - y0 > 2.5 * (x1 - x0)
 
 
-def _fit(blocks: Sequence[Block], token_range: tuple[int, int]) -> list[Block]:
-    """Split blocks above the range by lines, join short neighbours in one column when nothing lies between them."""
+def _fit(blocks: Sequence[Block], token_range: tuple[int, int], captions: bool) -> list[Block]:
+    """Split blocks above the range by lines, join short neighbours in one column when nothing lies between them;
+    ``captions`` are joined with nothing."""
     least, most = token_range
     pieces: list[Block] = []
     for block in blocks:
@@ -126,7 +151,8 @@ def _fit(blocks: Sequence[Block], token_range: tuple[int, int]) -> list[Block]:
     for piece in pieces:
         if result and tokens(result[-1].text) < least and tokens(result[-1].text) + tokens(piece.text) <= most + least:
             box = union([result[-1].box, piece.box])
-            if _neighbours(result[-1], piece) and not _hits(box, pieces, (result[-1], piece)):
+            caption = captions and (starts_caption(result[-1].text) or starts_caption(piece.text))
+            if not caption and _neighbours(result[-1], piece) and not _hits(box, pieces, (result[-1], piece)):
                 result[-1] = Block(result[-1].lines + piece.lines, box)
                 continue
         result.append(piece)

@@ -96,7 +96,7 @@ def _read_all(
     good = [i for i, score in enumerate(lines.scores) if score >= settings.ocr_min_score]
     texts = [lines.texts[i] for i in good]
     words = visible_words(content.image, lines.boxes[good], texts)
-    found = group_regions(content.image, words, settings.region_tokens, by_line)
+    found = group_regions(content.image, words, settings.region_tokens, by_line, settings.layout)
     facts = {
         "lines": len(lines.texts),
         "kept": len(good),
@@ -121,7 +121,7 @@ def _read_chosen(
     detected = read(page, content.image, setup, "detect", None)
     fillers = [_filler(box) for box in detected.boxes.tolist()]
     words = visible_words(content.image, detected.boxes, fillers)
-    found = group_regions(content.image, words, settings.region_tokens, by_line)
+    found = group_regions(content.image, words, settings.region_tokens, by_line, settings.layout)
     total = sum(grouped.region.tokens for grouped in found)
     rng = generator("ocr", settings.seed, source_digest, content.index, OPERATOR_VERSION)
     number_of = {tuple(box): number for number, box in enumerate(detected.boxes.tolist())}
@@ -147,7 +147,7 @@ def _read_chosen(
         }
         for grouped in candidates:
             place = next(i for i, one in enumerate(found) if one is grouped)
-            good[place] = _read_well(content.image, grouped, well, settings.region_tokens, by_line)
+            good[place] = _read_well(content.image, grouped, well, settings, by_line)
         kept = [region for place in sorted(good) for region in good[place]]
         left = [grouped for grouped in left if grouped not in candidates]
         if any(region.tokens >= least for region in kept) or not left:
@@ -166,7 +166,7 @@ def _read_chosen(
 
 
 def _read_well(
-    image: NDArray[np.uint8], grouped: Grouped, texts: Mapping[Box, str], token_range: tuple[int, int], by_line: bool
+    image: NDArray[np.uint8], grouped: Grouped, texts: Mapping[Box, str], settings: DocumentSettings, by_line: bool
 ) -> list[TextRegion]:
     """A region with the ``texts`` of its words by box. Where a word has none its line is left out, and what stands above
     and below are regions of their own."""
@@ -179,7 +179,8 @@ def _read_well(
     found = []
     for run in runs:
         words = [Word(texts[word.box], word.box) for word in _words_of(run)]
-        found += [one.region for one in group_regions(image, words, token_range, by_line)]
+        parts = group_regions(image, words, settings.region_tokens, by_line, settings.layout)
+        found += [part.region for part in parts]
     return found
 
 
