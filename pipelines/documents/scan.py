@@ -102,8 +102,40 @@ def _read_all(
         "kept": len(good),
         "min_score": min((lines.scores[i] for i in good), default=0.0),
     }
-    regions = tuple(grouped.region for grouped in found)
+    boxes = np.delete(lines.boxes, good, axis=0)
+    bad = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in boxes.tolist()]
+    parts = [region for grouped in found for region in _without(content.image, grouped, bad, settings, by_line)]
+    regions = tuple(region for region in parts if region.tokens >= settings.region_tokens[0]) or tuple(parts)
     return ScanText(regions, sum(region.tokens for region in regions), facts)
+
+
+def _without(
+    image: NDArray[np.uint8],
+    grouped: Grouped,
+    bad: Sequence[tuple[float, float]],
+    settings: DocumentSettings,
+    by_line: bool,
+) -> list[TextRegion]:
+    """A region, parted where the middle of a line that was read badly lies in it: its ink has no label."""
+
+    def inside(region: TextRegion) -> list[float]:
+        x0, y0, x1, y1 = region.bbox
+        return [y for x, y in bad if x0 < x < x1 and y0 < y < y1]
+
+    cuts = inside(grouped.region)
+    if not cuts:
+        return [grouped.region]
+    found: list[TextRegion] = []
+    for _, run in groupby(grouped.lines, lambda line: sum(2 * y < line.box[1] + line.box[3] for y in cuts)):
+        found += _laid_out(image, _words_of(list(run)), settings, by_line)
+    return [region for region in found if not inside(region)]
+
+
+def _laid_out(
+    image: NDArray[np.uint8], words: Sequence[Word], settings: DocumentSettings, by_line: bool
+) -> list[TextRegion]:
+    found = group_regions(image, words, settings.region_tokens, by_line, settings.layout)
+    return [grouped.region for grouped in found]
 
 
 def _read_chosen(
@@ -179,8 +211,7 @@ def _read_well(
     found = []
     for run in runs:
         words = [Word(texts[word.box], word.box) for word in _words_of(run)]
-        parts = group_regions(image, words, settings.region_tokens, by_line, settings.layout)
-        found += [part.region for part in parts]
+        found += _laid_out(image, words, settings, by_line)
     return found
 
 

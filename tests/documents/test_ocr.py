@@ -153,6 +153,24 @@ def test_a_line_read_badly_parts_its_region() -> None:
     assert all(region.bbox[3] <= 56 + 2 or region.bbox[1] >= 78 - 2 for region in found.regions)
 
 
+def test_no_region_holds_the_ink_of_a_line_without_label() -> None:
+    """Short lines are joined with what follows, but not over a line that was read badly."""
+    settings = DocumentSettings(ocr_lines="all", tokens=(4, 60))
+    content, lines = paragraphs(2, 4)
+    tops = [int(box[1]) for box in lines.boxes]
+    texts = ["short one" if top == 30 else f"these are the words of the line at {top}" for top in tops]
+    scores = [0.3 if top == 56 else 0.97 for top in tops]
+
+    def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
+        assert task == "all"
+        return OcrLines(lines.quads, lines.boxes, tuple(texts), tuple(scores))
+
+    found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=False)
+    told = [[int(word) for word in region.text.split() if word.isdigit()] for region in found.regions]
+    assert told == [[82, 108], [180, 206, 232, 258]]
+    assert not any(region.bbox[1] < 67 < region.bbox[3] for region in found.regions)
+
+
 def test_the_size_of_a_page_is_put_right_by_what_was_read() -> None:
     """A line's shape says how many letters it holds, but a Chinese character counts as a whole token."""
     content, lines = paragraphs(6, 3)
