@@ -2,11 +2,11 @@
 
     python -m benchmarks.documents [--rounds 3] [--parts naive,curator,kernels,memory,growth] [--full]
 
-PDFs are made by code (``benchmarks.pages``), 20 files of 10 A4 pages, rendered at 150 dpi and written as JPEG of quality
-92 on every side that writes JPEG: in 4:4:4, and ours once more as ``recipe=data`` has it (``jpeg_colour: compact``: one
-channel for pages without colour, which all of these are, 4:2:0 with coloured marks). Every contestant runs in processes
-of its own; counts are exact, because a page that is dropped is the failure that a fast time would hide. ``--full`` is
-what the bars are about: 20,000 pages of growth instead of 2,000. Ends with 1 if a bar is missed.
+PDFs are made by code (``benchmarks.pages``), 20 files of 10 A4 pages (60 against Ray Data), rendered at 150 dpi and
+written as JPEG of quality 92 on every side that writes JPEG: in 4:4:4, and ours once more as ``recipe=data`` has it
+(``jpeg_colour: compact``: one channel for pages without colour, which all of these are, 4:2:0 with coloured marks). Every
+contestant runs in processes of its own; counts are exact, because a page that is dropped is the failure that a fast time
+would hide. ``--full`` is what the bars are about: 20,000 pages of growth instead of 2,000. Ends with 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from benchmarks.peers import ROOT, find_peer
 
 PARTS = ("naive", "curator", "kernels", "memory", "growth")
 FILES, PAGES = 20, 10
+MANY_FILES = 60  # against Ray Data, where both sides pay for a start
 MEMORY_PASSES = 10
 START = 20  # pages of the run whose cost is the start of the stage
 CHEAP_FILE = 100
@@ -55,7 +56,7 @@ def against_naive(pages: Path, warm: Path, rounds: int) -> tuple[list[Row], list
             ours("cookhouse on Ray, corruption off, compact", "ray", pages, "compact", warm),
         ],
         "pages",
-        {"pages": FILES * PAGES},
+        {"pages": MANY_FILES * PAGES},
         rounds,
     )
     bars = [
@@ -67,7 +68,7 @@ def against_naive(pages: Path, warm: Path, rounds: int) -> tuple[list[Row], list
     return rows, bars
 
 
-def against_curator(pages: Path, rounds: int) -> tuple[list[Row], list[Bar]]:
+def against_curator(pages: Path, warm: Path, rounds: int) -> tuple[list[Row], list[Bar]]:
     """Both in one process with its child, ours with probe, corruption, shard and manifest."""
     python = find_peer("nemo-curator")
     name = "NeMo Curator PDFPreprocessStage"
@@ -76,7 +77,7 @@ def against_curator(pages: Path, rounds: int) -> tuple[list[Row], list[Bar]]:
         if isinstance(python, str)
         else program(name, python, "benchmarks.curator_pages", pages, DPI)
     )
-    both = [ours(f"cookhouse, corruption on, {colour}", "stage", pages, colour) for colour in ("full", "compact")]
+    both = [ours(f"cookhouse, corruption on, {colour}", "stage", pages, colour, warm) for colour in ("full", "compact")]
     rows = compare([*both, peer], "pages", {"pages": FILES * PAGES}, rounds)
     return rows, [
         Bar("pages per core-second against Curator's page stage, 4:4:4", rows[0].over(rows[2]), ">=", 6),
@@ -96,10 +97,17 @@ def against_kernels(pages: Path, rounds: int) -> tuple[list[Row], list[Bar]]:
         {"pages": FILES * PAGES},
         rounds,
     )
-    return rows, [
+    bars = [
         Bar("CPU time over the sum of its kernels, 4:4:4", rows[1].over(rows[0]), "<=", 1.15),
         Bar("the same, compact", rows[3].over(rows[2]), "<=", 1.15),
     ]
+    for worker, kernels, name in ((rows[0], rows[1], "4:4:4"), (rows[2], rows[3], "compact")):
+        named = 1000 / kernels.per_core_second + sum(
+            kernels.figures[f"{part} ms/page"] for part in ("ink check", "layout")
+        )
+        ratio = 1000 / worker.per_core_second / named
+        bars.append(Bar(f"with ink check and layout counted among the kernels, {name}", ratio, "<=", 1.15))
+    return rows, bars
 
 
 def memory(pages: Path) -> tuple[list[Row], list[Bar]]:
@@ -141,14 +149,16 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no part named {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     pages, warm = given.folder / "text", given.folder / "warm"
+    many = given.folder / "many"
     make_pdfs(pages, FILES, PAGES)
+    make_pdfs(many, MANY_FILES, PAGES, seed=2)
     make_pdfs(warm, 4, PAGES, seed=1)
     code = 0
     for part in wanted:
         if part == "naive":
-            rows, bars = against_naive(pages, warm, given.rounds)
+            rows, bars = against_naive(many, warm, given.rounds)
         elif part == "curator":
-            rows, bars = against_curator(pages, min(2, given.rounds))
+            rows, bars = against_curator(pages, warm, given.rounds)
         elif part == "kernels":
             rows, bars = against_kernels(pages, given.rounds)
         elif part == "memory":
