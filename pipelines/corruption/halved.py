@@ -48,6 +48,7 @@ def merge(planes: Planes) -> NDArray[np.uint8]:
 
 
 _MARK = [int(part) for part in (plane[0, 0] for plane in split(np.array([[COLOUR]], dtype=np.uint8)))]
+_TINT = np.array(_MARK[1:], dtype=np.int16)[:, None, None]
 
 
 class HalvedPage:
@@ -55,7 +56,7 @@ class HalvedPage:
 
     def __init__(self, page: NDArray[np.uint8]) -> None:
         self._luma = page[:, :, 0].copy()
-        self._colours: tuple[Plane, Plane] | None = None
+        self._colours: NDArray[np.uint8] | None = None  # [2, h, w]: blue and red
 
     def paste(self, x: int, y: int, pixels: NDArray[np.uint8]) -> None:
         """Pixels [h, w, 1 or 3] with the upper left corner at (x, y)."""
@@ -63,39 +64,51 @@ class HalvedPage:
         if channels == 1:
             self._luma[y : y + height, x : x + width] = pixels[:, :, 0]
             return
-        luma, blue, red = split(pixels)
+        luma, *colours = split(pixels)
         self._luma[y : y + height, x : x + width] = luma
-        self._blend(x, y, (height, width), blue, red)
+        self._blend(x, y, (height, width), _sums(np.stack(colours), y % 2, x % 2))
 
     def mark(self, x: int, y: int, cells: Mark) -> None:
         """A mark: its colour where ``cells`` [h, w] is true, else white."""
         height, width = cells.shape
         if cells.strides == (0, 0):  # one piece of frame
             self._luma[y : y + height, x : x + width] = _MARK[0]
-            self._blend(x, y, cells.shape, _MARK[1], _MARK[2])
+            self._blend(x, y, (height, width), None)
             return
         self._luma[y : y + height, x : x + width] = np.where(cells, np.uint8(_MARK[0]), np.uint8(255))
-        self._blend(x, y, cells.shape, cells * np.int16(_MARK[1]), cells * np.int16(_MARK[2]))
+        self._blend(x, y, (height, width), _sums(cells[None].astype(np.int16), y % 2, x % 2) * _TINT)
 
     def picture(self) -> NDArray[np.uint8] | Planes:
         """[H, W, 1] as long as nothing with a colour lies on it."""
         return self._luma[:, :, None] if self._colours is None else Planes(self._luma, *self._colours)
 
-    def _blend(
-        self, x: int, y: int, size: tuple[int, ...], blue: NDArray[np.int16] | int, red: NDArray[np.int16] | int
-    ) -> None:
-        """Colour differences of an area, averaged over squares of four. A square keeps of its own mean what is not
-        covered: exact, unless several things meet in one square."""
+    def _blend(self, x: int, y: int, size: tuple[int, int], sums: NDArray[np.int16] | None) -> None:
+        """Colour differences of an area, summed over squares of four (None: those of the marks). A square keeps of its
+        own mean what is not covered: exact, unless several things meet in one square."""
         if self._colours is None:
             sides = [-(-side // 2) for side in self._luma.shape]
-            self._colours = np.full(sides, 128, dtype=np.uint8), np.full(sides, 128, dtype=np.uint8)
-        top, left, bottom, right = y // 2, x // 2, -(-(y + size[0]) // 2), -(-(x + size[1]) // 2)
-        inside = slice(y - 2 * top, y - 2 * top + size[0]), slice(x - 2 * left, x - 2 * left + size[1])
-        tile = np.zeros((3, 2 * (bottom - top), 2 * (right - left)), dtype=np.int16)
-        for plane, values in zip(tile, (1, blue, red), strict=True):
-            plane[inside] = values
-        rows = tile[:, 0::2] + tile[:, 1::2]
-        covered, *sums = rows[:, :, 0::2] + rows[:, :, 1::2]
-        for half, total in zip(self._colours, sums, strict=True):
-            old = half[top:bottom, left:right].astype(np.int16) - 128
-            half[top:bottom, left:right] = (old * (4 - covered) + total + 514) // 4
+            self._colours = np.full((2, *sides), 128, dtype=np.uint8)
+        covered = _covered(y, size[0])[:, None] * _covered(x, size[1])
+        rows, columns = covered.shape
+        place = self._colours[:, y // 2 : y // 2 + rows, x // 2 : x // 2 + columns]
+        kept = (place.astype(np.int16) - 128) * (4 - covered)
+        kept += covered * _TINT if sums is None else sums
+        kept += 514  # 128 and a half, four times
+        place[:] = kept // 4
+
+
+def _covered(start: int, length: int) -> NDArray[np.int16]:
+    """How many of its two pixels each pair covers that ``start`` to ``start`` + ``length`` - 1 touch."""
+    pairs = np.full((start + length + 1) // 2 - start // 2, 2, dtype=np.int16)
+    pairs[0] -= start % 2
+    pairs[-1] -= (start + length) % 2
+    return pairs
+
+
+def _sums(values: NDArray[np.int16], top: int, left: int) -> NDArray[np.int16]:
+    """Sums over squares of four of values [n, h, w] that begin ``top`` rows and ``left`` columns (0 or 1) inside a
+    square."""
+    _, height, width = values.shape
+    tile = np.pad(values, ((0, 0), (top, (top + height) % 2), (left, (left + width) % 2)))
+    rows = tile[:, 0::2] + tile[:, 1::2]
+    return rows[:, :, 0::2] + rows[:, :, 1::2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,15 @@ Mark = NDArray[np.bool_]
 _WHOLE = np.ones((1, 1), dtype=bool)
 
 
+@lru_cache(maxsize=256)
 def tag(number: int, scale: int) -> Mark:
     """White digits (5 x 7 cells of ``scale`` pixels) on the colour of the frame."""
     rows = [np.array([[bit == "1" for bit in row] for row in DIGITS[digit].split()]) for digit in str(number)]
     glyphs = np.concatenate([np.pad(glyph, ((1, 1), (1, 0))) for glyph in rows], axis=1)
     glyphs = np.pad(glyphs, ((0, 0), (0, 1)))
-    return ~np.repeat(np.repeat(glyphs, scale, axis=0), scale, axis=1)
+    cells = ~np.repeat(np.repeat(glyphs, scale, axis=0), scale, axis=1)
+    cells.flags.writeable = False
+    return cells
 
 
 def marks(
