@@ -31,8 +31,9 @@ def write_unit(
         items: (row, parts); parts are given exactly for rows with status ``ok``.
         planned: how many rows the plan promised; a different count is an error, not a warning.
     Returns:
-        receipt ``{"files": [...], "counts": {"planned", "ok", "filtered", "quarantined"}, "sha256", "rows_sha256",
-        "bytes"}``. ``sha256`` is that of the shard, "" if no row was ok (then no tar is written).
+        receipt ``{"files": [...], "digests": {...}, "counts": {"planned", "ok", "filtered", "quarantined"}, "sha256",
+        "rows_sha256", "bytes"}``. ``sha256`` is that of the shard, "" if no row was ok (then no tar is written);
+        ``digests`` names it for the commit.
     Raises:
         DataError: the counts do not close, a key occurs twice, parts and status disagree.
     """
@@ -74,6 +75,7 @@ def write_unit(
     rows_sha256 = write_manifest(directory / logical_manifest, rows, facts)
     return {
         "files": files,
+        "digests": {logical_shard: facts["sha256"]} if facts else {},
         "counts": {"planned": len(rows), **{status: counts[status] for status in STATUSES}},
         "sha256": facts.get("sha256", ""),
         "rows_sha256": rows_sha256,

@@ -73,7 +73,8 @@ class Attempt:
     def commit_unit(self, unit: str, receipt: Mapping[str, Any]) -> None:
         """Say that a unit is whole: call it after its files are closed. ``receipt["files"]`` lists the logical names of
         its part of the result, ``receipt["state"]`` those of files a later attempt goes on from (a checkpoint) that are
-        no result; the rest of the receipt is the stage's own small JSON.
+        no result, ``receipt["digests"]`` the sha256 of files that were hashed on their way to the disk, so that the commit
+        need not read them again; the rest of the receipt is the stage's own small JSON.
 
         Raises ConfigError for a bad unit name, DataError when a listed file is not there.
         """
@@ -101,6 +102,15 @@ class Attempt:
         for folder in (*self.elders, self.place):
             found.update(read_units(folder))
         return dict(sorted(found.items()))
+
+    def digests(self) -> dict[Path, str]:
+        """sha256 by place in the store of the files whose units said it."""
+        return {
+            folder / name: told
+            for folder in (*self.elders, self.place)
+            for receipt in read_units(folder).values()
+            for name, told in receipt.get("digests", {}).items()
+        }
 
     def path(self, name: str) -> Path:
         """Where a logical name (a file, or a folder of them) lies on this machine: in this attempt, else in the youngest

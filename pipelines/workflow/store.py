@@ -176,15 +176,15 @@ class Store:
     def commit(
         self, attempt: Attempt, about: Commit, stats: Mapping[str, Any], *, generation: int, seconds: float
     ) -> Record:
-        """Publish an attempt: hash its files, write the manifest, create ``artifact.json``.
+        """Publish an attempt: hash the files whose units did not, write the manifest, create ``artifact.json``.
 
         When another process committed the same generation first, its record is returned and this attempt is only
         a folder; no two results of one generation can exist.
         """
-        results = attempt.results()
+        results, told = attempt.results(), attempt.digests()
         content: list[dict[str, Any]] = [
-            {"path": name, "size": file.stat().st_size, "sha256": places.sha256_of(file)}
-            for name, (_, file) in results.items()
+            {"path": name, "size": file.stat().st_size, "sha256": told.get(place) or places.sha256_of(file)}
+            for name, (place, file) in results.items()
         ]
         units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
         manifest: dict[str, Any] = {

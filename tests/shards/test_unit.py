@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ def test_every_planned_sample_has_its_row(tmp_path: Path, units: Units) -> None:
     receipt = write_unit(tmp_path, "u", units["unit-000001"], planned=5)
     assert receipt["counts"] == {"planned": 5, "ok": 4, "filtered": 0, "quarantined": 1}
     assert receipt["files"] == ["shards/u.tar", "manifest/u.parquet"]
+    written = hashlib.sha256((tmp_path / "shards" / "u.tar").read_bytes()).hexdigest()
+    assert receipt["digests"] == {"shards/u.tar": written} and receipt["sha256"] == written
     rows = read_manifest(tmp_path / "manifest" / "u.parquet")
     assert [row.key for row in rows] == ["b-0", "b-1", "b-2", "b-3", "b-4"]
     assert all((row.shard == "shards/u.tar") == (row.status == "ok") for row in rows)
@@ -54,7 +57,7 @@ def test_a_key_planned_twice_is_an_error(tmp_path: Path, make_item: MakeItem) ->
 
 def test_a_unit_without_samples_writes_no_tar(tmp_path: Path, make_item: MakeItem) -> None:
     receipt = write_unit(tmp_path, "u", [make_item("a", status="quarantined")])
-    assert receipt["files"] == ["manifest/u.parquet"]
+    assert receipt["files"] == ["manifest/u.parquet"] and receipt["digests"] == {}
     assert receipt["sha256"] == ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from toy_recipe import carry_out, recipe
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.files import create_json, read_json, translate_full_disk, write_json
-from pipelines.workflow.store import Store
+from pipelines.workflow.store import Commit, Store
 
 
 def test_exactly_one_of_many_creates(tmp_path) -> None:
@@ -72,6 +73,25 @@ def test_a_new_attempt_adopts_units_and_only_their_files(store: Store) -> None:
     assert list(second.results()) == ["mine.txt", "whole.txt"]
     (first.dir / "whole.txt").unlink()
     assert store.begin(folder).units() == {}, "a receipt without its files does not count"
+
+
+def test_what_a_unit_hashed_is_not_read_again_and_only_where_it_lies(store: Store) -> None:
+    folder = store.folder("s", "a", "0" * 64)
+    first = store.begin(folder)
+    for name in ("whole.txt", "again.txt"):
+        (first.dir / name).write_text(name)
+        first.commit_unit(name[:5], {"files": [name], "digests": {name: f"told of {name}"}})
+    second = store.begin(folder)
+    (second.dir / "again.txt").write_text("made anew")
+    (second.dir / "plain.txt").write_text("plain")
+    about = Commit("s", "a", "0" * 64, {}, {}, {}, "", "bytes", {})
+    record = store.commit(second, about, {}, generation=1, seconds=0.0)
+    manifest = json.loads((record.folder / record.data["manifest"]).read_text())
+    assert {row["path"]: row["sha256"] for row in manifest["content"]["files"]} == {
+        "whole.txt": "told of whole.txt",
+        "again.txt": hashlib.sha256(b"made anew").hexdigest(),
+        "plain.txt": hashlib.sha256(b"plain").hexdigest(),
+    }
 
 
 def test_a_forced_generation_adopts_nothing(store: Store) -> None:
