@@ -5,7 +5,7 @@ python -m benchmarks.documents_ours stage FOLDER COLOUR WARM_UP    the stage in 
 python -m benchmarks.documents_ours kernels FOLDER COLOUR          render, words, corruption, encode, write alone
 python -m benchmarks.documents_ours worker FOLDER COLOUR           a warm worker's units, corruption on
 python -m benchmarks.documents_ours memory FOLDER PASSES           resident memory of worker and child, unit by unit
-python -m benchmarks.documents_ours cheap FOLDER                   the stage in one process on small pages
+python -m benchmarks.documents_ours cheap FOLDER WARM_UP           the stage in one process on small pages
 
 COLOUR is ``jpeg_colour``: full or compact.
 """
@@ -90,19 +90,12 @@ def on_ray(folder: str, colour: str, warm: str) -> None:
         ray.shutdown()
 
 
-def in_one_process(folder: str, warm: str, colour: str) -> None:
+def in_one_process(folder: str, warm: str, **more: object) -> None:
     """Twice: the first time, which is not measured, imports modules. The child is started anew."""
     with scratch() as store:
-        run_stage(warm, store / "warm", jpeg_colour=colour)
+        run_stage(warm, store / "warm", **more)
         with Meter() as meter:
-            pages = run_stage(folder, store / "pages", jpeg_colour=colour)
-    emit({"pages": pages}, meter.usage)
-
-
-def cheap(folder: str) -> None:
-    """From the start of the process to the commit."""
-    with scratch() as store, Meter() as meter:
-        pages = run_stage(folder, store, dpi=72, unit_cost=1200)
+            pages = run_stage(folder, store / "pages", **more)
     emit({"pages": pages}, meter.usage)
 
 
@@ -207,9 +200,9 @@ if __name__ == "__main__":
     if kind == "ray":
         on_ray(given, sys.argv[3], sys.argv[4])
     elif kind == "stage":
-        in_one_process(given, sys.argv[4], sys.argv[3])
+        in_one_process(given, sys.argv[4], jpeg_colour=sys.argv[3])
     elif kind == "cheap":
-        cheap(given)
+        in_one_process(given, sys.argv[3], dpi=72, unit_cost=1200)
     elif kind == "kernels":
         kernels(given, sys.argv[3])
     elif kind == "worker":
