@@ -21,7 +21,7 @@ from rl.buffer import GroupBuffer, Ledger
 from rl.crew import Crew, Handle, Published, Rolled
 from rl.measure import batch_metrics
 from rl.prompts import PromptPlan
-from rl.rewards.compose import compose
+from rl.rewards.compose import Weights, compose
 from rl.rewards.judge import Case
 from rl.settings import ReinforceConfig
 from rl.types import Group, Judgement, Rollout
@@ -102,8 +102,10 @@ class Controller:
 
     def _groups(self, step: int, rolled: Rolled) -> list[Group]:
         """Rewards and advantages of a batch; every prompt's outcome goes to the ledger."""
+        rule = self.config.rewards
+        weights = Weights(rule.accuracy, rule.format, rule.repetition)
         for rollout, judged in zip(rolled.rollouts, self._judge(rolled), strict=True):
-            rewards = compose(judged, self.config.rewards)
+            rewards = compose(judged, weights)
             advantages = ESTIMATORS[self.config.advantage]([reward.total for reward in rewards])
             self.buffer.add(Group(rollout, rewards, tuple(float(value) for value in advantages)))
         fresh, stale = self.buffer.take(step)

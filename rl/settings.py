@@ -12,8 +12,8 @@ from rl.types import Sampling
 
 
 class RewardSettings(Record):
-    """Factors of equation 1 (the paper's values), partial credit for a line that was read in part (0 = all or nothing),
-    the repetition rule (words, times), and the seconds one verifier call may take."""
+    """Factors of equation 1, partial credit for a line that was read in part (0 = all or nothing), the repetition rule
+    (words, times), and the seconds one verifier call may take."""
 
     accuracy: float = 1.0
     format: float = 1.0

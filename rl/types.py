@@ -1,8 +1,8 @@
 """The frozen records that travel between the parts of the loop. No torch, no Ray: a record can be pickled, logged,
 compared.
 
-Every rollout says which weights sampled it, and every reward says why it has its value: nothing else in the system
-has to guess either.
+Every completion says which weights sampled it, and every reward says why it has its value: nothing else in the
+system has to guess either.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Mode = Literal["short", "long"]
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "aborted", "error"]
 Verdict = Literal["correct", "wrong", "format", "timeout", "error"]
 VERDICTS: tuple[Verdict, ...] = ("correct", "wrong", "format", "timeout", "error")
 
@@ -67,16 +67,24 @@ class Sampling:
 @dataclass(frozen=True)
 class Completion:
     """One sampled answer: ids including the end token where it was reached, natural-log probabilities under the
-    distribution that was sampled, and the text (for rewards and logs only, never tokenised again)."""
+    distribution that was sampled, the text (for rewards and logs only, never tokenised again), and the weights."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
     finish: Finish
+    spans: tuple[tuple[int, int, PolicyVersion], ...]
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
             raise ValueError(f"{len(self.token_ids)} tokens but {len(self.logprobs)} log-probabilities")
+        covered = 0
+        for start, stop, _ in self.spans:
+            if start != covered or stop < start:
+                raise ValueError(f"spans {self.spans} do not cover the {len(self.token_ids)} tokens in order")
+            covered = stop
+        if covered != len(self.token_ids):
+            raise ValueError(f"spans end at {covered}, the completion has {len(self.token_ids)} tokens")
 
 
 @dataclass(frozen=True)
@@ -95,12 +103,14 @@ class Rollout:
 @dataclass(frozen=True)
 class Judgement:
     """What the verifiable part of the reward says of one completion (paper 5.2): accuracy in [0, 1] (below 1 only as
-    partial credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, and the verdict that explains them."""
+    partial credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, the verdict that explains them, and
+    the seconds it took."""
 
     accuracy: float
     format: float
     repetition: float
     verdict: Verdict
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,7 @@ class Reward:
 
     total: float
     judgement: Judgement
+    preference: float = 0.0
 
 
 @dataclass(frozen=True)

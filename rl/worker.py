@@ -4,6 +4,7 @@ actor. It loads weights only when a chunk asks for another version, and proves w
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from model.checkpoint import load_model
 from model.pack import Encoded
 from pipelines.shards.read import decode_parts, read_sample
 from rl.crew import prove
-from rl.engine import EmbeddedEngine
+from rl.engines.embedded import EmbeddedEngine
 from rl.prompts import Chunk
 from rl.settings import ReinforceConfig
 from rl.tree import PromptTensors
@@ -23,9 +24,11 @@ from rl.weights import Weights
 class RolledChunk:
     """Rollouts of one chunk with the version the engine proved to hold. ``failures``: prompt uid -> reason."""
 
+    uid: str
     rollouts: tuple[Rollout, ...]
     version: PolicyVersion
     failures: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class RolloutWorker:
@@ -40,6 +43,7 @@ class RolloutWorker:
         """Sample every prompt of the chunk with exactly these weights. Raises InfraError when memory does not hold what
         was loaded (a corrupted tensor): the caller replaces the worker. A prompt that cannot be read (a bad picture)
         fails alone, with its reason; anything else that goes wrong is the worker's failure and raises."""
+        begun = time.perf_counter()
         held = self.engine.version()
         if self.engine.loaded is not None:
             prove(self.engine.loaded, held, "the worker's memory")
@@ -62,7 +66,9 @@ class RolloutWorker:
             Rollout(prompt, tuple(completions), weights.version)
             for prompt, completions in zip(readable, sampled, strict=True)
         )
-        return RolledChunk(rollouts, weights.version, failures), [prompt.shipped() for prompt in prompts]
+        return RolledChunk(chunk.uid, rollouts, weights.version, failures, time.perf_counter() - begun), [
+            prompt.shipped() for prompt in prompts
+        ]
 
     def _encode(self, prompt: Prompt) -> Encoded:
         question = prompt.question

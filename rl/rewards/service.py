@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pipelines.core.places import INSTALLED
 from rl.rewards.judge import Case
@@ -44,16 +44,19 @@ class RewardService:
             self._child = None
 
     def _judge(self, case: Case) -> Judgement:
+        begun = time.perf_counter()
         for _ in range(2):
             try:
-                return self._ask(case)
+                answer = self._ask(case)
             except TimeoutError:
                 self.kills += 1
                 self.close()
-                return Judgement(0.0, 0.0, 0.0, "timeout")
+                return Judgement(0.0, 0.0, 0.0, "timeout", time.perf_counter() - begun)
             except (BrokenPipeError, EOFError):
                 self.close()
-        return Judgement(0.0, 0.0, 0.0, "error")
+                continue
+            return replace(answer, seconds=time.perf_counter() - begun)
+        return Judgement(0.0, 0.0, 0.0, "error", time.perf_counter() - begun)
 
     def _ask(self, case: Case) -> Judgement:
         child = self._running()

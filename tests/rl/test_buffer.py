@@ -8,7 +8,7 @@ from rl.types import Completion, Group, Judgement, PolicyVersion, Prompt, Questi
 
 def group(uid: str, step: int) -> Group:
     version = PolicyVersion(step, "f")
-    completion = Completion((1,), (-0.1,), "x", "stop")
+    completion = Completion((1,), (-0.1,), "x", "stop", ((0, 1, version),))
     prompt = Prompt(uid, Question("k", "add", "short", "1", "number", ()))
     reward = Reward(1.0, Judgement(1.0, 1.0, 0.0, "correct"))
     return Group(Rollout(prompt, (completion,), version), (reward,), (0.5,))
@@ -47,7 +47,10 @@ def test_ledger_balances_and_refuses_double_counting():
 
 
 def test_records_refuse_what_does_not_fit():
+    version = PolicyVersion(0, "f")
     with pytest.raises(ValueError, match="log-prob"):
-        Completion((1, 2), (-0.1,), "x", "stop")
+        Completion((1, 2), (-0.1,), "x", "stop", ((0, 2, version),))
+    with pytest.raises(ValueError, match="spans"):
+        Completion((1, 2), (-0.1, -0.2), "x", "stop", ((0, 1, version),))
     with pytest.raises(ValueError, match="advantages"):
         Group(group("a", 0).rollout, (Reward(1.0, Judgement(1.0, 1.0, 0.0, "correct")),), ())

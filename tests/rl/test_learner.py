@@ -10,6 +10,7 @@ import torch
 from model.checkpoint import load_model
 from model.training.engine import TorchEngine
 from pipelines.core.errors import CookhouseError, InfraError
+from rl.engines.protocol import ScoreRequest
 from rl.learner import Learner
 from rl.policy import Policy
 from rl.prompts import PromptPlan
@@ -147,3 +148,18 @@ def test_fingerprint_sees_every_bit():
         {"a": tensors["a"], "c": tensors["b"]},
     ):
         assert flatten(0, other).version.fingerprint != base
+
+
+def test_score_is_what_sampling_says(noisy_model, rolled):
+    """RLPR's request: log-probabilities of given tokens after a prefix, at temperature 1."""
+    config = CONFIG.model_copy(update={"temperature": 1.0})
+    worker = RolloutWorker(noisy_model, config)
+    worker.engine.load(rolled[2])
+    prompts = [rolled[1][group.rollout.prompt.uid] for group in rolled[0]]
+    sampled = worker.engine.generate(prompts[:3], "long", config.sampling, seed=3)
+    requests = [
+        ScoreRequest(prompt, group[0].token_ids[:2], group[0].token_ids[2:])
+        for prompt, group in zip(prompts, sampled, strict=False)
+    ]
+    for scores, group in zip(worker.engine.score(requests), sampled, strict=True):
+        assert scores == pytest.approx(group[0].logprobs[2:], abs=1e-5)
