@@ -114,7 +114,7 @@ class DocumentSettings(StageConfig):
     max_pixels: Identity[int] = Field(1_806_336, ge=10_000)
     card_side: Identity[int] = Field(300, ge=0)
     tokens: Identity[tuple[int, int]] = (8, 200)
-    layout: Identity[Layout] = "plain"
+    layout: Identity[Layout] = "columns"
     regions: Identity[tuple[int, int]] = (1, 6)
     region_share: Identity[float] = Field(0.3, gt=0, le=1)
     jpeg_quality: Identity[int] = Field(92, ge=1, le=100)
