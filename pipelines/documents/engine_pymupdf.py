@@ -55,17 +55,18 @@ class MuPdfDocument:
         page = self._document[index]
         width, height = page.rect.width, page.rect.height
         scale = render.scale(width, height)
-        shown = page.get_displaylist()  # read once, for colours, pixels and words
+        shown = page.get_displaylist()  # read once, for colours and pixels
         colours = _colours(shown) if render.grey else COLOURED
         space = pymupdf.csGRAY if colours == COLOURLESS else pymupdf.csRGB
         pixmap = shown.get_pixmap(matrix=pymupdf.Matrix(scale, scale), colorspace=space, alpha=0)
         image = np.ascontiguousarray(np.asarray(_Samples(pixmap)))
         if colours == UNCERTAIN:
             image = without_copies(image)
-        found = pymupdf.TextPage(shown.get_textpage(FLAGS)).extractWORDS()[:MAX_WORDS]
+        # Not from the display list: it keeps places rounded, and a real page lost a blank ("inferenceand").
+        found = page.get_text("words", flags=FLAGS)[:MAX_WORDS]
         x0, y0, x1, y1, texts, *_ = zip(*found, strict=True) if found else ((),) * 5
         boxes = np.ascontiguousarray(np.array((x0, y0, x1, y1), dtype=np.float32).T)
-        boxes *= np.float32(scale)
+        boxes = _displayed(page, boxes) * np.float32(scale)
         area, invisible = 0.0, 0.0
         if not found or page.get_images():
             area = self._image_area(page)
