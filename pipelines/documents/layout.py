@@ -60,10 +60,13 @@ class Block:
 
 
 class Segment(NamedTuple):
-    """Words on one baseline that belong together, and the box around them."""
+    """Words on one baseline that belong together, and the box around them. ``height`` is that of all its words' boxes,
+    None if they differ or nobody looked; ``ordered``: they are known to stand from left to right."""
 
     words: list[Word]
     box: Box
+    height: float | None = None
+    ordered: bool = False
 
 
 JoinRows = Callable[[Sequence[Segment], float], list[Segment]]
@@ -149,9 +152,16 @@ def _segments(words: Sequence[Word]) -> list[Segment]:
     starts = np.concatenate([[0], np.flatnonzero(~joined) + 1])
     corners = [np.minimum.reduceat(side, starts).tolist() for side in (x0, y0)]
     corners += [np.maximum.reduceat(side, starts).tolist() for side in (x1, y1)]
+    lowest, tallest = np.minimum.reduceat(tall, starts), np.maximum.reduceat(tall, starts)
+    heights = [
+        height if same else None for height, same in zip(tallest.tolist(), (lowest == tallest).tolist(), strict=True)
+    ]
+    back = np.concatenate([[False], x0[1:] < x0[:-1]])
+    back[starts] = False
+    ordered = ~np.logical_or.reduceat(back, starts)
     ends = [*starts[1:].tolist(), len(words)]
-    boxes = zip(*corners, strict=True)
-    return [Segment(list(words[a:b]), box) for a, b, box in zip(starts.tolist(), ends, boxes, strict=True)]
+    spans = zip(starts.tolist(), ends, zip(*corners, strict=True), heights, ordered.tolist(), strict=True)
+    return [Segment(list(words[a:b]), box, height, known) for a, b, box, height, known in spans]
 
 
 def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
@@ -200,13 +210,15 @@ def _table_rows(segments: list[Segment], page_width: float) -> list[Segment]:
 
 
 def _line(segment: Segment) -> Line:
-    words = segment.words
-    heights = sorted([word.box[3] - word.box[1] for word in words])
+    words, height = segment.words, segment.height
+    if height is None:
+        heights = sorted([word.box[3] - word.box[1] for word in words])
+        height = heights[len(heights) // 2]
     if is_right_to_left("".join([word.text for word in words])):
         words = _right_to_left(words)
-    else:
+    elif not segment.ordered:
         words = sorted(words, key=_left)
-    return Line(tuple(words), segment.box, heights[len(heights) // 2])
+    return Line(tuple(words), segment.box, height)
 
 
 def _left(word: Word) -> float:
