@@ -39,7 +39,7 @@ from pipelines.shards.unit import write_unit
 DPI = 150
 MAX_PIXELS = 4_000_000  # A4 at 150 dpi is not capped, as it is not on the other side
 QUALITY = 92
-UNIT_COST = 400  # fifty pages
+UNIT_COST = 400  # fifty pages: several units of 200 pages; what runs 600 has the default
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def on_ray(folder: str, colour: str, warm: str) -> None:
             run_stage(warm, store / "warm", target="parser", jpeg_colour=colour, unit_cost=80)  # units for every worker
             before = store_bytes()
             with Meter() as meter:
-                pages = run_stage(folder, store / "pages", target="parser", jpeg_colour=colour)
+                pages = run_stage(folder, store / "pages", target="parser", jpeg_colour=colour, unit_cost=1200)
             emit({"pages": pages}, meter.usage, {"object store MB": (store_bytes() - before) / 1e6})
     finally:
         ray.shutdown()
@@ -200,7 +200,7 @@ if __name__ == "__main__":
     if kind == "ray":
         on_ray(given, sys.argv[3], sys.argv[4])
     elif kind == "stage":
-        in_one_process(given, sys.argv[4], jpeg_colour=sys.argv[3])
+        in_one_process(given, sys.argv[4], jpeg_colour=sys.argv[3], unit_cost=1200)
     elif kind == "cheap":
         in_one_process(given, sys.argv[3], dpi=72, unit_cost=1200)
     elif kind == "kernels":

@@ -95,18 +95,19 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     """Join the cells of table rows: three or more narrow pieces on one baseline, or two where at least three such rows
     are aligned under each other, none of them running text. ``segments`` come sorted by baseline, then from left to
     right."""
-    pieces = [_Piece(segment) for segment in segments]
-    rows: list[list[_Piece]] = []
-    for piece in pieces:
-        if rows and same_baseline(rows[-1][-1].box, piece.box):
-            rows[-1].append(piece)
+    lines: list[list[Segment]] = []
+    for segment in segments:
+        if lines and same_baseline(lines[-1][-1].box, segment.box):
+            lines[-1].append(segment)
         else:
-            rows.append([piece])
+            lines.append([segment])
+    if len(lines) == len(segments):  # nothing stands beside anything
+        return list(segments)
+    rows = [[_Piece(segment) for segment in line] for line in lines]
+    _mark_prose([piece for row in rows for piece in row])
     for row in rows:
         row.sort(key=lambda piece: piece.box[0])
-    if any(len(row) > 1 for row in rows):
-        _mark_prose(pieces)
-        rows = _close_gaps(rows)
+    rows = _close_gaps(rows)
     groups = [group for row in rows for group in _between_prose(row)]
     paired = _pairs(groups, page_width)
     result: list[Segment] = []
@@ -151,6 +152,8 @@ def _follows(upper: _Piece, lower: _Piece) -> bool:
 
 
 def _mark_chain(chain: Sequence[_Piece]) -> None:
+    if len(chain) < min(test.lines for test in TESTS):
+        return
     for at, piece in enumerate(chain):
         piece.prose = any(_runs(chain[max(0, at - test.around) : at + test.around + 1], test) for test in TESTS)
 
@@ -158,12 +161,15 @@ def _mark_chain(chain: Sequence[_Piece]) -> None:
 def _runs(near: Sequence[_Piece], test: ProseTest) -> bool:
     """Lines i and i + 1 break greedily when the first word of i + 1 is wider than what i leaves free of the column."""
     count = len(near)
-    if count < test.lines or sum(piece.units for piece in near) < test.units * count:
+    if count < test.lines or sum([piece.units for piece in near]) < test.units * count:
         return False
-    end = max(piece.end for piece in near)
-    if end - min(piece.start for piece in near) < test.width * near[0].height:
+    end = max([piece.end for piece in near])
+    if end - min([piece.start for piece in near]) < test.width * near[0].height:
         return False
-    greedy = sum(end - upper.end < lower.first + 0.4 * upper.height for upper, lower in pairwise(near))
+    greedy, upper = 0, near[0]
+    for lower in near[1:]:
+        greedy += end - upper.end < lower.first + 0.4 * upper.height
+        upper = lower
     return greedy >= min(count - 1, max(SURE, test.greedy * (count - 1)))
 
 

@@ -102,8 +102,9 @@ def join_words(texts: Sequence[str]) -> str:
     >>> join_words(["two", "words"]), join_words(["\\u4e2d\\u6587", "\\u6587\\u672c"])
     ('two words', '\\u4e2d\\u6587\\u6587\\u672c')
     """
-    if all(text.isascii() for text in texts):
-        return " ".join(texts)
+    joined = " ".join(texts)
+    if joined.isascii():
+        return joined
     result = ""
     for text in texts:
         if result and text and not (is_cjk(result[-1]) and is_cjk(text[0])):
@@ -167,15 +168,16 @@ def _segments(words: Sequence[Word]) -> list[Segment]:
 def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
     """Join neighbours on one baseline that came apart in the file."""
     boxes = [segment.box for segment in segments]
-    middles = [_middle(box) for box in boxes]
+    middles, halves = [_middle(box) for box in boxes], [0.5 * (box[3] - box[1]) for box in boxes]
     rows: list[list[int]] = []
     for index in sorted(range(len(segments)), key=middles.__getitem__):
-        near = (row for row in rows[-3:] if same_baseline(boxes[row[0]], boxes[index]))
-        row = next(near, None)
-        if row is None:
-            rows.append([index])
+        middle, half = middles[index], halves[index]
+        for row in rows[-3:]:  # ``same_baseline``
+            if abs(middles[row[0]] - middle) < min(halves[row[0]], half):
+                row.append(index)
+                break
         else:
-            row.append(index)
+            rows.append([index])
     merged: list[Segment] = []
     for row in rows:
         row.sort(key=lambda i: boxes[i][0])

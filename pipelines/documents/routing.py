@@ -43,8 +43,10 @@ def route_page(texts: Sequence[str], invisible: float, image_area: float, ink: b
     >>> route_page([], 0.0, 1.0, True).route, route_page(["7"], 0.0, 0.97, True).route
     ('scan', 'scan')
     """
-    characters = sum(map(len, texts))
-    odd = [text for text in texts if not (text.isascii() and text.isprintable())]
+    whole = "".join(texts)
+    characters = len(whole)
+    plain = whole.isascii() and whole.isprintable()
+    odd = [] if plain else [text for text in texts if not (text.isascii() and text.isprintable())]
     broken = round(sum(sum(map(is_broken, text)) for text in odd) / characters, 4) if characters else 0.0
     route: Route
     if not ink:
