@@ -14,8 +14,10 @@ import numpy as np
 from pipelines.core.sandbox import SandboxError
 from pipelines.documents.engine import MAX_WORDS, PageContent, Render, check_head, covered_share, without_copies
 
-# An add-on that PyMuPDF imports by itself and that loads onnxruntime; words and pictures need none of it.
-sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]
+# Add-ons that PyMuPDF imports by itself and that load onnxruntime: words and pictures need none of it, and a child starts
+# sooner without.
+for name in ("pymupdf.layout", "pymupdf4llm"):
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]
 
 import pymupdf  # noqa: E402
 from pymupdf import mupdf  # noqa: E402
