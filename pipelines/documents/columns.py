@@ -15,6 +15,7 @@ from itertools import pairwise
 from pipelines.documents.layout import (
     Block,
     Segment,
+    cut,
     is_cjk,
     is_right_to_left,
     same_baseline,
@@ -250,7 +251,7 @@ def column_order(blocks: Sequence[Block]) -> list[Block]:
     """Reading order, captions parted from the text above them. As ``layout.reading_order``, but where blocks across a
     gutter hide the columns, what lies between two such blocks is read as a page of its own."""
     right_to_left = is_right_to_left("".join([block.text for block in blocks]))
-    return _cut([part for block in blocks for part in _parted(block)], right_to_left)
+    return cut([part for block in blocks for part in _parted(block)], right_to_left, _bands)
 
 
 def _parted(block: Block) -> list[Block]:
@@ -261,40 +262,21 @@ def _parted(block: Block) -> list[Block]:
     return [Block(lines, union([line.box for line in lines])) for lines in parts]
 
 
-def _cut(blocks: list[Block], rtl: bool) -> list[Block]:
-    if len(blocks) < 2:
-        return blocks
-    heights = sorted(line.height for block in blocks for line in block.lines)
-    least = 0.6 * heights[len(heights) // 2]
-    at = widest_gap([(block.box[0], block.box[2]) for block in blocks], least)
-    if at is not None:
-        left = [block for block in blocks if block.box[2] <= at]
-        right = [block for block in blocks if block.box[2] > at]
-        first, second = (right, left) if rtl else (left, right)
-        return _cut(first, rtl) + _cut(second, rtl)
+def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:
+    """Where blocks across a gutter hide it: these in their order from the top, and between them what stands beside it."""
     x0, _, x1, _ = union([block.box for block in blocks])
     narrow = [block for block in blocks if block.box[2] - block.box[0] < WIDE * (x1 - x0)]
-    at = widest_gap([(block.box[0], block.box[2]) for block in narrow], least)
-    if at is not None:
-        return _bands(blocks, at, rtl)
-    at = widest_gap([(block.box[1], block.box[3]) for block in blocks], 0.0)
-    if at is not None:
-        upper = [block for block in blocks if block.box[3] <= at]
-        lower = [block for block in blocks if block.box[3] > at]
-        return _cut(upper, rtl) + _cut(lower, rtl)
-    return sorted(blocks, key=lambda block: (block.box[1], -block.box[2] if rtl else block.box[0]))
-
-
-def _bands(blocks: Sequence[Block], gutter: float, rtl: bool) -> list[Block]:
-    """Blocks across ``gutter`` in their order from the top, and between them what stands beside it."""
+    gutter = widest_gap([(block.box[0], block.box[2]) for block in narrow], least)
+    if gutter is None:
+        return None
     across = sorted((block for block in blocks if block.box[0] < gutter < block.box[2]), key=_middle)
     bands: list[list[Block]] = [[] for _ in range(len(across) + 1)]
     for block in blocks:
         if not block.box[0] < gutter < block.box[2]:
             bands[sum(_middle(one) < _middle(block) for one in across)].append(block)
-    result = _cut(bands[0], rtl)
+    result = cut(bands[0], rtl, _bands)
     for block, band in zip(across, bands[1:], strict=True):
-        result += [block, *_cut(band, rtl)]
+        result += [block, *cut(band, rtl, _bands)]
     return result
 
 

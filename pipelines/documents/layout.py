@@ -71,6 +71,8 @@ class Segment(NamedTuple):
 
 JoinRows = Callable[[Sequence[Segment], float], list[Segment]]
 OrderBlocks = Callable[[Sequence[Block]], list[Block]]
+HiddenColumns = Callable[[list[Block], float, bool], list[Block] | None]
+"""(blocks, least width of a gutter in pixels, right to left) -> the blocks in reading order, None without columns."""
 
 
 def union(boxes: Sequence[Box]) -> Box:
@@ -281,26 +283,28 @@ def _continues(upper: Line, lower: Line) -> bool:
 def reading_order(blocks: Sequence[Block]) -> list[Block]:
     """Recursive cuts through white space: columns where a vertical strip is free, else the widest free horizontal
     strip. Columns run right to left when most of the text does."""
-    rtl = is_right_to_left("".join(block.text for block in blocks))
-    return _cut(list(blocks), rtl)
+    return cut(list(blocks), is_right_to_left("".join([block.text for block in blocks])))
 
 
-def _cut(blocks: list[Block], rtl: bool) -> list[Block]:
+def cut(blocks: list[Block], rtl: bool, hidden: HiddenColumns | None = None) -> list[Block]:
+    """Recursive cuts; where no vertical strip is free, ``hidden`` may still find columns."""
     if len(blocks) < 2:
         return blocks
     heights = sorted(line.height for block in blocks for line in block.lines)
-    height = heights[len(heights) // 2]
-    at = widest_gap([(block.box[0], block.box[2]) for block in blocks], 0.6 * height)
+    least = 0.6 * heights[len(heights) // 2]
+    at = widest_gap([(block.box[0], block.box[2]) for block in blocks], least)
     if at is not None:
         left = [block for block in blocks if block.box[2] <= at]
         right = [block for block in blocks if block.box[2] > at]
         first, second = (right, left) if rtl else (left, right)
-        return _cut(first, rtl) + _cut(second, rtl)
+        return cut(first, rtl, hidden) + cut(second, rtl, hidden)
+    if hidden is not None and (found := hidden(blocks, least, rtl)) is not None:
+        return found
     at = widest_gap([(block.box[1], block.box[3]) for block in blocks], 0.0)
     if at is not None:
         upper = [block for block in blocks if block.box[3] <= at]
         lower = [block for block in blocks if block.box[3] > at]
-        return _cut(upper, rtl) + _cut(lower, rtl)
+        return cut(upper, rtl, hidden) + cut(lower, rtl, hidden)
     return sorted(blocks, key=lambda block: (block.box[1], -block.box[2] if rtl else block.box[0]))
 
 
