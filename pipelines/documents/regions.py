@@ -84,7 +84,7 @@ def find_regions(
     words: Sequence[Word],
     token_range: tuple[int, int],
     by_line: bool,
-    layout: Layout = "plain",
+    layout: Layout = "columns",
     shrink: bool = True,
 ) -> list[TextRegion]:
     """All regions of a page in reading order; see ``group_regions``."""
@@ -96,7 +96,7 @@ def group_regions(
     words: Sequence[Word],
     token_range: tuple[int, int],
     by_line: bool,
-    layout: Layout = "plain",
+    layout: Layout = "columns",
     shrink: bool = True,
 ) -> list[Grouped]:
     """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
