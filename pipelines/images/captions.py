@@ -194,7 +194,16 @@ def _row(
     key: str = "",
     detail: dict[str, float] | None = None,
 ) -> Row:
-    about: dict[str, Any] = {"text_bytes": text_bytes, "detail": json.dumps(detail or {}, sort_keys=True)}
-    if status == "ok":
-        about |= {"views": 1, "tags": ("none",)}
-    return source.row(key or source.key("i"), STAGE, "caption", status, category, reason, size=size, **about)
+    return source.row(
+        key or source.key("i"),
+        STAGE,
+        "caption",
+        status,
+        category,
+        reason,
+        views=int(status == "ok"),
+        size=size,
+        text_bytes=text_bytes,
+        tags=("none",) if status == "ok" else (),
+        detail=json.dumps(detail or {}, sort_keys=True),
+    )

@@ -212,8 +212,19 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _Refused("parse", f"messages do not fit the schema: {error}") from error
     first = sizes[0] if sizes else (0, 0)
-    facts: dict[str, Any] = {"views": len(used), "frames": frames, "size": first, "text_bytes": size}
-    row = _row(source, number, sample.key, split, "ok", kind=kind, tags=(mode,), **facts)
+    row = _row(
+        source,
+        number,
+        sample.key,
+        split,
+        "ok",
+        kind=kind,
+        views=len(used),
+        frames=frames,
+        size=first,
+        text_bytes=size,
+        tags=(mode,),
+    )
     return row, {"json": data, **{name: pictures[name] for name in sorted(set(used))}}
 
 
@@ -270,9 +281,27 @@ def _row(
     status: Status,
     trouble: tuple[str, str] | None = None,
     kind: str = "",
-    **about: Any,
+    views: int = 0,
+    frames: int = 0,
+    size: tuple[int, int] = (0, 0),
+    text_bytes: int = 0,
+    tags: tuple[str, ...] = (),
 ) -> Row:
     category, reason = (trouble[0], source.told(trouble[1])) if trouble else (None, None)
     key = f"{source.key('a')}-{number:06d}"
-    about["detail"] = json.dumps({"foreign_key": foreign_key})
-    return source.row(key, STAGE, kind, status, category, reason, split=split, item=number, **about)
+    return source.row(
+        key,
+        STAGE,
+        kind,
+        status,
+        category,
+        reason,
+        split=split,
+        item=number,
+        views=views,
+        frames=frames,
+        size=size,
+        text_bytes=text_bytes,
+        tags=tags,
+        detail=json.dumps({"foreign_key": foreign_key}),
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pipelines.core.errors import DataError
 from pipelines.shards.manifest import Row, Status
@@ -49,11 +48,16 @@ class SourceItem:
         reason: str | None = None,
         *,
         split: str = "",
+        item: int = 0,
+        views: int = 0,
+        frames: int = 0,
         size: tuple[int, int] = (0, 0),
-        **more: Any,
+        text_bytes: int = 0,
+        tags: tuple[str, ...] = (),
+        detail: str = "{}",
     ) -> Row:
         """What the manifest says of one sample of this file. ``split`` is the file's own when left out, ``size`` the width
-        and height of the picture; ``more`` are further fields of ``Row``."""
+        and height of the picture; see ``Row``."""
         return Row(
             key=key,
             stage=stage,
@@ -64,9 +68,14 @@ class SourceItem:
             source=self.name,
             source_digest=self.sha256,
             split=split or self.split,
+            item=item,
+            views=views,
+            frames=frames,
             width=size[0],
             height=size[1],
-            **more,
+            text_bytes=text_bytes,
+            tags=tags,
+            detail=detail,
         )
 
 

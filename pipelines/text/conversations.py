@@ -215,8 +215,27 @@ def _row(
     status: Status,
     category: str | None = None,
     reason: str | None = None,
-    **about: Any,
+    views: int = 0,
+    frames: int = 0,
+    size: tuple[int, int] = (0, 0),
+    text_bytes: int = 0,
+    tags: tuple[str, ...] = (),
+    detail: str = "{}",
 ) -> Row:
-    table, kind = job.unit.table, KIND[job.form]
-    key = f"{table.key('m')}-l{number:07d}"
-    return table.row(key, job.form, kind, status, category, reason, split=split, item=number, **about)
+    table = job.unit.table
+    return table.row(
+        f"{table.key('m')}-l{number:07d}",
+        job.form,
+        KIND[job.form],
+        status,
+        category,
+        reason,
+        split=split,
+        item=number,
+        views=views,
+        frames=frames,
+        size=size,
+        text_bytes=text_bytes,
+        tags=tags,
+        detail=detail,
+    )

@@ -102,5 +102,7 @@ def _row(
     text_bytes: int = 0,
 ) -> Row:
     key = f"{source.key('t')}-l{number:07d}"
-    about: dict[str, Any] = {"item": number, "text_bytes": text_bytes, "tags": ("none",) if status == "ok" else ()}
-    return source.row(key, STAGE, "text", status, category, reason, split=split, **about)
+    tags = ("none",) if status == "ok" else ()
+    return source.row(
+        key, STAGE, "text", status, category, reason, split=split, item=number, text_bytes=text_bytes, tags=tags
+    )

@@ -166,5 +166,16 @@ def _row(
     text_bytes: int = 0,
 ) -> Row:
     key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
-    about: dict[str, Any] = {"item": question.page, "views": int(status == "ok"), "text_bytes": text_bytes}
-    return source.row(key, STAGE, "question", status, category, reason, size=size, tags=(mode, question.kind), **about)
+    return source.row(
+        key,
+        STAGE,
+        "question",
+        status,
+        category,
+        reason,
+        item=question.page,
+        views=int(status == "ok"),
+        size=size,
+        text_bytes=text_bytes,
+        tags=(mode, question.kind),
+    )
