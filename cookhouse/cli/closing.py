@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,14 +63,13 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
 
 
 def bars(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was to be shown, and whether it was: ``not shown  gain_lower_long  -0.037  > 0  (-0.037 is not > 0)``."""
-    width = max(len(bar["name"]) for bar in found)
+    """What was to be shown, and whether it was: ``not shown  gain_lower_long  -0.0370  > 0  (-0.0370 is not > 0)``."""
+    width, digits = (max(len(bar[name]) for bar in found) for name in ("name", "printed"))
     lines = ["bars:"]
     for bar in found:
-        value = f"{bar['value']:.3f}" if bar["value"] is not None and math.isfinite(bar["value"]) else "-"
         state = "shown" if bar["shown"] else "not shown"
         why = f"  ({bar['why']})" if bar.get("why") and not bar["shown"] else ""
-        lines.append(f"  {state:<9}  {bar['name']:<{width}}  {value:>7}  {bar['bar']}{why}")
+        lines.append(f"  {state:<9}  {bar['name']:<{width}}  {bar['printed']:>{digits}}  {bar['bar']}{why}")
     return lines
 
 

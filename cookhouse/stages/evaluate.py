@@ -22,7 +22,8 @@ from pipelines.workflow.stage import Artifact, Attempt, Inputs, stage
 class Evaluate(StageConfig):
     """``max_regions`` low-corruption regions of ``families`` are read with the right and with another page's picture;
     ``max_items_per_mode`` questions are answered in each mode by every model. ``batch_size`` counts samples a chunk,
-    ``gallery`` the pictures shown in the page. ``bootstrap_draws`` and ``seed`` serve choice and bootstrap."""
+    ``gallery`` the pictures shown in the page. ``bootstrap_draws`` and ``seed`` serve the choice and the
+    bootstrap over items."""
 
     families: Identity[tuple[str, ...]] = ("card", "user")
     max_regions: Identity[int] = Field(540, ge=1)
@@ -38,7 +39,7 @@ class Evaluate(StageConfig):
 
 @stage(
     "evaluate",
-    code_version=1,
+    code_version=2,
     inputs=("documents", "questions", "sft"),
     optional_inputs=("rl",),
     engines=("torch", "transformers"),
@@ -113,7 +114,7 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     return {
         "samples": len(reading.refs) + sum(len(refs) for refs in asked.values()),
         "main_metric": ["cer_low", metrics.get("eval/cer/low")],
-        "bars": [{name: bar[name] for name in ("name", "value", "bar", "shown", "why")} for bar in held],
+        "bars": [{name: bar[name] for name in ("name", "value", "printed", "bar", "shown", "why")} for bar in held],
         "chunks": len(chunks),
         "chunk_seconds": round(seconds, 1),
         "metrics": metrics,
@@ -128,7 +129,9 @@ CER: Levenshtein distance in code points / reference length, pooled over regions
 The wrong picture's CER is capped at one error a character, so that rambling cannot widen the difference.
 A region without its numbered line counts as empty.
 Teacher-forced figures predict each character from the true ones before it and flatter the model.
-Gain: paired bootstrap over items and seeds together; the interval's ends are the 2.5 and 97.5 percentiles."""
+Gain: each seed's mean paired difference over the items. Over seeds: Student's t, seeds - 1 degrees of freedom; about
+another seed of RL from the same model on these same items. What other items would change is common to all seeds and
+is not in it. Over items: paired bootstrap, 2.5 and 97.5 percentiles; about other items like these, for these runs."""
 
 
 def model_folders(inputs: Inputs) -> dict[str, str]:

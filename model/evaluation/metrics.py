@@ -1,4 +1,4 @@
-"""Scores: character error rate, verdicts on answers, and the paired bootstrap. Pure functions over plain values.
+"""Scores: character error rate and verdicts on answers. Pure functions over plain values.
 
 *Character error rate* is the Levenshtein distance of code points (Wagner and Fischer 1974: unit costs for insertion,
 deletion, substitution) divided by the length of the reference, pooled over regions: sum of distances / sum of lengths.
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from model.chat import split_thought
-from pipelines.core.seeds import generator
 
 Verdict = Literal["correct", "wrong", "format"]
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -29,21 +28,6 @@ _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 def normalise(text: str) -> str:
     """NFC, blanks collapsed, ends stripped."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def edit_distance(a: str, b: str) -> int:
-    """Levenshtein distance in code points; ``edit_distance("cart", "cat") == 1``. O(len(a) * len(b))."""
-    if a == b:
-        return 0
-    if len(a) < len(b):
-        a, b = b, a
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        diagonal, row[0] = row[0], i
-        for j, right in enumerate(b, 1):
-            best = diagonal if left == right else 1 + min(diagonal, row[j], row[j - 1])
-            diagonal, row[j] = row[j], best
-    return row[-1]
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ def compare_text(prediction: str, truth: str) -> Reading:
     reference = normalise(truth)
     if not reference:
         raise ValueError("the reference text is empty: its character error rate is undefined")
-    return Reading(edit_distance(normalise(prediction), reference), len(reference))
+    return Reading(Levenshtein.distance(normalise(prediction), reference), len(reference))
 
 
 def error_rate(readings: Iterable[Reading], capped: bool = False) -> float:
@@ -106,36 +90,3 @@ def judge(answer: str | None, truth: str, verifier: str) -> Verdict:
     if not _NUMBER.fullmatch(normalise(answer)):
         return "format"
     return "correct" if float(normalise(answer)) == float(normalise(truth)) else "wrong"
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Mean paired difference and the ends of its two-sided 95 % interval; ``lower`` is what a bar is held against."""
-
-    mean: float
-    lower: float
-    upper: float
-    items: int
-    seeds: int
-
-
-def paired_bootstrap(
-    before: Sequence[float], after: Sequence[Sequence[float]], draws: int = 10_000, seed: int = 0
-) -> Gain:
-    """Gain of ``after[seed][item]`` over ``before[item]``, resampling seeds and items together.
-
-    Each draw takes items with replacement (the same items for every seed, because an item's difficulty is shared) and
-    seeds with replacement, and averages ``after - before`` over both (Owen 2007, the pigeonhole bootstrap, which errs
-    on the wide side). ``lower`` and ``upper`` are the 2.5 and 97.5 percentiles, so with few seeds one bad seed counts
-    in full. Raises ValueError when the rows do not have one length, or nothing is given."""
-    base, runs = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    if runs.ndim != 2 or runs.shape[1:] != base.shape or runs.size == 0:
-        raise ValueError(f"needs [items] and [seeds, items] with equal items, got {base.shape} and {runs.shape}")
-    difference = runs - base
-    seeds, items = difference.shape
-    rng = generator("paired-bootstrap", seed)
-    item_weights = rng.multinomial(items, np.full(items, 1 / items), size=draws) / items
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-    means = np.einsum("bs,bs->b", item_weights @ difference.T, seed_weights)
-    lower, upper = np.percentile(means, [2.5, 97.5])
-    return Gain(float(difference.mean()), float(lower), float(upper), items, seeds)

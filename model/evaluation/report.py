@@ -49,7 +49,7 @@ def _bars(bars: Iterable[Mapping[str, Any]]) -> str:
     cards = []
     for bar in bars:
         kind, state = ("yes", "shown") if bar["shown"] else ("no", "not shown")
-        value = f"<div class=value>{_number(bar['value'])}<small> {_text(bar['bar'])}</small></div>"
+        value = f"<div class=value>{_text(bar['printed'])}<small> {_text(bar['bar'])}</small></div>"
         why = "" if bar["shown"] else f"<p class=why>{_text(bar['why'])}</p>"
         title = f"<p>{_text(bar['title'])}, n = {bar['n']}</p>"
         cards.append(f"<div class='card {kind}'><span class=state>{state}</span>{value}{title}{why}</div>")
@@ -98,8 +98,11 @@ def _questions(figures: Mapping[str, Any]) -> str:
         line = "<p>No RL model was given.</p>"
         if gain := entry.get("gain"):
             line = (
-                f"<p>Gain by RL <b>{_signed(gain['mean'])}</b>, 95 % interval {_signed(gain['lower'])} to "
-                f"{_signed(gain['upper'])} (paired bootstrap, {gain['items']} items, {gain['seeds']} seeds)</p>"
+                f"<p>Gain by RL <b>{_signed(gain['mean'])}</b>, the mean of {gain['seeds']} seeds over {gain['items']} "
+                f"items. 95 % intervals:</p><ul><li>{_interval(gain['lower'], gain['upper'])} for another seed of RL on "
+                "these same items (t interval over seeds, the one of the bar)</li>"
+                f"<li>{_interval(gain['items_lower'], gain['items_upper'])} for other items like these and these very "
+                "runs (paired bootstrap over items)</li></ul>"
             )
         heads = ["model", "items", "accuracy", *map(_text, kinds), "no answer", "tokens"]
         parts.append(f"<h3>{_text(mode)} mode</h3>{line}{_table(heads, rows)}")
@@ -159,7 +162,11 @@ def _text(value: Any) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}" if math.isfinite(value) else "-"
+    return f"{value:+#.3g}"
+
+
+def _interval(lower: float, upper: float) -> str:
+    return f"<b>{_signed(lower)} to {_signed(upper)}</b>" if math.isfinite(lower) else "<b>none</b>"
 
 
 def _number(value: float | None, digits: int = 3) -> str:

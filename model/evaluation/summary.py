@@ -4,17 +4,21 @@ reason, never rounded up and never left out.
 The bars are those of the tiny recipe: (1) pooled character error rate of low-corruption regions, not capped, at most
 0.5; (2) at least 0.3 less with the right picture than with another's, where the wrong picture's rate is capped at one
 error a character and the right one's is not, which is the harder reading of both; (3) for each mode, the lower end of
-the 95 % interval of the gain by RL above 0. Each asks for a number of regions or items and, for RL, of seeds.
+the 95 % t interval over seeds of the gain by RL above 0 (``gain.py``). Each asks for a number of regions or items and, for
+RL, of seeds.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from model.evaluation.metrics import Reading, error_rate, paired_bootstrap
+from model.evaluation.gain import paired_gain
+from model.evaluation.metrics import Reading, error_rate
 from model.evaluation.predictions import AnswerRow, RegionRow
 
 LEVELS = ("low", "moderate", "high")
@@ -53,8 +57,8 @@ def reading_figures(rows: Sequence[RegionRow]) -> dict[str, dict[str, float]]:
 
 def question_figures(rows: Sequence[AnswerRow], draws: int, seed: int) -> dict[str, Any]:
     """Per mode: ``models`` (items, accuracy, verdicts, tokens, accuracy by question kind) and, when models called
-    ``rl-seed-*`` answered the same items as ``sft``, ``gain`` = mean, lower, upper, items, seeds and the gain of each
-    seed."""
+    ``rl-seed-*`` answered the same items as ``sft``, ``gain``: the fields of ``Gain``, ``by_seed`` under their
+    names."""
     figures: dict[str, Any] = {}
     for mode in MODES:
         by_model: dict[str, dict[str, AnswerRow]] = defaultdict(dict)
@@ -72,57 +76,48 @@ def question_figures(rows: Sequence[AnswerRow], draws: int, seed: int) -> dict[s
         if seeds and shared:
             before = [_score(by_model["sft"][key]) for key in shared]
             after = [[_score(by_model[name][key]) for key in shared] for name in seeds]
-            gain = paired_bootstrap(before, after, draws, seed)
-            entry["gain"] = {
-                "mean": gain.mean,
-                "lower": gain.lower,
-                "upper": gain.upper,
-                "items": gain.items,
-                "seeds": gain.seeds,
-                "by_seed": {name: models[name]["accuracy"] - models["sft"]["accuracy"] for name in seeds},
-            }
+            gain = paired_gain(before, after, draws, seed)
+            entry["gain"] = asdict(gain) | {"by_seed": dict(zip(seeds, gain.by_seed, strict=True))}
         figures[mode] = entry
     return figures
 
 
 def bars(reading: dict[str, dict[str, float]], questions: dict[str, Any]) -> list[dict[str, Any]]:
-    """One record a bar: name, value, bar, n, shown, and ``why`` when it is not shown."""
+    """One record a bar: name, title, value, ``printed`` (what every page prints for it), bar, n, shown, and ``why`` when
+    it is not shown."""
     low = reading.get("low", {})
     regions = int(low.get("regions", 0))
     few = f"{regions} low regions, {MIN_REGIONS} are asked for" if regions < MIN_REGIONS else ""
     cer, difference = low.get("cer", math.nan), low.get("difference", math.nan)
+    less = "less with the right picture than with another's, low corruption"
     result = [
-        _bar(
-            "cer_low",
-            "character error rate, low corruption",
-            cer,
-            f"<= {MAX_CER_LOW}",
-            cer <= MAX_CER_LOW,
-            regions,
-            few,
-        ),
-        _bar(
-            "cer_difference_low",
-            "less with the right picture than with another's, low corruption",
-            difference,
-            f">= {MIN_DIFFERENCE}",
-            difference >= MIN_DIFFERENCE,
-            regions,
-            few,
-        ),
+        _bar("cer_low", "character error rate, low corruption", cer, "<=", MAX_CER_LOW, regions, few),
+        _bar("cer_difference_low", less, difference, ">=", MIN_DIFFERENCE, regions, few),
     ]
     for mode in MODES:
         gain = questions.get(mode, {}).get("gain")
-        lower = gain["lower"] if gain else math.nan
-        items, seeds = (gain["items"], gain["seeds"]) if gain else (0, 0)
+        items, seeds, lower = (gain["items"], gain["seeds"], gain["lower"]) if gain else (0, 0, math.nan)
         why = []
         if items < MIN_ITEMS:
             why.append(f"{items} items, {MIN_ITEMS} are asked for")
         if seeds < MIN_SEEDS:
-            why.append(f"{seeds} seeds, {MIN_SEEDS} are asked for")
-        name = f"gain of RL in {mode} mode, lower end of the 95 % interval"
-        result.append(_bar(f"gain_lower_{mode}", name, lower, "> 0", lower > 0, items, "; ".join(why)))
+            why.append(f"{seeds} seeds, {MIN_SEEDS} are asked for" + ("; one seed has no interval" * (seeds == 1)))
+        elif math.isnan(lower):
+            why.append(f"all {seeds} seeds gained the same, which has no interval")
+        title = f"gain of RL in {mode} mode on {items} items, lower end of the 95 % t interval over seeds"
+        result.append(_bar(f"gain_lower_{mode}", title, lower, ">", 0, seeds, "; ".join(why)))
     return result
+
+
+def printed(value: float, sense: str, limit: float) -> str:
+    """Three significant digits, or as many more as it takes to see on which side of the limit the value lies.
+
+    ``printed(0.0004, ">", 0) == "0.000400"`` and ``printed(0.50004, "<=", 0.5) == "0.50004"``; ``-`` for NaN."""
+    if not math.isfinite(value):
+        return "-"
+    true = _SENSES[sense](value, limit)
+    tries = (f"{value:#.{digits}g}" for digits in range(3, 17))
+    return next((text for text in tries if _SENSES[sense](float(text), limit) == true), repr(value))
 
 
 def flat_metrics(
@@ -147,27 +142,29 @@ def flat_metrics(
         if "gain" in entry:
             seeds = [figures["accuracy"] for model, figures in entry["models"].items() if model.startswith("rl-seed-")]
             found[f"eval/accuracy/{mode}/rl"] = sum(seeds) / len(seeds)
-            found.update({f"eval/gain{end}/{mode}": entry["gain"][name] for end, name in _GAIN_ENDS})
+            found[f"eval/gain/{mode}"] = entry["gain"]["mean"]
+            found.update({f"eval/gain_{end}/{mode}": entry["gain"][end] for end in _GAIN_ENDS})
     found["eval/bars_shown"] = float(sum(bar["shown"] for bar in held))
     found["eval/bars"] = float(len(held))
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 
-_GAIN_ENDS = (("", "mean"), ("_lower", "lower"), ("_upper", "upper"))
+_GAIN_ENDS = ("lower", "upper", "items_lower", "items_upper")
+_SENSES = {"<=": operator.le, ">=": operator.ge, ">": operator.gt}
 
 
-def _bar(name: str, title: str, value: float, bar: str, reached: bool, n: int, few: str) -> dict[str, Any]:
-    measured = math.isfinite(value)
-    why = few or ("" if reached else "not measured" if not measured else f"{value:.3f} is not {bar}")
-    shown = measured and reached and not few
+def _bar(name: str, title: str, value: float, sense: str, limit: float, n: int, few: str) -> dict[str, Any]:
+    measured, reached = math.isfinite(value), _SENSES[sense](value, limit)
+    text, bar = printed(value, sense, limit), f"{sense} {limit}"
     return {
         "name": name,
         "title": title,
         "value": value if measured else None,
+        "printed": text,
         "bar": bar,
         "n": n,
-        "shown": shown,
-        "why": why,
+        "shown": reached and not few,
+        "why": few or ("" if reached else f"{text} is not {bar}" if measured else "not measured"),
     }
 
 

@@ -275,13 +275,22 @@ def test_a_real_signal_stops_cleanly(number, cookhouse, here) -> None:
 
 def test_bars_say_what_was_not_shown_and_why() -> None:
     found = [
-        {"name": "cer_low", "value": 0.3046, "bar": "<= 0.5", "shown": True, "why": ""},
-        {"name": "gain", "value": -0.037, "bar": "> 0", "shown": False, "why": "-0.037 is not > 0"},
-        {"name": "other", "value": float("nan"), "bar": ">= 0.3", "shown": False, "why": "0 low regions"},
+        {"name": "cer_low", "value": 0.3046, "printed": "0.305", "bar": "<= 0.5", "shown": True, "why": ""},
+        {"name": "gain", "value": 0.0004, "printed": "0.000400", "bar": "> 0", "shown": True, "why": ""},
+        {
+            "name": "lost",
+            "value": -0.037,
+            "printed": "-0.0370",
+            "bar": "> 0",
+            "shown": False,
+            "why": "-0.0370 is not > 0",
+        },
+        {"name": "other", "value": None, "printed": "-", "bar": ">= 0.3", "shown": False, "why": "0 low regions"},
     ]
     assert bars(found) == [
         "bars:",
-        "  shown      cer_low    0.305  <= 0.5",
-        "  not shown  gain      -0.037  > 0  (-0.037 is not > 0)",
-        "  not shown  other          -  >= 0.3  (0 low regions)",
+        "  shown      cer_low     0.305  <= 0.5",
+        "  shown      gain     0.000400  > 0",
+        "  not shown  lost      -0.0370  > 0  (-0.0370 is not > 0)",
+        "  not shown  other           -  >= 0.3  (0 low regions)",
     ]

@@ -7,7 +7,7 @@ import pytest
 
 from model.evaluation.predictions import AnswerRow, RegionRow, read_rows, write_rows, write_table
 from model.evaluation.report import Picture, marked, render_report
-from model.evaluation.summary import bars, flat_metrics, question_figures, reading_figures
+from model.evaluation.summary import bars, flat_metrics, printed, question_figures, reading_figures
 
 
 def region(key="k", picture="right", level="low", edits=1, length=10, **more) -> RegionRow:
@@ -25,13 +25,14 @@ def regions(n=500, cer=0.4, wrong=0.9):
     return rows + [region(f"k{i}", picture="wrong", edits=round(wrong * 10)) for i in range(n)]
 
 
-def answers(items=400, seeds=3, before=0.3, after=0.5):
+def answers(items=400, seeds=3, before=0.3, after=0.5, spread=1):
     rows = []
     for mode in ("short", "long"):
         for i in range(items):
             rows.append(answer(f"{mode}{i}", mode, "sft", "correct" if i < before * items else "wrong"))
-            for seed in range(seeds):
-                rows.append(answer(f"{mode}{i}", mode, f"rl-seed-{seed}", "correct" if i < after * items else "format"))
+            for seed in range(seeds):  # each seed gets one item more right than the one before it
+                verdict = "correct" if i < after * items + spread * seed else "format"
+                rows.append(answer(f"{mode}{i}", mode, f"rl-seed-{seed}", verdict))
     return rows
 
 
@@ -61,8 +62,13 @@ def test_all_bars_are_shown_when_reached():
     assert [bar["shown"] for bar in held] == [True] * 4
     metrics = flat_metrics(figures, asked, held)
     assert metrics["eval/cer/low"] == pytest.approx(0.4)
-    assert metrics["eval/accuracy/short/rl"] == pytest.approx(0.5)
-    assert metrics["eval/gain/long"] == pytest.approx(0.2)
+    assert metrics["eval/accuracy/short/rl"] == pytest.approx(0.5025)
+    assert metrics["eval/gain/long"] == pytest.approx(0.2025)
+    assert asked["long"]["gain"]["by_seed"] == pytest.approx({f"rl-seed-{i}": 0.2 + i / 400 for i in range(3)})
+    half = 4.302653 * (1 / 400) / 3**0.5
+    assert metrics["eval/gain_lower/long"] == pytest.approx(0.2025 - half)
+    assert metrics["eval/gain_upper/long"] == pytest.approx(0.2025 + half)
+    assert metrics["eval/gain_items_lower/long"] < 0.2 - half, "400 items tell less than three seeds that agree"
     assert metrics["eval/bars_shown"] == metrics["eval/bars"] == 4.0
 
 
@@ -81,8 +87,11 @@ def readings(why):
         (regions(wrong=0.6), answers(), {"cer_difference_low": "0.200 is not >= 0.3"}),
         (regions(n=499), answers(), readings("499 low regions, 500 are asked for")),
         (regions(), answers(items=399), gains("399 items, 400 are asked for")),
+        (regions(cer=0.6, wrong=0.6), answers(), {"cer_low": "0.600 is not", "cer_difference_low": "0.00 is not"}),
         (regions(), answers(seeds=2), gains("2 seeds, 3 are asked for")),
-        (regions(), answers(after=0.3), gains("0.000 is not > 0")),
+        (regions(), answers(seeds=1), gains("1 seeds, 3 are asked for; one seed has no interval")),
+        (regions(), answers(spread=0), gains("all 3 seeds gained the same")),
+        (regions(), answers(after=0.3, spread=4), gains("-0.0148 is not > 0")),
         ([], [], {**readings("0 low regions"), **gains("0 items")}),
     ],
 )  # fmt: skip
@@ -91,6 +100,30 @@ def test_what_is_not_reached_is_not_shown_with_its_reason(figures, asked, not_sh
     missed = {bar["name"]: bar["why"] for bar in held if not bar["shown"]}
     assert missed.keys() == not_shown.keys()
     assert all(not_shown[name] in why for name, why in missed.items())
+
+
+@pytest.mark.parametrize(
+    ("value", "sense", "limit", "text"),
+    [
+        (0.0004, ">", 0, "0.000400"),
+        (-0.0004, ">", 0, "-0.000400"),
+        (0.0, ">", 0, "0.00"),
+        (0.3128, "<=", 0.5, "0.313"),
+        (0.50004, "<=", 0.5, "0.50004"),
+        (0.49996, "<=", 0.5, "0.500"),
+        (0.29996, ">=", 0.3, "0.29996"),
+        (0.1 + 0.2, "<=", 0.3, "0.30000000000000004"),
+        (float("nan"), ">", 0, "-"),
+    ],
+)
+def test_what_is_printed_lies_on_the_same_side_of_the_bar(value, sense, limit, text):
+    assert printed(value, sense, limit) == text
+
+
+def test_a_small_gain_is_printed_and_shown_alike():
+    rows = answers(items=2000, before=0.3, after=0.304, spread=3)  # 0.004, 0.0055, 0.007: lower end 0.0018
+    bar = bars(reading_figures(regions()), question_figures(rows, 1000, 0))[2]
+    assert (bar["name"], bar["shown"], bar["printed"]) == ("gain_lower_short", True, "0.00177")
 
 
 def test_the_gain_is_taken_over_items_that_all_models_answered():
@@ -122,6 +155,20 @@ def test_the_page_stands_alone_and_escapes_what_models_say():
     assert "<script" not in page
     assert "http" not in page
     json.dumps(report["bars"], allow_nan=False)
+
+
+def page_of(asked):
+    figures, answered = reading_figures(regions()), question_figures(asked, 1000, 0)
+    report = {"title": "t", "bars": bars(figures, answered), "reading": figures, "questions": answered, "notes": "n"}
+    return render_report(report, [], asked, {})
+
+
+def test_the_page_says_what_each_interval_is_about():
+    page = page_of(answers(before=0.3, after=0.5))
+    assert "<b>+0.196 to +0.209</b> for another seed of RL on these same items" in page
+    assert "for other items like these and these very runs" in page
+    assert "<div class=value>0.196<small> &gt; 0</small>" in page
+    assert "<b>none</b> for another seed" in page_of(answers(seeds=1))
 
 
 def test_missing_characters_are_marked_too():
