@@ -129,9 +129,9 @@ CER: Levenshtein distance in code points / reference length, pooled over regions
 The wrong picture's CER is capped at one error a character, so that rambling cannot widen the difference.
 A region without its numbered line counts as empty.
 Teacher-forced figures predict each character from the true ones before it and flatter the model.
-Gain: each seed's mean paired difference over the items. Over seeds: Student's t, seeds - 1 degrees of freedom; about
-another seed of RL from the same model on these same items. What other items would change is common to all seeds and
-is not in it. Over items: paired bootstrap, 2.5 and 97.5 percentiles; about other items like these, for these runs."""
+Gain: the mean paired difference over the items, seed by seed.
+Over seeds: Student's t; about another seed of RL on these items. What other items would change is not in it.
+Over items: paired bootstrap, 2.5 and 97.5 percentiles; about other items like these and these very runs."""
 
 
 def model_folders(inputs: Inputs) -> dict[str, str]:

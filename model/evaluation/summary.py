@@ -100,8 +100,10 @@ def bars(reading: dict[str, dict[str, float]], questions: dict[str, Any]) -> lis
         why = []
         if items < MIN_ITEMS:
             why.append(f"{items} items, {MIN_ITEMS} are asked for")
-        if seeds < MIN_SEEDS:
-            why.append(f"{seeds} seeds, {MIN_SEEDS} are asked for" + ("; one seed has no interval" * (seeds == 1)))
+        if seeds == 1:
+            why.append(f"one seed, which has no interval; {MIN_SEEDS} are asked for")
+        elif seeds < MIN_SEEDS:
+            why.append(f"{seeds} seeds, {MIN_SEEDS} are asked for")
         elif math.isnan(lower):
             why.append(f"all {seeds} seeds gained the same, which has no interval")
         title = f"gain of RL in {mode} mode on {items} items, lower end of the 95 % t interval over seeds"

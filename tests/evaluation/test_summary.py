@@ -89,7 +89,7 @@ def readings(why):
         (regions(), answers(items=399), gains("399 items, 400 are asked for")),
         (regions(cer=0.6, wrong=0.6), answers(), {"cer_low": "0.600 is not", "cer_difference_low": "0.00 is not"}),
         (regions(), answers(seeds=2), gains("2 seeds, 3 are asked for")),
-        (regions(), answers(seeds=1), gains("1 seeds, 3 are asked for; one seed has no interval")),
+        (regions(), answers(seeds=1), gains("one seed, which has no interval; 3 are asked for")),
         (regions(), answers(spread=0), gains("all 3 seeds gained the same")),
         (regions(), answers(after=0.3, spread=4), gains("-0.0148 is not > 0")),
         ([], [], {**readings("0 low regions"), **gains("0 items")}),
