@@ -98,8 +98,8 @@ def _questions(figures: Mapping[str, Any]) -> str:
         line = "<p>No RL model was given.</p>"
         if gain := entry.get("gain"):
             line = (
-                f"<p>Gain by RL <b>{_signed(gain['mean'])}</b>, {gain['items']} items, seeds: {gain['seeds']}. "
-                f"95 % intervals:</p><ul><li>{_interval(gain['lower'], gain['upper'])} for another seed of RL on "
+                f"<p>Gain by RL <b>{_signed(gain['mean'])}</b> ({gain['items']} items, seeds: {gain['seeds']}), "
+                f"with 95 % intervals:</p><ul><li>{_interval(gain['lower'], gain['upper'])} for another seed of RL on "
                 "these same items (t interval over seeds, the one of the bar)</li>"
                 f"<li>{_interval(gain['items_lower'], gain['items_upper'])} for other items like these and these very "
                 "runs (paired bootstrap over items)</li></ul>"
