@@ -154,8 +154,8 @@ def _decode(
     lengths = packed.cu_seqlens.diff()
     width, total = int(lengths.max()), len(samples) * n
     prefill = PrefillCache(model.blocks(packed))
-    hidden = model.hidden(packed, cache=prefill)
-    last = hidden.index_select(0, (packed.cu_seqlens[1:] - 1).to(device)).repeat_interleave(n, 0)  # [rows, D]
+    ends_of_prompts = (packed.cu_seqlens[1:] - 1).to(device)
+    last = model.hidden(packed, ends_of_prompts, prefill).repeat_interleave(n, 0)  # [rows, D]
 
     # Prompts right-aligned: column c of a row of length L holds its token c - (width - L).
     offsets = torch.arange(width)[None] - (width - lengths)[:, None]

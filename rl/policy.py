@@ -31,13 +31,8 @@ class Policy(MiniCPMV):
     def forward(self, pack: Pack | TreePack) -> Supervised:
         if isinstance(pack, Pack):
             return super().forward(pack)
-        out = self.llm.model(
-            inputs_embeds=self._tree_embeds(pack),
-            position_ids=pack.position_ids,
-            attention_mask={"full_attention": pack.allowed},  # a ready mask: transformers would build its own
-            use_cache=False,
-        )
-        hidden = out.last_hidden_state.flatten(0, 1).index_select(0, pack.predictors)
+        embeds = self._tree_embeds(pack)
+        hidden = self.decode(embeds, pack.position_ids, pack.predictors, attention_mask=pack.allowed)
         return Supervised(self.llm.lm_head(hidden), pack.targets, pack.sample, pack.predictors)
 
     def _tree_embeds(self, tree: TreePack) -> Tensor:

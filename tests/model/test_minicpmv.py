@@ -53,6 +53,26 @@ def test_loss_and_gradient_norms_equal_the_released_model(golden, golden_model, 
     golden_model.zero_grad()
 
 
+def test_chosen_rows_are_the_rows_of_the_whole(small_model, make_sample):
+    """What follows the last attention is computed for chosen rows only: the same states, and the same gradients."""
+    packed = pack([make_sample(9, 5), make_sample(30, 12), make_sample(7, 8)])
+    chosen = torch.tensor([3, 20, 21, len(packed.input_ids) - 1, 0])
+
+    def states_and_gradients(rows):
+        small_model.zero_grad()
+        states = small_model.hidden(packed, rows) if rows is not None else small_model.hidden(packed)[chosen]
+        states.square().sum().backward()
+        return states.detach(), {n: p.grad.clone() for n, p in small_model.named_parameters() if p.grad is not None}
+
+    whole, wanted = states_and_gradients(None)
+    part, got = states_and_gradients(chosen)
+    torch.testing.assert_close(part, whole, atol=1e-5, rtol=1e-5)
+    assert wanted.keys() == got.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(got[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+    small_model.zero_grad()
+
+
 @pytest.mark.parametrize("batch", BATCHES)
 def test_batches_equal_their_members(golden, golden_model, batch):
     """Also after a packed video, where the released code takes wrong rows (trap 6), and with id 0 as a token (7)."""
