@@ -10,7 +10,8 @@ logits ``[K, vocabulary]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from model.attention import LANGUAGE_ATTENTION, Blocks, Kernel
 from model.config import LanguageConfig, ModelConfig
-from model.pack import IGNORE, IMAGE_VIEW, Pack
+from model.pack import IGNORE, IMAGE_VIEW, Encoded, Pack, pack
 from model.resampler import Resampler
 from model.vision import VisionTower
 
@@ -78,6 +79,8 @@ def _runs(pack: Pack) -> Iterator[tuple[Tensor, Tensor, tuple[tuple[int, ...], .
 class MiniCPMV(nn.Module):
     """``forward(pack) -> Supervised``. Parts: ``llm`` (Qwen3ForCausalLM), ``vpm``, ``resampler``."""
 
+    given: Tensor | None = None
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -121,6 +124,8 @@ class MiniCPMV(nn.Module):
         Without gradients long videos go through in runs of at most ``VISUAL_RUN`` patches, so that memory does not
         grow with their length.
         """
+        if self.given is not None:
+            return self.given.unflatten(0, (-1, self.config.query_num))
         if torch.is_grad_enabled() or len(pack.patches) <= VISUAL_RUN:
             return self._visual(pack.patches, pack.tgt_sizes, pack.packages)
         outputs = [self._visual(*run) for run in _runs(pack)]
@@ -128,6 +133,26 @@ class MiniCPMV(nn.Module):
 
     def _visual(self, patches: Tensor, sizes: Tensor, packages: tuple[tuple[int, ...], ...]) -> Tensor:
         return self.resampler(self.vpm(patches, sizes), sizes, packages)
+
+    @contextmanager
+    def giving(self, rows: Sequence[Tensor]) -> Iterator[None]:
+        """Inside, the pictures of the next pack are these rows (in the order of its samples), not computed."""
+        self.given = torch.cat(list(rows))
+        try:
+            yield
+        finally:
+            self.given = None
+
+    @torch.no_grad()
+    def visual_rows(self, samples: Sequence[Encoded]) -> list[Tensor]:
+        """Resampler rows ``[V, D]`` of each sample, all samples in one pass; ``V`` is 0 for text alone."""
+        counts = [int((sample.image_bound[:, 1] - sample.image_bound[:, 0]).sum()) for sample in samples]
+        joined = pack(samples).to(self.device, self.llm.lm_head.weight.dtype)
+        if not joined.packages:
+            return [torch.zeros(0, self.config.language.hidden_size)] * len(samples)
+        return [
+            part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)
+        ]  # a view would pickle them all
 
     def embed(self, pack: Pack) -> Tensor:
         """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.

@@ -1,23 +1,16 @@
-"""The network as RL uses it: ``MiniCPMV`` that also reads a ``TreePack``, and that can be given its visual rows instead
-of computing them again. Same parts, same state-dict names."""
+"""The network as RL uses it: ``MiniCPMV`` that also reads a ``TreePack``. Same parts, same state-dict names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import torch
 from torch import Tensor, nn
 
 from model.minicpmv import MiniCPMV, Supervised
-from model.pack import Encoded, Pack, pack
+from model.pack import Pack
 from rl.tree import TreePack
 
 
 class Policy(MiniCPMV):
     """``forward(pack)`` is the base's; ``forward(tree)`` predicts every token of every completion of the tree."""
-
-    given: Tensor | None = None
 
     @classmethod
     def adopt(cls, network: MiniCPMV) -> Policy:
@@ -44,25 +37,3 @@ class Policy(MiniCPMV):
         elif tree.visual is not None and len(tree.visual):
             flat = flat.index_copy(0, tree.visual_positions, tree.visual.to(flat.dtype))
         return flat.unflatten(0, (rows, columns))
-
-    def visual(self, pack: Pack) -> Tensor:
-        return super().visual(pack) if self.given is None else self.given.unflatten(0, (-1, self.config.query_num))
-
-    @contextmanager
-    def giving(self, rows: Sequence[Tensor]) -> Iterator[None]:
-        """Inside, the pictures of the next packs are these rows (in the order of the prompts), not computed."""
-        self.given = torch.cat(list(rows))
-        try:
-            yield
-        finally:
-            self.given = None
-
-    @torch.no_grad()
-    def visual_rows(self, prompts: Sequence[Encoded]) -> list[Tensor]:
-        """Resampler rows ``[V, D]`` of each prompt, all prompts in one pass; ``V`` is 0 for text alone."""
-        counts = [int((prompt.image_bound[:, 1] - prompt.image_bound[:, 0]).sum()) for prompt in prompts]
-        joined = pack(prompts)
-        rows = (
-            self.visual(joined).flatten(0, 1) if joined.packages else torch.zeros(0, self.config.language.hidden_size)
-        )
-        return [part.clone() for part in rows.split(counts)]  # a view would pickle the whole batch with every prompt

@@ -51,7 +51,8 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     """Plan chunks, run those no earlier attempt finished, gather. Raises DataError for samples outside the test
     split."""
     from cookhouse.stages.parallel import map_units
-    from model.evaluation.plan import choose_questions, choose_reading, question_chunks, reading_chunks
+    from model.evaluation.pictures import run_pictures, visual_digest
+    from model.evaluation.plan import choose_questions, choose_reading, question_chunks, reading_chunks, with_rows
     from model.evaluation.predictions import AnswerRow, RegionRow, read_rows, write_table
     from model.evaluation.report import render_report
     from model.evaluation.summary import bars, flat_metrics, question_figures, reading_figures
@@ -78,8 +79,13 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     for name, folder in models.items():
         chunks += question_chunks(asked, name, folder, config.batch_size, **settings)
 
+    towers = {folder: visual_digest(folder) for folder in models.values()}
+    pictures, chunks = with_rows(chunks, towers, config.batch_size, str(out.scratch / ROWS))
     finished = out.units()
     todo = [chunk for chunk in chunks if chunk.unit not in finished]
+    if todo:
+        for number, _ in enumerate(map_units(run_pictures, pictures, config.workers), 1):
+            out.events.progress(number, len(pictures), "pictures")
     seconds = 0.0
     for number, (chunk, receipt) in enumerate(map_units(run_chunk, todo, config.workers), len(chunks) - len(todo) + 1):
         out.commit_unit(chunk.unit, {**receipt, "files": [PART.format(unit=chunk.unit)]})
@@ -122,6 +128,7 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
 
 
 PART = "predictions/parts/{unit}.jsonl"
+ROWS = "pictures/{tower}-{number:03d}.safetensors"
 
 NOTES = """\
 Test split only: words and fonts of test cards occur in no training sample. Decoding is greedy and free-running.

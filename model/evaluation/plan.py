@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from model.evaluation.metrics import parse_lines
@@ -20,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 class Chunk:
     """What one call evaluates. ``model`` is the name in the figures, ``folder`` its weights. ``pictures[i]`` is the
     sample whose picture is shown for ``refs[i]`` (itself, or another for ``picture="wrong"``). ``output`` is the
-    JSONL to write."""
+    JSONL to write, ``rows`` are files of visual rows made before (``Pictures``)."""
 
     unit: str
     task: Literal["reading", "questions"]
@@ -32,6 +32,19 @@ class Chunk:
     max_new_tokens: int
     precision: Precision = "fp32"
     picture: Literal["right", "wrong"] = "right"
+    rows: tuple[str, ...] = ()
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Samples whose pictures one call turns into visual rows with the weights of ``folder``; ``output`` is the safetensors
+    to write."""
+
+    refs: tuple[SampleRef, ...]
+    folder: str
+    output: str
+    precision: Precision = "fp32"
     threads: int = 1
 
 
@@ -109,6 +122,37 @@ def question_chunks(
         for number, part in enumerate(chunked(refs, size)):
             unit = f"questions-{model}-{mode}-{number:03d}"
             yield _chunk(unit, "questions", model, folder, part, part, settings)
+
+
+def with_rows(
+    chunks: Sequence[Chunk], towers: Mapping[str, str], size: int, output: str
+) -> tuple[list[Pictures], list[Chunk]]:
+    """What makes the visual rows of all pictures, each picture once for all models of one tower, and the chunks that read
+    them. ``towers``: folder -> name of its tower and resampler; ``output``: path with ``{tower}`` and ``{number}``."""
+    shown: dict[str, dict[tuple[str, ...], SampleRef]] = {}
+    folder_of: dict[str, str] = {}
+    for chunk in chunks:
+        tower = towers[chunk.folder]
+        folder_of.setdefault(tower, chunk.folder)
+        for ref in chunk.pictures:
+            shown.setdefault(tower, {}).setdefault(_picture(ref), ref)
+    made: list[Pictures] = []
+    file_of: dict[tuple[str, ...], str] = {}
+    for tower, first in shown.items():
+        for number, part in enumerate(chunked(list(first.items()), size)):
+            file = output.format(tower=tower, number=number)
+            made.append(Pictures(tuple(ref for _, ref in part), folder_of[tower], file, chunks[0].precision))
+            file_of |= {(tower, *picture): file for picture, _ in part}
+    reading = [
+        replace(chunk, rows=tuple(sorted({file_of[towers[chunk.folder], *_picture(ref)] for ref in chunk.pictures})))
+        for chunk in chunks
+    ]
+    return made, reading
+
+
+def _picture(ref: SampleRef) -> tuple[str, ...]:
+    """What names a sample's picture: questions about one item of a source show one."""
+    return (ref.dataset, ref.source_digest, str(ref.item)) if ref.kind == "question" else (ref.dataset, ref.key)
 
 
 def _chunk(

@@ -12,27 +12,23 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
-from PIL import Image
+from torch import Tensor
 
-from model.checkpoint import load_model
 from model.decode import generate
 from model.evaluation.metrics import answer_of, compare_text, judge, parse_lines
+from model.evaluation.pictures import load, pictures_of, rows_for, shown_pictures
 from model.evaluation.plan import Chunk, asked_regions
 from model.evaluation.predictions import AnswerRow, RegionRow, write_rows
 from model.evaluation.select import refuse_all_but_test
 from model.minicpmv import MiniCPMV
-from model.pack import pack
+from model.pack import Encoded, pack
 from model.processor import Processor
 from model.tokenizer import special_ids
-from pipelines.core.errors import DataError
 from pipelines.shards.index import SampleRef
-from pipelines.shards.read import decode_parts, pictures_shown, read_sample
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from pipelines.shards.read import read_sample
 
 
 def run_chunk(chunk: Chunk) -> dict[str, Any]:
@@ -41,17 +37,23 @@ def run_chunk(chunk: Chunk) -> dict[str, Any]:
     started = time.perf_counter()
     refuse_all_but_test(chunk.refs)
     torch.set_num_threads(chunk.threads)
-    model, processor = _load(chunk.folder, chunk.precision)
+    model, processor = load(chunk.folder, chunk.precision)
     samples = [json.loads(read_sample(ref)["json"]) for ref in chunk.refs]
-    pictures = [_pictures(ref) for ref in chunk.pictures]
+    pictures = [shown_pictures(sample, pictures_of(ref)) for sample, ref in zip(samples, chunk.pictures, strict=True)]
     with torch.inference_mode():
-        completions = _complete(model, processor, samples, pictures, chunk.max_new_tokens)
+        prompts = processor.encode_batch(
+            [(s["messages"][:-1], images, s["mode"]) for s, images in zip(samples, pictures, strict=True)],
+            generation=True,
+        )
+        rows_of = rows_for(model, chunk.rows, prompts, pictures)
+        completions = _complete(model, processor, prompts, rows_of, chunk.max_new_tokens)
         rows: list[Any] = []
         if chunk.task == "questions":
             for ref, sample, said in zip(chunk.refs, samples, completions, strict=True):
                 rows.append(_answer_row(chunk.model, ref, sample, said))
         else:
-            forced = _forced(model, processor, samples, pictures) if chunk.picture == "right" else [{}] * len(samples)
+            right = chunk.picture == "right"
+            forced = _forced(model, processor, samples, pictures, rows_of) if right else [{}] * len(samples)
             for ref, shown, sample, said, scores in zip(
                 chunk.refs, chunk.pictures, samples, completions, forced, strict=True
             ):
@@ -70,47 +72,19 @@ class Said:
     finished: bool
 
 
-@lru_cache(maxsize=1)
-def _load(folder: str, precision: str) -> tuple[MiniCPMV, Processor]:
-    model, processor = load_model(folder, dtype=PRECISIONS[precision])
-    model.eval()
-    return model, processor
-
-
-def _pictures(ref: SampleRef) -> dict[str, Image.Image]:
-    found = decode_parts({name: data for name, data in read_sample(ref).items() if name.endswith(("jpg", "png"))})
-    if not found:
-        raise DataError(
-            f"test sample {ref.key!r} holds no picture", where=ref.shard, do="evaluate samples with pictures"
-        )
-    return found
-
-
-def shown_pictures(sample: Mapping[str, Any], pictures: Mapping[str, Image.Image]) -> Mapping[str, Image.Image]:
-    """The pictures under the part names this sample asks for; another sample's single picture takes the single name.
-    Raises DataError when that is not possible."""
-    wanted = pictures_shown(sample["messages"])
-    if set(wanted) <= set(pictures):
-        return pictures
-    if len(wanted) == 1 and len(pictures) == 1:
-        return {wanted[0]: next(iter(pictures.values()))}
-    raise DataError(f"a sample asks for pictures {wanted}, the other holds {sorted(pictures)}")
-
-
 def _complete(
-    model: MiniCPMV,
-    processor: Processor,
-    samples: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Mapping[str, Image.Image]],
-    max_new_tokens: int,
+    model: MiniCPMV, processor: Processor, prompts: Sequence[Encoded], rows_of: Sequence[Tensor], max_new_tokens: int
 ) -> list[Said]:
     ids = special_ids(processor.tokenizer)
-    shown = zip(samples, pictures, strict=True)
-    prompts = processor.encode_batch(
-        [(sample["messages"][:-1], shown_pictures(sample, images), sample["mode"]) for sample, images in shown],
-        generation=True,
-    )
-    groups = generate(model, prompts, max_new_tokens=max_new_tokens, eos_ids=ids.eos, forbid=ids.visual)
+    with model.giving(rows_of):  # one batch: the rows given are those of all prompts
+        groups = generate(
+            model,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            eos_ids=ids.eos,
+            forbid=ids.visual,
+            batch_rows=len(prompts),
+        )
     said = []
     for (completion,) in groups:
         kept = [token for token in completion.token_ids if token not in ids.eos]
@@ -174,14 +148,16 @@ def _forced(
     model: MiniCPMV,
     processor: Processor,
     samples: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Mapping[str, Image.Image]],
+    pictures: Sequence[Mapping[str, Any]],
+    rows_of: Sequence[Tensor],
 ) -> list[dict[int, tuple[float, int, int]]]:
     """Per sample: region number -> (nats, characters of right tokens, characters), teacher-forced."""
     result: list[dict[int, tuple[float, int, int]]] = []
     for start in range(0, len(samples), 32):
         group = list(zip(samples[start : start + 32], pictures[start : start + 32], strict=True))
-        encoded = processor.encode_batch([(s["messages"], shown_pictures(s, images), s["mode"]) for s, images in group])
-        supervised = model(pack(encoded))
+        encoded = processor.encode_batch([(s["messages"], images, s["mode"]) for s, images in group])
+        with model.giving(rows_of[start : start + 32]):
+            supervised = model(pack(encoded))
         losses = (-supervised.logprobs()).tolist()
         hits = (supervised.logits.argmax(-1) == supervised.targets).tolist()
         targets, owners = supervised.targets.tolist(), supervised.sample.tolist()

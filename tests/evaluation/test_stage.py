@@ -9,9 +9,10 @@ import torch
 
 from cookhouse.stages.evaluate import Evaluate, evaluate_models
 from model.checkpoint import load_model
+from model.evaluation.pictures import shown_pictures
 from model.evaluation.plan import choose_reading, reading_chunks
 from model.evaluation.predictions import RegionRow
-from model.evaluation.tasks import by_line, shown_pictures
+from model.evaluation.tasks import by_line
 from model.pack import pack
 from pipelines.core.errors import DataError
 from pipelines.shards.index import ShardIndex
