@@ -36,7 +36,7 @@ class LocalCrew:
 
     def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
         self.worker = RolloutWorker(model_dir, config)
-        self.learner = Learner(model_dir, config)
+        self.learner = Learner(model_dir, config.model_copy(update={"learners": 1}))
 
     def start(self, step: int, checkpoint: Path | None) -> None:
         self.learner.start(step, checkpoint)
