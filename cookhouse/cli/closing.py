@@ -12,11 +12,14 @@ import click
 from cookhouse.cli.view import console
 
 if TYPE_CHECKING:
+    from pipelines.workflow.artifact import Artifact
+    from pipelines.workflow.changes import Changes
     from pipelines.workflow.plan import Plan
     from pipelines.workflow.runner import StepResult
 
 BAR = 30
 """Characters of a full bar of the time budget."""
+SHOWN_CHANGES = 5
 
 
 def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) -> None:
@@ -92,6 +95,30 @@ def budget(seconds: Mapping[str, float], wall_s: float) -> list[str]:
         share = min(1.0, value / wall_s) if wall_s else 0.0
         lines.append(f"  {name:<{width}} {value:8.1f} s {share:5.0%}  {'#' * round(BAR * share)}")
     return lines
+
+
+def differ(before: Artifact, after: Artifact) -> Changes:
+    """What of a result made again is other: by sample where both are shards, else by file."""
+    from pipelines.shards.inspect import changed, rows
+    from pipelines.workflow.changes import Changes, changed_files
+
+    names = changed(before, after)
+    return Changes("samples", tuple(names), sum(1 for _ in rows(after))) if names else changed_files(before, after)
+
+
+def print_changes(results: Mapping[str, StepResult]) -> None:
+    """Steps that promise the same bytes for the same key, were made again, and gave others."""
+    for name, result in results.items():
+        if (changes := result.changes) is None:
+            continue
+        count, first = len(changes.names), changes.names[:SHOWN_CHANGES]
+        rest = f" and {count - len(first):,} more" if count > len(first) else ""
+        click.echo(
+            f"\nother bytes: step '{name}' promises the same bytes for the same key, and {count:,} of {changes.of:,} "
+            f"{changes.things} differ from generation {changes.before}:\n  {', '.join(first)}{rest}\n"
+            "  changed code wants a higher code_version; unchanged code that does this has a fault worth reporting",
+            err=True,
+        )
 
 
 def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:

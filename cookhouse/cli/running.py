@@ -67,6 +67,7 @@ def _run(
     targets: Sequence[str],
     manner: options.Manner,
 ) -> dict[str, StepResult]:
+    from cookhouse.cli.closing import differ
     from cookhouse.cli.planning import left_out
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
@@ -102,6 +103,7 @@ def _run(
                 run_id=record.run_id,
                 rules=rules(project, manner),
                 asked_to_stop=record.asked_to_stop,
+                differ=differ,
             )
             results = runner.run()
             status = "ok" if all(result.status in ("ok", "hit") for result in results.values()) else "failed"
@@ -224,9 +226,10 @@ def print_end(
     tracked: bool,
 ) -> None:
     """Summary, failures, and the commands to type next, with the arguments of this one."""
-    from cookhouse.cli.closing import print_failures, print_next, print_summary
+    from cookhouse.cli.closing import print_changes, print_failures, print_next, print_summary
 
     print_summary(plan, results, wall_s)
+    print_changes(results)
     print_failures(results, verbose)
     where = [text for text in typed if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.closing import count, print_failures, print_next
+from cookhouse.cli.closing import count, differ, print_changes, print_failures, print_next
 from cookhouse.cli.failures import INTERRUPTED, STATE, say
 from cookhouse.cli.running import (
     exit_code,
@@ -90,6 +90,7 @@ def sweep(
         refuse_full_disk(plan, store, manner)
         results = _run(project, store, plan, union, about, chosen, manner)
     _report(results, union, about, time.monotonic() - started)
+    print_changes(results)
     print_failures(results, manner.verbose)
     where = [text for text in project.composed.overrides if text.startswith(("storage", "tracking.uri"))]
     commands = [(["ui", *where], "compare the combinations in MLflow")] if project.tracking.enabled else []
@@ -228,6 +229,7 @@ def _run(
             run_id=records[0].run_id,
             rules=rules(project, replace(manner, keep_going=True)),
             asked_to_stop=records[0].asked_to_stop,
+            differ=differ,
         )
         try:
             results = runner.run()

@@ -49,7 +49,7 @@ def document_tools(config: DocumentShards) -> Mapping[str, str]:
 
 @stage(
     "documents",
-    code_version=2,
+    code_version=3,
     optional_inputs=("sources",),
     replaces={"source": "sources"},
     engines=("numpy", "pillow", "webdataset", "pyarrow"),

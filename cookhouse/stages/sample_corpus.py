@@ -37,7 +37,7 @@ def corpus_fonts(config: SampleCorpus) -> dict[str, str]:
 
 @stage(
     "sample_corpus",
-    code_version=1,
+    code_version=2,
     engines=("pymupdf", "numpy", "pillow", "av"),
     deterministic="bytes",
     tool_digest=corpus_fonts,

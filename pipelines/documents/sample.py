@@ -64,7 +64,7 @@ def encode_jpeg(image: NDArray[np.uint8] | Planes, quality: int, full_colour: bo
     4:2:0, as which ``Planes`` are always stored. A page [H, W, 1] becomes a grey JPEG."""
     if isinstance(image, Planes):
         if simplejpeg is not None:
-            return bytes(simplejpeg.encode_jpeg_yuv_planes(*image, quality))
+            return bytes(simplejpeg.encode_jpeg_yuv_planes(_even(image.luma), image.blue, image.red, quality))
         image, full_colour = merge(image), False
     grey = image.shape[2] == 1
     if simplejpeg is not None:
@@ -76,6 +76,15 @@ def encode_jpeg(image: NDArray[np.uint8] | Planes, quality: int, full_colour: bo
     picture = Image.fromarray(image[:, :, 0] if grey else image)
     picture.save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else 2)
     return buffer.getvalue()
+
+
+def _even(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The plane [H, W] with its last row and column once more behind it where H or W is odd: libjpeg-turbo takes halved
+    colours to stand for pairs and reads that far (``tjPlaneWidth``), whatever lies there."""
+    height, width = luma.shape
+    if height % 2 == width % 2 == 0:
+        return luma
+    return np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")[:height, :width]
 
 
 def recipe_of(settings: DocumentSettings, by_line: bool) -> ViewRecipe:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ def rows(folder: ShardFolder) -> Iterator[Row]:
     """Every row of every manifest, in order."""
     for manifest in folder.glob("manifest/*.parquet"):
         yield from read_manifest(manifest)
+
+
+def changed(before: ShardFolder, after: ShardFolder) -> list[str]:
+    """Keys of samples that two makings do not share, sorted: other bytes, another reason to leave one out, or there once
+    only. Where a sample lies in its shard does not count: one that grew moves all behind it."""
+    old, new = ({row.key: replace(row, offset=None) for row in rows(folder)} for folder in (before, after))
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
 def stats(folder: ShardFolder) -> dict[str, Any]:

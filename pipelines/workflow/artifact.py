@@ -121,8 +121,9 @@ class Artifact:
         where = self.places[name]
         if not places.is_remote(self.root):
             return self.root / where
-        return places.fetch(self.root / where, self._copies / where, sha256=self._sha256[name])
+        return places.fetch(self.root / where, self._copies / where, sha256=self.sha256[name])
 
     @cached_property
-    def _sha256(self) -> dict[str, str]:
+    def sha256(self) -> dict[str, str]:
+        """Logical name -> sha256, as the manifest of a committed result says. Raises DataError when that is gone."""
         return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]}

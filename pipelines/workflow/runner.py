@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from pipelines.core.errors import CookhouseError, LockError
 from pipelines.workflow import lease as leases
 from pipelines.workflow.backends import Backend
+from pipelines.workflow.changes import Changes, Differ, broken_promise, changed_files
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.plan import Decision, Plan, PlannedStep
 from pipelines.workflow.ready import ReadySet, admits
@@ -25,6 +26,8 @@ from pipelines.workflow.watch import Timeouts, Watch
 RETRIES = 2
 BACKOFF_S = (1.0, 5.0)
 POLL_S = 0.1
+TOLD_CHANGES = 100
+"""Names of changed files or samples that an event holds."""
 ASK_LEASE_S = 1.0
 """How often a step that another run makes is looked at."""
 
@@ -56,7 +59,7 @@ class Rules:
 @dataclass
 class StepResult:
     """How one step of a run ended: ``hit``, ``ok``, ``failed``, ``killed``, ``blocked`` or ``waiting`` (never
-    started)."""
+    started). ``changes``: it was made again, promises bytes, and gave others."""
 
     name: str
     status: str
@@ -65,11 +68,12 @@ class StepResult:
     error: CookhouseError | None = None
     attempts: int = 0
     log: Path | None = None
+    changes: Changes | None = None
 
 
 class Runner:
     """Carries out one plan on one backend. ``backend`` is a callable, so that a plan of HITs starts nothing;
-    ``asked_to_stop`` gives the steps somebody wants stopped."""
+    ``asked_to_stop`` gives the steps somebody wants stopped, ``differ`` says what of a rebuilt result is other."""
 
     def __init__(
         self,
@@ -81,10 +85,11 @@ class Runner:
         run_id: str,
         rules: Rules = Rules(),
         asked_to_stop: Callable[[], set[str]] = set,
+        differ: Differ = changed_files,
     ) -> None:
         self.store, self.plan, self.run_id, self.rules = store, plan, run_id, rules
         self.emit, self.show = listener.event, listener.progress
-        self.asked_to_stop = asked_to_stop
+        self.asked_to_stop, self.differ = asked_to_stop, differ
         self._make_backend = backend
         self._backend: Backend | None = None
         self.results: dict[str, StepResult] = {}
@@ -272,7 +277,20 @@ class Runner:
         result.log = watch.handle.log if watch.handle else None
         del self._active[watch.name]
         watch.lease.release()
+        if result.status == "ok" and result.record is not None:
+            result.changes = self._compare(result.name, result.record)
         self._finish(result)
+
+    def _compare(self, step: str, record: Record) -> Changes | None:
+        """Say when a step made again broke its promise. What cannot be compared any more (``gc``) costs no result."""
+        try:
+            changes = broken_promise(record, self.differ)
+        except CookhouseError:
+            return None
+        if changes is not None:
+            told = {**vars(changes), "names": changes.names[:TOLD_CHANGES], "total": len(changes.names)}
+            self.emit("bytes_changed", step=step, key=record.key, generation=record.generation, **told)
+        return changes
 
     def _finish(self, result: StepResult) -> None:
         self.results[result.name] = result

@@ -231,10 +231,12 @@ def open_attempt(path: Path, folder: Path, limit: int | None, elders: tuple[Path
     return Attempt(local, folder, limit, elders, remote=path)
 
 
-def read_record(folder: Path) -> Record | None:
-    """The highest readable generation in a folder, or None."""
+def read_record(folder: Path, below: int | None = None) -> Record | None:
+    """The highest readable generation in a folder, of those ``below`` one where it is given, or None."""
     found = (COMMIT.fullmatch(name) for name in places.names(folder))
     for generation in sorted((int(match[1] or 1) for match in found if match), reverse=True):
+        if below is not None and generation >= below:
+            continue
         data = read_json(folder / commit_name(generation))
         if data is not None:
             return Record(folder, generation, data)

@@ -20,13 +20,15 @@ class Shape(Record):
 
 
 class Numbers(StageConfig):
-    """``pause_s`` is slept before every unit; ``crash`` names a file that holds what to do once: ``unit:action``."""
+    """``pause_s`` is slept before every unit; ``crash`` names a file that holds what to do once: ``unit:action``.
+    ``slip`` is added to number 2, though no key knows of it."""
 
     source: Source[str | None] = None
     count: Identity[int] = 4
     shape: Identity[Shape] = Shape()
     pause_s: Runtime[float] = 0.0
     crash: Runtime[str] = ""
+    slip: Runtime[int] = 0
     workers: Runtime[int] = 1
 
 
@@ -96,7 +98,7 @@ def numbers(config: Numbers, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     count = min(config.count, out.limit or config.count)
     if "source" in inputs.sources:
         count = len(inputs.sources["source"])
-    made = write_units(count, out, config.pause_s, config.crash, lambda index: index)
+    made = write_units(count, out, config.pause_s, config.crash, lambda i: i + (config.slip if i == 2 else 0))
     return {"samples": count, "made": made, "main_metric": ["count", count]}
 
 
