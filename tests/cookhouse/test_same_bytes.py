@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from bytes_stages import steps, write_sources
-from commands import REPOSITORY
+from commands import REPOSITORY, command
 
 from cookhouse.cli.closing import differ
 from cookhouse.stages import STAGES
 from pipelines.workflow.stage import load_stage
-from pipelines.workflow.store import read_record
+from pipelines.workflow.store import Store, read_record
 
 Made = Mapping[str, tuple[str, str]]
 NAMES = [(name, stage) for name, stage, _, _ in steps(Path())]
@@ -67,3 +67,22 @@ def test_every_stage_that_promises_bytes_is_among_them() -> None:
     assert {stage for _, stage in NAMES} == {
         name for name, dotted in STAGES.items() if load_stage(dotted).deterministic == "bytes"
     }
+
+
+@pytest.mark.slow
+def test_the_data_recipe_gives_the_same_bytes_twice_on_real_files(tmp_path: Path) -> None:
+    shared = Path(os.environ.get("COOKHOUSE_SHARED", REPOSITORY.parent / "shared")) / "data"
+    if not shared.is_dir():
+        pytest.skip("the folder data of the shared data is not here")
+    given = [f"source.{kind}={shared / kind}" for kind in ("documents", "videos")]
+    runs = []
+    for number in (0, 77):
+        arguments = ["recipe=data", *given, "tracking=none", f"storage.root={tmp_path / str(number)}"]
+        line, _ = command("run", *arguments, "--backend", "inprocess")
+        runs.append(subprocess.Popen(line, env=perturbed(number), cwd=tmp_path, stdout=subprocess.DEVNULL))
+    assert [child.wait() for child in runs] == [0, 0]
+    for stage in ("documents", "videos"):
+        once, again = (next(Store(tmp_path / str(number)).records(stage)) for number in (0, 77))
+        changes = differ(once.open(stage), again.open(stage))
+        assert not changes.names, changes
+        assert once.content_digest == again.content_digest
