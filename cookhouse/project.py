@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from cookhouse.stages import STAGES
+from pipelines.core.cpus import Room, given_cpus
 from pipelines.core.errors import ConfigError, did_you_mean
 from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
@@ -22,22 +22,29 @@ from pipelines.workflow.watch import Timeouts
 
 
 class Cluster(Record):
-    """``conf/cluster``: where steps run. ``num_cpus`` None means every core, at least 2 (a training gang has two
-    workers). ``address`` is the dashboard of a cluster that runs already, ``python`` the interpreter of its nodes;
+    """``conf/cluster``: where steps run. ``num_cpus`` None means every CPU given, at least 2 (a training gang has two
+    workers); ``node_cpus`` are those of one node, None where there is only one. ``address`` is the dashboard of a cluster
+    that runs already, ``python`` the interpreter of its nodes;
     ``shared_root`` says that they mount the store's folder."""
 
     backend: Literal["ray", "inprocess"]
-    num_cpus: int | None
+    num_cpus: int | None = Field(ge=1)
     object_store_mb: int
     start_timeout_s: float
     stop_wait_s: float
     address: str | None = None
     python: str = "python"
     shared_root: bool = False
+    node_cpus: int | None = Field(default=None, ge=1)
 
     @property
     def cpus(self) -> int:
-        return self.num_cpus if self.num_cpus is not None else max(2, os.cpu_count() or 2)
+        return self.num_cpus if self.num_cpus is not None else max(2, given_cpus())
+
+    @property
+    def room(self) -> Room:
+        """What steps that follow the CPUs are sized by."""
+        return Room(self.cpus, self.node_cpus or self.cpus)
 
 
 class Storage(Record):
@@ -123,7 +130,8 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
                 where=f"conf/recipe/{composed.choices['recipe']}.yaml",
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
-        steps = parse_steps(values["steps"], STAGES, composed.origin)
+        parsed = parse_steps(values["steps"], STAGES, composed.origin)
+        steps = tuple(replace(step, config=step.config.sized(cluster.room)) for step in parsed)
         left_out = _left_out(composed, steps)
     timeouts = _timeouts(values, composed)
     for name in timeouts if recipe else ():

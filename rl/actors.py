@@ -27,7 +27,7 @@ class RolloutActor:
 
         from rl.worker import RolloutWorker
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(config.rollout_threads)
         self.worker = RolloutWorker(Path(model_dir), config)
 
     def ready(self) -> int:
@@ -75,7 +75,7 @@ class LearnerActor:
 
         from rl.learner import Learner
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(config.learner_threads)
         self.learner = Learner(Path(model_dir), config)
         return os.getpid()
 

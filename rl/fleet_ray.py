@@ -29,8 +29,8 @@ _PLACEMENT_SECONDS = 60.0
 
 
 class RayCrew:
-    """``config.rollout_workers`` rollout actors, one reward actor, ``config.learners`` learner ranks. Needs a running
-    Ray."""
+    """``config.rollout_workers`` rollout actors, one reward actor, ``config.learners`` learner ranks; ``config`` is sized.
+    Needs a running Ray."""
 
     def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
         self.config, self.model_dir = config, str(model_dir)

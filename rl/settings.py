@@ -3,10 +3,12 @@ loop."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
 from rl.types import Sampling
 
@@ -30,7 +32,7 @@ class ReinforceConfig(StageConfig):
     ``overlap`` 1 rolls the next batch while the learner works, so its completions are one version old; 0 waits.
     ``checkpoint_every`` updates the learner's state is saved and the pipeline drained, which makes resuming exact in
     both cases. ``chunk`` prompts are decoded together: it decides rounding, so it is identity; the number of workers is
-    not.
+    not. Their threads decide last digits too, as everywhere; they follow the machine unless they are given.
     """
 
     seeds: Identity[tuple[int, ...]] = (0,)
@@ -59,9 +61,11 @@ class ReinforceConfig(StageConfig):
     token_budget: Identity[int] = Field(default=1024, ge=64)
     learners: Identity[int] = Field(default=1, ge=1)
     parity_limit: Runtime[float] = Field(default=1e-4, gt=0)
-    rollout_workers: Runtime[int] = Field(default=2, ge=1)
-    rollout_cpus: Runtime[float] = Field(default=0.4, gt=0)
-    learner_cpus: Runtime[float] = Field(default=0.5, gt=0)
+    rollout_workers: Runtime[int] = Field(default=FOLLOWS, ge=0)
+    rollout_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
+    rollout_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
+    learner_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
+    learner_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
     reward_cpus: Runtime[float] = Field(default=0.1, gt=0)
     deadline: Runtime[float] = Field(default=300.0, gt=0)
 
@@ -73,9 +77,39 @@ class ReinforceConfig(StageConfig):
             raise ValueError("trains must hold 'language': it is the policy")
         return self
 
+    shares_cpus: ClassVar[bool] = False
+
+    def sized(self, room: Room) -> Self:
+        """Half of the CPUs for the learners, which an update waits for; the rest for rollout workers, no more than a batch
+        has chunks. On two CPUs the three processes take turns. Reservations add up to no more than there is."""
+        learner = self.learner_threads or room.threads(2 * self.learners)
+        rest = room.cpus - self.learners * learner
+        workers = self.rollout_workers or min(self.chunks, max(min(2, room.cpus), rest))
+        rollout = self.rollout_threads or max(1, min(rest // workers, room.node, MOST_THREADS))
+        share = min(1.0, (room.cpus - self.reward_cpus) / (workers * rollout + self.learners * learner))
+        return self.model_copy(
+            update={
+                "rollout_workers": workers,
+                "rollout_threads": rollout,
+                "rollout_cpus": self.rollout_cpus or math.floor(100 * rollout * share) / 100,
+                "learner_threads": learner,
+                "learner_cpus": self.learner_cpus or math.floor(100 * learner * share) / 100,
+            }
+        )
+
     def cpus(self) -> float:
         """Rollout workers and learners are busy at the same time, whatever share Ray reserves for them."""
-        return float(self.rollout_workers + self.learners)
+        return float(self.rollout_workers * self.rollout_threads + self.learners * self.learner_threads)
+
+    def asks(self) -> str:
+        rollouts = f"rollout workers {self.rollout_workers}, threads of each {self.rollout_threads}"
+        return f"{rollouts}; learners {self.learners}, threads of each {self.learner_threads}"
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of one batch (``PromptPlan``): so many rollout workers can be busy at once."""
+        longs = round(self.long_share * self.prompts_per_step)
+        return math.ceil(longs / self.chunk) + math.ceil((self.prompts_per_step - longs) / self.chunk)
 
     @property
     def sampling(self) -> Sampling:

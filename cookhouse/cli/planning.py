@@ -93,9 +93,10 @@ def left_out(project: Project) -> list[str]:
 
 
 def cpus(step: PlannedStep) -> str:
-    """``2 CPUs``."""
-    count = step.keyed.step.config.cpus()
-    return f"{count:g} CPU{'' if count == 1 else 's'}"
+    """``8 CPUs (ranks 2, threads of each 4)``."""
+    config = step.keyed.step.config
+    count = config.cpus()
+    return f"{count:g} CPU{'' if count == 1 else 's'} ({config.asks()})"
 
 
 def words_of(cost: Estimate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -22,7 +23,7 @@ class AdoptShards(StageConfig):
     most_sample_bytes: Identity[int] = 256 << 20
     most_source_pixels: Identity[int] = 100_000_000
     max_quarantine_share: Runtime[float] = 0.5
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 @stage(

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from cookhouse.stages.parallel import map_units
 from cookhouse.stages.sharding import Listing, list_inputs, missing_names, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -39,7 +40,7 @@ class CaptionShards(StageConfig):
     max_quarantine_share: Runtime[float] = 0.5
     deadline_s: Runtime[float] = 60.0
     memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 @stage(

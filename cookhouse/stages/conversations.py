@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
@@ -31,7 +32,7 @@ class TableShards(StageConfig):
     max_quarantine_share: Runtime[float] = 0.5
     deadline_s: Runtime[float] = 120.0
     memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 class ConversationShards(TableShards):

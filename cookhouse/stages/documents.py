@@ -4,11 +4,12 @@ files). Out: shards, manifests with a row for every planned page and view, ``pla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from cookhouse.stages.ocr_pool import ocr_pool
 from cookhouse.stages.parallel import map_units
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.identity import Runtime, Source
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.config import DocumentSettings
@@ -23,10 +24,22 @@ PROBE_FILES = 200  # files one probe task opens
 
 
 class DocumentShards(DocumentSettings):
-    """Settings of ``pipelines.documents``, and where the files are."""
+    """Settings of ``pipelines.documents``, and where the files are. Workers that follow the CPUs leave alone those that OCR
+    actors hold."""
 
     source: Source[str | None] = None
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
+
+    def sized(self, room: Room) -> Self:
+        left = max(1, int(room.cpus - self._held))
+        return self.model_copy(update={"workers": left}) if self.workers == FOLLOWS else self
+
+    def cpus(self) -> float:
+        return self.workers + self._held
+
+    @property
+    def _held(self) -> float:
+        return self.ocr_actors * self.ocr_cpus if self.ocr else 0.0
 
 
 def document_tools(config: DocumentShards) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import DataError
 from pipelines.core.identity import Identity, Runtime, StageConfig
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, stage
@@ -34,7 +35,7 @@ class Evaluate(StageConfig):
     bootstrap_draws: Identity[int] = Field(10_000, ge=1000)
     seed: Identity[int] = 0
     gallery: Identity[int] = Field(12, ge=0)
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 @stage(

@@ -19,7 +19,7 @@ MAX_RETRIES = 3
 
 
 def map_units(function: Callable[[Unit], Result], units: Iterable[Unit], workers: int) -> Iterator[tuple[Unit, Result]]:
-    """Yield ``(unit, function(unit))`` in the order in which they finish, with at most ``workers`` in flight.
+    """Yield ``(unit, function(unit))`` in the order in which they finish, with at most ``workers`` (at least 1) in flight.
 
     ``function`` is a top-level function; units and results are small and picklable (data goes to files). A task
     reserves one CPU; one whose worker process dies is tried again ``MAX_RETRIES`` times, then InfraError. An exception

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, Literal
 
 from cookhouse.stages.sharding import Listing, list_inputs, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import DataError
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
@@ -26,7 +27,7 @@ class QuestionShards(StageConfig):
     max_quarantine_share: Runtime[float] = 0.5
     deadline_s: Runtime[float] = 30.0
     memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 @stage(

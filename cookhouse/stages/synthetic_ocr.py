@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from cookhouse.stages.sharding import Listing, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
@@ -40,7 +41,7 @@ class SyntheticOcr(StageConfig):
     max_quarantine_share: Runtime[float] = 0.5
     deadline_s: Runtime[float] = 60.0
     memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 def ocr_tools(config: SyntheticOcr) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -18,7 +19,7 @@ class TextShards(StageConfig):
     files_per_unit: Identity[int] = 1
     split_seed: Identity[int] = 0
     max_quarantine_share: Runtime[float] = 0.5
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
 
 @stage(

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from model.training.phases import Optimizer, Phase
 from pipelines.core.canonical import digest
+from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import CookhouseError, DataError, did_you_mean
 from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
 from pipelines.workflow.stage import Attempt, Inputs
@@ -26,9 +27,10 @@ CHECKPOINT_LOOK_S = 2.0
 
 class GangConfig(StageConfig):
     """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
-    threads per process. ``max_failures``: restarts of the gang after lost workers. ``bytes_per_token`` estimates text
-    lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's). ``precision`` bf16 is for accelerators and CPUs that
-    have it (`cookhouse doctor` measures); no machine may choose it, because it enters the key."""
+    threads per process, by default as many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of
+    the gang after lost workers. ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5
+    for Qwen's). ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may
+    choose it, because it enters the key."""
 
     phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
     optimizer: Identity[Optimizer] = Optimizer()
@@ -40,17 +42,29 @@ class GangConfig(StageConfig):
     on_error: Identity[Literal["skip", "fail"]] = "skip"
     max_skipped_share: Runtime[float] = Field(default=0.02, ge=0, le=1)
     launcher: Runtime[Literal["ray", "local", "torchrun"]] = "ray"
-    cpus_per_worker: Runtime[float] = 1.0
+    cpus_per_worker: Runtime[float] = Field(default=FOLLOWS, ge=0)
     gpus_per_worker: Runtime[float] = 0.0
-    threads: Runtime[int] = 1
+    threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     prefetch: Runtime[bool] = False
     max_failures: Runtime[int] = 1
     log_every: Runtime[int] = Field(default=10, ge=1)
     checkpoint_every: Runtime[int] = Field(default=100, ge=0)
 
+    shares_cpus: ClassVar[bool] = False
+
+    def sized(self, room: Room) -> Self:
+        """Each rank has as many threads as its part of the CPUs, and reserves those; a part of one where ranks outnumber
+        the CPUs."""
+        threads = self.threads or int(self.cpus_per_worker) or room.threads(self.world_size)
+        cpus = self.cpus_per_worker or min(threads, room.cpus / self.world_size)
+        return self.model_copy(update={"threads": threads, "cpus_per_worker": float(cpus)})
+
     def cpus(self) -> float:
         """The whole gang at once."""
         return self.world_size * self.cpus_per_worker
+
+    def asks(self) -> str:
+        return f"ranks {self.world_size}, threads of each {self.threads}"
 
     def misfits(self, inputs: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
         """Weights name shard inputs, and packs divide over the ranks."""
@@ -105,13 +119,13 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         checkpoint_every=config.checkpoint_every,
         on_error=config.on_error,
         prefetch=config.prefetch,
-        threads=config.threads,
+        threads=max(1, config.threads),
     )
     with checkpoints_kept(out):
         totals = launch(
             config.launcher,
             job,
-            cpus_per_worker=config.cpus_per_worker,
+            cpus_per_worker=config.cpus_per_worker or 1.0,
             gpus_per_worker=config.gpus_per_worker,
             max_failures=config.max_failures,
         )

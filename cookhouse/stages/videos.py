@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cookhouse.stages.sharding import Listing, list_inputs, missing_names, run_units, shard_stats
+from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import DataError
 from pipelines.core.identity import Identity, Misfit, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
@@ -53,7 +54,7 @@ class VideoShards(StageConfig):
     max_quarantine_share: Runtime[float] = 0.5
     deadline_s: Runtime[float] = 300.0
     memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = 2
+    workers: Runtime[int] = FOLLOWS
 
     def misfits(self, inputs: Mapping[str, tuple[str, ...]]) -> Iterable[Misfit]:
         """Scenes are seen between neighbouring frames only."""

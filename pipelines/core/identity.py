@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import ConfigError
 from pipelines.core.places import INSTALLED, sha256_of
 
@@ -46,6 +47,10 @@ class StageConfig(Record):
     """Base of every stage's configuration. Nested records may carry markers of their own; unmarked fields of a nested
     plain ``Record`` follow the field that holds them."""
 
+    shares_cpus: ClassVar[bool] = True
+    """Its work on Ray is tasks that reserve a CPU each, so beside other such steps no CPU is used twice. False where
+    processes must be placed together and keep their CPUs to the end."""
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
@@ -57,10 +62,19 @@ class StageConfig(Record):
         """What of this configuration contradicts the step's inputs (port -> step names); asked before anything runs."""
         return ()
 
+    def sized(self, room: Room) -> Self:
+        """This configuration with the numbers that follow the CPUs filled in, by default its field ``workers``. Only
+        ``Runtime`` fields: the key stays what it was."""
+        return self.model_copy(update={"workers": room.cpus}) if getattr(self, "workers", 1) == FOLLOWS else self
+
     def cpus(self) -> float:
         """CPUs the step keeps busy, by default its field ``workers``; a run starts steps side by side as far as the
-        machine's CPUs go."""
+        machine's CPUs go. Of a ``sized`` configuration."""
         return float(getattr(self, "workers", 1))
+
+    def asks(self) -> str:
+        """What it does with its CPUs, for ``plan``."""
+        return f"workers {getattr(self, 'workers', 1)}"
 
 
 class Misfit(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.cpus import Room
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.execute import run_attempt
@@ -29,9 +30,9 @@ def run_stage_inprocess(
     limit: int | None = None,
 ) -> Artifact:
     """Probe, run and commit one step under ``directory`` (a store root) and return its artifact; a second call with the
-    same configuration and inputs returns the first result. An exception of the stage comes through unchanged, and the
-    next call adopts the units it left."""
-    definition = stage_of(function)
+    same configuration and inputs returns the first result. What follows the CPUs is sized for one. An exception of
+    the stage comes through unchanged, and the next call adopts the units it left."""
+    definition, config = stage_of(function), config.sized(Room(1, 1))
     artifacts = {port: (value,) if isinstance(value, Artifact) else tuple(value) for port, value in inputs.items()}
     unknown = set(artifacts) - set(definition.ports)
     missing = set(definition.inputs) - set(artifacts)

@@ -110,6 +110,7 @@ class PlannedStep:
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
             "cpus": self.keyed.step.config.cpus(),
+            "asks": self.keyed.step.config.asks(),
         }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 
 class ReadySet:
@@ -46,11 +47,28 @@ class ReadySet:
                 self._ready.append(child)
 
 
-def admits(wanted: float, running: Sequence[float], cpus: float, max_parallel: int | None) -> bool:
-    """Whether a step that uses ``wanted`` CPUs may start beside ``running`` ones. The first step always may: one that
-    wants more than there is would else never run."""
+class Demand(NamedTuple):
+    """CPUs a step can keep busy. ``shares``: its work is tasks that reserve a CPU each, so Ray deals the CPUs out among
+    such steps, however many tasks they would like to run."""
+
+    cpus: float
+    shares: bool
+
+
+LEAST = Demand(1e-6, True)
+"""Less than any step: where it is not admitted, nothing is."""
+
+
+def admits(wanted: Demand, running: Sequence[Demand], cpus: float, max_parallel: int | None) -> bool:
+    """Whether a step may start beside ``running`` ones. The first always may: one that wants more than there is would else
+    never run. Steps that share run side by side, one a CPU; a step that does not waits until its CPUs are free.
+
+    Example, 8 CPUs: documents, videos and text of 8 workers each run beside each other; a gang of 2 x 4 waits for all three.
+    """
     if not running:
         return True
     if max_parallel is not None and len(running) >= max_parallel:
         return False
-    return sum(running) + wanted <= cpus
+    if wanted.shares and all(one.shares for one in running):
+        return len(running) + 1 <= cpus
+    return sum(one.cpus for one in running) + wanted.cpus <= cpus

@@ -18,7 +18,7 @@ from pipelines.workflow.backends import Backend
 from pipelines.workflow.changes import Changes, Differ, broken_promise, changed_files
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.plan import Decision, Plan, PlannedStep
-from pipelines.workflow.ready import ReadySet, admits
+from pipelines.workflow.ready import LEAST, Demand, ReadySet, admits
 from pipelines.workflow.runs import EVERY_STEP
 from pipelines.workflow.store import Record, Store
 from pipelines.workflow.watch import Timeouts, Watch
@@ -159,20 +159,21 @@ class Runner:
 
     def _begin_ready(self) -> None:
         while self._ready and not self._stopping:
-            running = [self._cpus(name) for name in self._active]
-            if not admits(0.0, running, self.rules.cpus, self.rules.max_parallel) or sum(running) == self.rules.cpus:
+            running = [self._demand(name) for name in self._active]
+            if not admits(LEAST, running, self.rules.cpus, self.rules.max_parallel):
                 return  # full: no look at every ready step
             name = self._ready.take(
                 lambda name, running=running: admits(  # type: ignore[misc]
-                    self._cpus(name), running, self.rules.cpus, self.rules.max_parallel
+                    self._demand(name), running, self.rules.cpus, self.rules.max_parallel
                 )
             )
             if name is None:
                 return
             self._begin(self._planned[name])
 
-    def _cpus(self, name: str) -> float:
-        return self._planned[name].keyed.step.config.cpus()
+    def _demand(self, name: str) -> Demand:
+        step = self._planned[name].keyed.step
+        return Demand(step.config.cpus(), step.definition.uses_ray and step.config.shares_cpus)
 
     def _begin(self, planned: PlannedStep) -> None:
         """Take the lease and go on, or wait for the run that holds it."""

@@ -2,7 +2,7 @@
 
     class DocumentShards(StageConfig):
         views_per_page: Identity[int] = 1
-        workers: Runtime[int] = 2
+        workers: Runtime[int] = 2      # 0 (FOLLOWS): as many as there are CPUs
 
     @stage("documents", code_version=1, inputs=("sources",), engines=("pymupdf",), deterministic="bytes")
     def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:

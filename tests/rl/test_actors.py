@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from pipelines.core.cpus import Room
 from rl.controller import Controller, Watch
 from rl.local import LocalCrew
 from rl.prompts import PromptPlan
@@ -21,7 +22,7 @@ CONFIG = ReinforceConfig(
     max_new_tokens_long=8,
     checkpoint_every=3,
     deadline=300.0,
-)
+).sized(Room(2, 2))
 
 
 def run(crew, questions, after=lambda step: None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.workflow.ready import ReadySet, admits
+from pipelines.workflow.ready import LEAST, Demand, ReadySet, admits
 
 
 @st.composite
@@ -47,16 +47,30 @@ def test_a_step_that_does_not_fit_keeps_its_turn() -> None:
     assert ready.take(lambda name: True) is None
 
 
-@given(st.lists(st.floats(0.5, 4), max_size=6), st.floats(0.5, 8))
+@given(st.lists(st.builds(Demand, st.floats(0.5, 9), st.booleans()), max_size=9), st.floats(0.5, 8))
 def test_admission(wants, cpus) -> None:
-    running: list[float] = []
+    running: list[Demand] = []
     for want in wants:
+        full = not admits(LEAST, running, cpus, None)
         if admits(want, running, cpus, None):
+            assert not full, "where the least does not fit, nothing does"
             running.append(want)
-    assert sum(running) <= max(cpus, running[0] if running else 0)
     assert not wants or running, "the first always starts"
+    if all(one.shares for one in running):
+        assert len(running) <= max(cpus, 1), "one task of each can run"
+    else:
+        assert sum(one.cpus for one in running) <= max(cpus, running[0].cpus), "a gang finds its CPUs free"
+
+
+def test_data_steps_share_all_cpus_and_a_gang_waits_for_them() -> None:
+    data, gang = Demand(8, True), Demand(8, False)
+    assert admits(data, [data] * 4, 8, None)
+    assert not admits(data, [data] * 8, 8, None)
+    assert not admits(gang, [data], 8, None)
+    assert not admits(data, [gang], 8, None)
+    assert admits(Demand(2, False), [Demand(2, True)], 8, None)
 
 
 def test_at_most_max_parallel() -> None:
-    assert not admits(0.1, [0.1, 0.1], 8, 2)
-    assert admits(0.1, [0.1], 8, 2)
+    assert not admits(LEAST, [LEAST, LEAST], 8, 2)
+    assert admits(LEAST, [LEAST], 8, 2)
