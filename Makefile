@@ -3,14 +3,16 @@
 # make test-slow  the long tests (marked slow), which make test leaves out
 # make peers  a virtual environment for each peer of the benchmarks, under .peers/
 # make check  ruff, types, import contracts
-PYTHON ?= python3.11
+# make pythons  which extra installs on which Python (asks the package index, installs nothing)
+# .venv is made with the newest supported Python that works; PYTHON=/path/to/python3.12 names another. One that stands is kept.
+PYTHON ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 # torch first: where no CPU build is at hand set TORCH_INDEX="--index-url <the PyTorch CPU index>" (see README).
 TORCH_INDEX ?=
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-slow peers check format install clean
+.PHONY: demo test test-slow peers check pythons format install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cookhouse run recipe=tiny
@@ -30,6 +32,9 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+pythons: $(VENV)/.installed
+	$(BIN)/python infra/python_versions.py
+
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -39,7 +44,7 @@ install: $(VENV)/.installed
 # paddlex pins a non-headless OpenCV, rapidocr pulls the headless one, and both write the folder cv2. The headless one is
 # laid down last and import proves it: no GUI in its build, the version of constraints.txt.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	@test -x $(BIN)/python || { python=$$(infra/find_python.sh $(PYTHON)) && echo "$(VENV): made with $$python" && $$python -m venv $(VENV); }
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(TORCH_INDEX) -c constraints.txt "torch>=2.9,<2.14"
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"

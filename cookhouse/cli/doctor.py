@@ -65,11 +65,11 @@ def doctor(overrides: tuple[str, ...]) -> int:
 
 def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
-    good = sys.version_info >= (3, 11)
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check(
         "ok" if good else "bad",
         "python",
-        f"{platform.python_version()} {'' if good else '(3.11 or newer is needed)'}".rstrip(),
+        f"{platform.python_version()} {'' if good else '(3.11 to 3.13 is needed)'}".rstrip(),
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
