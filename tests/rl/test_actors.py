@@ -13,7 +13,7 @@ from rl.local import LocalCrew
 from rl.prompts import PromptPlan
 from rl.settings import ReinforceConfig
 
-CONFIG = ReinforceConfig(
+BASE = ReinforceConfig(
     steps=4,
     prompts_per_step=8,
     group=4,
@@ -22,7 +22,8 @@ CONFIG = ReinforceConfig(
     max_new_tokens_long=8,
     checkpoint_every=3,
     deadline=300.0,
-).sized(Room(2, 2))
+)
+CONFIG = BASE.sized(Room(2, 2))
 
 
 def run(crew, questions, after=lambda step: None):
@@ -72,6 +73,38 @@ def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_mod
     deadline = time.monotonic() + 60
     while ray.available_resources().get("CPU") != pytest.approx(2.0):
         assert time.monotonic() < deadline, f"the actors' CPUs did not come back: {ray.available_resources()}"
+
+
+def test_two_learner_ranks_make_the_update_of_one(ray_session, noisy_model, questions, tmp_path):
+    """Ranks share the packs and their order of addition, so float noise is all that may differ; what they save they
+    resume from."""
+    import ray
+
+    from rl.fleet_ray import RayCrew
+
+    def weights_after(crew, config, first=0):
+        plan = PromptPlan(questions, seed=0, prompts_per_step=8, long_share=0.5, chunk=2)
+        Controller(crew, plan, config, Watch(lambda *_: None, lambda *_: None, lambda _: None)).run(first)
+        weights = crew.publish().weights
+        return np.array((weights if hasattr(weights, "flat") else ray.get(weights)).flat)
+
+    one = CONFIG.model_copy(update={"steps": 1})
+    alone = LocalCrew(noisy_model, one)
+    alone.start(0, None)
+    before = np.array(alone.publish().weights.flat)
+    expected = weights_after(alone, one)
+    crew = RayCrew(noisy_model, BASE.model_copy(update={"steps": 1, "learners": 2}).sized(Room(2, 2)))
+    try:
+        crew.start(0, None)
+        np.testing.assert_allclose(weights_after(crew, one), expected, atol=2e-6)
+        assert np.abs(expected - before).max() > 1e-5, "there was something to learn"
+        crew.save(tmp_path / "checkpoint")
+        two = one.model_copy(update={"steps": 2})
+        straight = weights_after(crew, two, first=1)
+        crew.start(1, tmp_path / "checkpoint")
+        np.testing.assert_array_equal(weights_after(crew, two, first=1), straight)
+    finally:
+        crew.close()
 
 
 def test_no_room_says_what_is_missing(ray_session, noisy_model, monkeypatch):
