@@ -119,3 +119,5 @@ def test_the_stage_default_is_the_same_on_every_machine() -> None:
     """One recipe, one key: what a recipe leaves out may not be decided by the CPU."""
     steps = {step.name: step for step in load_project(["recipe=tiny", "~steps.pretrain.precision"]).steps}
     assert identity_of(steps["pretrain"].config)["precision"] == "fp32"
+    asked = {step.name: getattr(step.config, "precision", None) for step in load_project(["recipe=backbones"]).steps}
+    assert asked == {"vision": "fp32", "letters": "fp32", "language": "fp32", "bridge": None}
