@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is not a slow function.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 # Started in the background of a script, a process inherits an ignored Ctrl-C, and so would every command under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,6 +59,15 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaySession
         cluster.stop()
     assert keeper
     assert not process.is_alive(keeper), "ending the local Ray ends its process"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A file that lets the toy stages make two units, and the rest once it is gone."""
+    path = tmp_path / "gate"
+    path.write_text("2")
+    yield path
+    path.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

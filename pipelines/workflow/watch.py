@@ -31,6 +31,8 @@ ASK_BACKEND_S = 1.0
 """How often the backend is asked; in between, the files of the attempt say more and cost less."""
 LOOK_REMOTE_S = 2.0
 """How often the files of an attempt in a remote store are looked at."""
+NEVER = float("-inf")
+"""No time of the monotonic clock, which starts at 0 when the machine does."""
 FOLLOW_S = 0.25
 """How often the events of a step are looked at while it works in this very process."""
 
@@ -62,7 +64,7 @@ class Watch:
         self.reattached = False
         self.attempts = 0
         self.not_before = 0.0
-        self._asked = self._looked = self._read = 0.0
+        self._asked = self._looked = self._read = NEVER
         self._began = self._running_since = self._heard = 0.0
         self._reported = False
         self._state = JobState.PENDING
@@ -103,7 +105,7 @@ class Watch:
         self._began = self._heard = now
         self.started = now if self.attempts == 1 else self.started
         self._running_since, self._reported, self._state = 0.0, False, JobState.PENDING
-        self._asked = self._looked = self._read = 0.0
+        self._asked = self._looked = self._read = NEVER
 
     def _living(self, backend: Backend) -> Handle | None:
         for _, folder in reversed(self.store.attempts(self.planned.facts.folder, self.planned.generation)):

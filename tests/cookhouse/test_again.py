@@ -6,21 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import time
-from pathlib import Path
 
 import pytest
-from commands import command
+from commands import command, until
 
 from pipelines.workflow.files import read_json
 
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
-
-
-def wait_for(here: Path, pattern: str, process: subprocess.Popen[str]) -> None:
-    while not list(here.glob(pattern)):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
 
 
 def test_resume_takes_overrides_limit_and_selection_again(cookhouse, here) -> None:
@@ -65,18 +57,18 @@ def test_resume_elsewhere_says_where(cookhouse, here, monkeypatch) -> None:
     assert f"cd {here}" in err
 
 
-def test_cancel_stops_a_running_command(cookhouse, here) -> None:
-    arguments, environment = command(*RUN, "tracking=none", "steps.numbers.pause_s=0.3", "steps.numbers.count=60")
+def test_cancel_stops_a_running_command(cookhouse, here, gate) -> None:
+    arguments, environment = command(*RUN, "tracking=none", f"steps.numbers.gate={gate}")
     process = subprocess.Popen(
         arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_for(here, "artifacts/toy_numbers/*/attempts/*/units/u0.json", process)
+    until(lambda: list(here.glob("artifacts/toy_numbers/*/attempts/*/units/u1.json")), process)
     assert cookhouse("cancel", "nmbers")[0] == 2
     code, _, err = cookhouse("cancel", "--timeout", "0")
     assert code == 4, "a stage in the command's own process is not interrupted by a wish"
     assert "was asked to stop" in err
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate()
     code, out, _ = cookhouse("cancel")
     assert code == 0
     assert "has ended; nothing to stop" in out

@@ -6,11 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from commands import command
+from commands import command, until
 
 from cookhouse.cli.closing import bars
 
@@ -202,7 +201,7 @@ def test_status_and_config(cookhouse) -> None:
     out = cookhouse("config", "show", "recipe=toy", "steps.squares.power=3")[1]
     assert "steps.squares.power = 3  # command line (steps.squares.power=3)" in out
     assert "steps.numbers.count = 4  # conf/recipe/toy.yaml:6" in out
-    assert "steps.numbers.pause_s = 0.0  # default" in out
+    assert "steps.numbers.workers = 1  # default" in out
     assert "recipe=toy: 3 steps are right" in cookhouse("config", "validate", "recipe=toy")[1]
     assert cookhouse("config", "validate", "recipe=toy", "steps.squares.pwr=1")[0] == 2
 
@@ -258,14 +257,12 @@ def test_hits_load_neither_ray_nor_torch(cookhouse, here) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_real_signal_stops_cleanly(number, cookhouse, here) -> None:
-    arguments, environment = command(*RUN, "tracking=none", "steps.numbers.pause_s=0.3")
+def test_a_real_signal_stops_cleanly(number, cookhouse, here, gate) -> None:
+    arguments, environment = command(*RUN, "tracking=none", f"steps.numbers.gate={gate}")
     process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
-    while not list(here.glob("artifacts/toy_numbers/*/attempts/*/units/u0.json")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    until(lambda: list(here.glob("artifacts/toy_numbers/*/attempts/*/units/u1.json")), process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert "goes on from what was committed" in err
     assert "Traceback" not in err

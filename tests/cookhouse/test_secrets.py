@@ -36,7 +36,8 @@ def leaky(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"steps.numbers.crash={crash}"
 
 
-def test_nowhere_after_a_tracked_run_that_prints_it_and_fails_with_it(leaky, here, capsys) -> None:
+def test_nowhere_after_a_tracked_run_that_prints_it_and_fails_with_it(leaky, here, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("cookhouse.cli.running.MIRROR_WAIT_S", 250.0)  # until everything is delivered
     assert main([*RUN, leaky]) == 1
     shown = capsys.readouterr()
     assert SECRET not in shown.out + shown.err
@@ -69,7 +70,7 @@ def test_the_process_of_a_job_writes_a_clean_log(leaky, here) -> None:
     spec, _ = prepare(store, project.plan(store)["numbers"], {})
     _, environment = command()
     line = [sys.executable, "-m", "cookhouse.worker", str(Path(spec.attempt) / "spec.json")]
-    done = subprocess.run(line, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, env={**os.environ, **environment}, capture_output=True, text=True)
     assert done.returncode == 1
     log = Path(spec.attempt) / "logs" / "job.log"
     while "refused" not in log.read_text():  # its own process writes the log, until the end of its input

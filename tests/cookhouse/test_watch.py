@@ -8,19 +8,18 @@ import pty
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from commands import command
+from commands import command, read_until, until
 
 from cookhouse.cli.view import RunView
 from pipelines.workflow.files import read_json
 
 ENDLESS = (
     *("run", "recipe=toy", "--backend", "inprocess", "tracking=none"),
-    *("steps.numbers.count=100000", "steps.numbers.pause_s=0.05"),
+    "steps.numbers.count=100000",
 )
 
 
@@ -31,19 +30,17 @@ def on_a_terminal(*arguments: str) -> tuple[list[str], dict[str, str]]:
 
 
 @pytest.fixture
-def endless(here: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run whose first step would take hours; it has told of its start."""
-    line, environment = command(*ENDLESS)
+def endless(here: Path, gate: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run whose first step waits at the gate for ever; it has told of its start."""
+    line, environment = command(*ENDLESS, f"steps.numbers.gate={gate}")
     driver = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True)
-    assert driver.stderr is not None
-    while "started" not in (told := driver.stderr.readline()):
-        assert told, "the run ended"
+    read_until("started", driver)
     yield driver
     driver.kill()
     driver.communicate()
 
 
-def read_until(terminal: int, words: bytes) -> bytes:
+def screen_until(terminal: int, words: bytes) -> bytes:
     """What a terminal shows until the words, or (none given) until the program on it ended."""
     shown = b""
     while not words or words not in shown:
@@ -71,19 +68,17 @@ def test_it_follows_a_run_to_its_end(endless: subprocess.Popen[str], here: Path)
         ["waiting", "squares"],
         ["waiting", "total"],
     ]
-    begun = read_until(terminal, b"running")
+    begun = screen_until(terminal, b"running")
     assert b"running" in begun, begun
     page = here / "page.html"
-    while not page.exists():
-        assert as_page.poll() is None
-        time.sleep(0.05)
+    until(page.exists, as_page)
     assert 'http-equiv="refresh"' in page.read_text(encoding="utf-8")
 
     endless.send_signal(signal.SIGINT)
-    rest, _ = in_pipe.communicate(timeout=60)
+    rest, _ = in_pipe.communicate()
     assert [text.split()[:2] for text in rest.splitlines()] == [["stopped", "numbers"]], "a line when something changed"
-    shown = begun + read_until(terminal, b"")
-    assert on_terminal.wait(60) == in_pipe.returncode == as_page.wait(60) == 0
+    shown = begun + screen_until(terminal, b"")
+    assert on_terminal.wait() == in_pipe.returncode == as_page.wait() == 0
     assert b"\x1b[1A" in shown, "the table is drawn in place"
     assert shown.rindex(b"stopped  ") > shown.rindex(b"running  "), "the last table shows how it ended"
     assert 'http-equiv="refresh"' not in page.read_text(encoding="utf-8")
@@ -91,19 +86,19 @@ def test_it_follows_a_run_to_its_end(endless: subprocess.Popen[str], here: Path)
     assert run["run_id"].encode() in shown
 
 
-def test_the_table_of_a_run_is_there_while_a_step_works_in_the_same_process(here: Path) -> None:
+def test_the_table_of_a_run_is_there_while_a_step_works_in_the_same_process(here: Path, gate: Path) -> None:
     terminal, other_side = pty.openpty()
-    line, environment = on_a_terminal(*ENDLESS)
+    line, environment = on_a_terminal(*ENDLESS, f"steps.numbers.gate={gate}")
     driver = subprocess.Popen(line, env=environment, stdout=other_side, stderr=other_side)
     os.close(other_side)
     try:
-        shown = read_until(terminal, b"/100000 numbers")
+        shown = screen_until(terminal, b"/100000 numbers")
         assert b"running" in shown, shown
         assert b"/100000 numbers" in shown, "and its progress, as on Ray"
         assert driver.poll() is None
         driver.send_signal(signal.SIGINT)
-        shown += read_until(terminal, b"")
-        assert driver.wait(60) == 130, shown
+        shown += screen_until(terminal, b"")
+        assert driver.wait() == 130, shown
     finally:
         driver.kill()
     (log,) = (here / "artifacts").glob("toy_numbers/*/attempts/*/logs/job.log")

@@ -2,7 +2,6 @@
 
 import math
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,20 +119,18 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         "def raises(expected, answered):\n    raise RuntimeError('no')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    made = RewardService(deadline=0.3)
+    made = RewardService(deadline=1.0)
     yield made
     made.close()
 
 
 def test_service_kills_and_goes_on(service):
     names = ["number", "strange_verifiers:hangs", "strange_verifiers:dies", "strange_verifiers:prints", "number"]
-    begun = time.monotonic()
     service.judge([case("7")])  # the first answer includes the child's start
-    service.start = 5.0
-    verdicts = [item.verdict for item in service.judge([case("7", verifier=name) for name in names])]
-    assert verdicts == ["correct", "timeout", "error", "wrong", "correct"]
+    judged = service.judge([case("7", verifier=name) for name in names])
+    assert [item.verdict for item in judged] == ["correct", "timeout", "error", "wrong", "correct"]
+    assert judged[1].seconds >= 1.0
     assert service.kills == 1
-    assert time.monotonic() - begun < 20
     assert service.judge([case("7", verifier="strange_verifiers:raises")])[0].verdict == "error"
 
 

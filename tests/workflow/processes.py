@@ -48,7 +48,7 @@ class Processes:
         process = self.running.get(handle.submission)
         if process is not None:
             process.terminate()
-            process.wait(20)
+            process.wait()
         else:
             self.running.pop(handle.submission, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +13,14 @@ from werkzeug.serving import make_server
 
 
 class S3Server:
-    """``fail`` decides for each request ``(method, path)`` whether it is answered 500; ``stall_s`` is slept first."""
+    """``fail`` decides for each request ``(method, path)`` whether it is answered 500."""
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._app = DomainDispatcherApplication(create_backend_app)
         self.fail: Callable[[str, str], bool] = lambda method, path: False
-        self.stall_s = 0.0
+        self._answers = threading.Event()
+        self._answers.set()
         self.requests: list[tuple[str, str]] = []
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -30,8 +30,7 @@ class S3Server:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.requests.append((method, path))
-        if self.stall_s:
-            time.sleep(self.stall_s)
+        self._answers.wait()
         if self.fail(method, path):
             start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
             return [b"no"]
@@ -44,6 +43,15 @@ class S3Server:
             yield
         finally:
             self.fail = before
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Nobody is answered before the end of the block."""
+        self._answers.clear()
+        try:
+            yield
+        finally:
+            self._answers.set()
 
     def close(self) -> None:
         self._server.shutdown()

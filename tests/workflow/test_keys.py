@@ -46,7 +46,7 @@ def test_a_key_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("changed", "same"),
     [
-        ({"config": Numbers(pause_s=3.0)}, True),
+        ({"config": Numbers(gate="nothing")}, True),
         ({"config": Numbers(source="/other/place")}, True),
         ({"config": Numbers(count=5)}, False),
         ({"sources": {"source": "ab"}}, False),

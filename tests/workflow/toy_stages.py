@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ class Shape(Record):
 
 
 class Numbers(StageConfig):
-    """``pause_s`` is slept before every unit; ``crash`` names a file that holds what to do once: ``unit:action``.
-    ``slip`` is added to number 2, though no key knows of it."""
+    """``gate`` names a file that holds how many units may be made while it is there; ``crash`` one that holds what to do
+    once: ``unit:action``. ``slip`` is added to number 2, though no key knows of it."""
 
     source: Source[str | None] = None
     count: Identity[int] = 4
     shape: Identity[Shape] = Shape()
-    pause_s: Runtime[float] = 0.0
+    gate: Runtime[str] = ""
     crash: Runtime[str] = ""
     slip: Runtime[int] = 0
     workers: Runtime[int] = 1
@@ -34,12 +35,18 @@ class Numbers(StageConfig):
 
 class Squares(StageConfig):
     power: Identity[int] = 2
-    pause_s: Runtime[float] = 0.0
     crash: Runtime[str] = ""
 
 
 class Total(StageConfig):
     bias: Identity[int] = 0
+
+
+def wait_at(gate: str, index: int) -> None:
+    """Until the file lets unit ``index`` through, or is gone."""
+    with suppress(FileNotFoundError):
+        while gate and index >= int(Path(gate).read_text()):
+            time.sleep(0.01)
 
 
 def misbehave(crash: str, point: str) -> None:
@@ -71,7 +78,7 @@ def misbehave(crash: str, point: str) -> None:
         raise ZeroDivisionError("division by zero")
 
 
-def write_units(count: int, out: Attempt, pause_s: float, crash: str, value: Any) -> int:
+def write_units(count: int, out: Attempt, crash: str, value: Any, gate: str = "") -> int:
     """One file a unit; returns how many were made now and not adopted."""
     done = out.units()
     made = 0
@@ -79,7 +86,7 @@ def write_units(count: int, out: Attempt, pause_s: float, crash: str, value: Any
     for index in range(count):
         if f"u{index}" in done:
             continue
-        time.sleep(pause_s)
+        wait_at(gate, index)
         path = out.dir / "parts" / f"{index}.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_text(str(value(index)))
@@ -98,14 +105,14 @@ def numbers(config: Numbers, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     count = min(config.count, out.limit or config.count)
     if "source" in inputs.sources:
         count = len(inputs.sources["source"])
-    made = write_units(count, out, config.pause_s, config.crash, lambda i: i + (config.slip if i == 2 else 0))
+    made = write_units(count, out, config.crash, lambda i: i + (config.slip if i == 2 else 0), config.gate)
     return {"samples": count, "made": made, "main_metric": ["count", count]}
 
 
 @stage("toy_squares", code_version=1, inputs=("numbers",), deterministic="bytes", uses_ray=False, limit=False)
 def squares(config: Squares, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     values = [int(path.read_text()) for path in inputs.one("numbers").glob("parts/*.txt")]
-    made = write_units(len(values), out, config.pause_s, config.crash, lambda index: values[index] ** config.power)
+    made = write_units(len(values), out, config.crash, lambda index: values[index] ** config.power)
     return {"samples": len(values), "made": made}
 
 
@@ -127,13 +134,13 @@ def total(config: Total, inputs: Inputs, out: Attempt) -> dict[str, Any]:
 
 class Spread(StageConfig):
     count: Identity[int] = 12
-    pause_s: Runtime[float] = 0.3
+    gate: Runtime[str] = ""
     workers: Runtime[int] = 2
 
 
-def one_number(job: tuple[str, int, float]) -> dict[str, Any]:
-    folder, index, pause_s = job
-    time.sleep(pause_s)
+def one_number(job: tuple[str, int, str]) -> dict[str, Any]:
+    folder, index, gate = job
+    wait_at(gate, index)
     path = Path(folder) / "parts" / f"{index}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(index))
@@ -146,7 +153,7 @@ def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     from cookhouse.stages.parallel import map_units
 
     done = out.units()
-    jobs = [(str(out.dir), index, config.pause_s) for index in range(config.count) if f"u{index}" not in done]
+    jobs = [(str(out.dir), index, config.gate) for index in range(config.count) if f"u{index}" not in done]
     for (_, index, _), receipt in map_units(one_number, jobs, config.workers):
         out.commit_unit(f"u{index}", receipt)
         out.events.progress(len(out.units()), config.count, "numbers")
