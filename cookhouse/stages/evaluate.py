@@ -80,9 +80,10 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     finished = out.units()
     todo = [chunk for chunk in chunks if chunk.unit not in finished]
     seconds = 0.0
+    out.events.progress(len(chunks) - len(todo), len(chunks), "chunks")
     for number, (chunk, receipt) in enumerate(map_units(run_chunk, todo, config.workers), len(chunks) - len(todo) + 1):
         out.commit_unit(chunk.unit, {**receipt, "files": [PART.format(unit=chunk.unit)]})
-        out.events.progress(number, len(chunks), "chunk")
+        out.events.progress(number, len(chunks), "chunks")
         seconds += receipt["seconds"]
 
     parts = {
