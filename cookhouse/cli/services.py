@@ -112,9 +112,9 @@ def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
 
 
 def mlflow_server(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of MLflow on loopback, telling nobody of its use. The store goes by the environment: its
-    address may hold a password, and anybody can list arguments."""
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    """Command and environment of MLflow on loopback, telling nobody of its use, without its seven processes for jobs
+    of agents. The store goes by the environment: its address may hold a password, and anybody can list arguments."""
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "ui", *where]
     return command, {**os.environ, **quiet, "MLFLOW_BACKEND_STORE_URI": uri}
