@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -277,8 +277,7 @@ def _row(contestant: Contestant, runs: Sequence[Outcome], count: str) -> Row:
 
 
 def finish(benchmark: str, rows: Sequence[Row], bars: Sequence[Bar], item: str = "items") -> int:
-    """Print the table (the first row is what the others are held against), the bars, and one JSON line. Returns the exit
-    code: 0 if no bar was missed."""
+    """Print the table (the first row is what the others are held against), then ``conclude``."""
     from rich.console import Console
     from rich.table import Table
 
@@ -306,16 +305,21 @@ def finish(benchmark: str, rows: Sequence[Row], bars: Sequence[Bar], item: str =
         figures = ", ".join(f"{name} {value:,.4g}" for name, value in row.figures.items())
         if row.note or figures:
             console.print(f"  {row.name}: {'; '.join(filter(None, [row.note, figures]))}", highlight=False)
+    return conclude(benchmark, [asdict(row) for row in rows], bars)
+
+
+def conclude(benchmark: str, rows: Sequence[Mapping[str, Any]], bars: Sequence[Bar], **about: Any) -> int:
+    """Print the bars and one JSON line with the ``rows`` and what else is to be known ``about`` them. Returns the exit
+    code: 0 if no bar was missed."""
     for bar in bars:
         value = "" if bar.value is None else f"{bar.value:,.3g} {bar.unit}, "
-        console.print(
-            f"  {bar.verdict:>12}  {bar.name}: {value}bar {bar.sense} {bar.limit:g} {bar.unit}", highlight=False
-        )
+        print(f"  {bar.verdict:>12}  {bar.name}: {value}bar {bar.sense} {bar.limit:g} {bar.unit}")
     record = {
         "benchmark": benchmark,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
-        "rows": [asdict(row) for row in rows],
+        **about,
+        "rows": list(rows),
         "bars": [{**asdict(bar), "verdict": bar.verdict} for bar in bars],
     }
     print(json.dumps(record, sort_keys=True), flush=True)

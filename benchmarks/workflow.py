@@ -180,10 +180,11 @@ def sizes(kind: str, counts: tuple[int, ...]) -> list[tuple[int, float, float]]:
     return found
 
 
-def growth(found: list[tuple[int, float, float]], column: int) -> float:
-    """Cost a step at the largest size over that at the smallest."""
+def growth(found: list[tuple[int, float, float]], column: int) -> float | None:
+    """Cost a step at the largest size over that at the smallest; None where the smallest cost nothing that could be
+    measured (its memory fits into what the interpreter held already)."""
     first, last = found[0], found[-1]
-    return (float(last[column]) / last[0]) / max(float(first[column]) / first[0], 1e-12)
+    return (float(last[column]) / last[0]) / (float(first[column]) / first[0]) if first[column] else None
 
 
 def main(words: list[str]) -> int:

@@ -6,7 +6,8 @@ train. Documents rarely have equal lengths, so causal blocks of *nearly* equal l
 end of the shorter ones are only seen by queries past the end too, whose results are dropped. No mask is needed.
 
 One function computes a group (``attend``): SDPA, or in bfloat16 on a CPU two products and a softmax (measured 4-5x
-faster there than the SDPA kernel at 100-500 tokens, and never slower up to 1,024; in float32 SDPA wins).
+faster there than the SDPA kernel at 100-500 tokens, and never slower up to 1,024). In float32 SDPA wins, with AVX-512 and
+with AVX2 alike (1.05-1.3x at 64-500 tokens; ``docs/performance.md``).
 
 That is the kernel ``blocks``, which runs everywhere and is the default. ``varlen`` (PyTorch's own) and ``flash`` (the
 flash-attn package) take the blocks in the order given, in one call; both need a CUDA device and 16-bit numbers.

@@ -44,8 +44,9 @@ def calibrate() -> Calibration:
 
 
 def measure(dtype: Dtype, size: int = 256, seconds: float = 0.02) -> float:
-    """GFLOP/s of ``[size, size] @ [size, size]`` on one thread: 2 size^3 operations / the median time of the repeats
-    (three at least, then as many as ``seconds`` allow). The process's thread count is left as it was."""
+    """GFLOP/s of ``[size, size] @ [size, size]`` on one thread: 2 size^3 operations / the median CPU time of the repeats
+    (three at least, then as many as ``seconds`` allow); CPU time, so that other work on the machine takes nothing away.
+    The process's thread count is left as it was."""
     import torch
 
     threads = torch.get_num_threads()
@@ -55,9 +56,9 @@ def measure(dtype: Dtype, size: int = 256, seconds: float = 0.02) -> float:
         torch.mm(left, right)  # the first product picks its kernel
         times: list[float] = []
         while len(times) < 3 or sum(times) < seconds:
-            start = time.perf_counter()
+            start = time.thread_time()
             torch.mm(left, right)
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
     finally:
         torch.set_num_threads(threads)
     return 2 * size**3 / statistics.median(times) / 1e9

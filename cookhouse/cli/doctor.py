@@ -41,13 +41,14 @@ class Check(NamedTuple):
 @options.overrides
 @options.verbose
 def doctor(overrides: tuple[str, ...]) -> int:
-    """Check versions, disk, models and licences; exit 4 when something will not work."""
+    """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
+    from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.services import ray_of
     from cookhouse.project import load_project
 
-    project = load_project(overrides, recipe=False)
+    project = load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
     root = project.store.root
-    checks = [*machine(project.store.home), store(root), *packages(), *ocr_models(), *licences()]
+    checks = [*machine(project.store.home), processor(), store(root), *packages(), *ocr_models(), *licences()]
     state = ray_of(project, project.store).state()
     if project.cluster.address is not None:
         answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
@@ -58,6 +59,7 @@ def doctor(overrides: tuple[str, ...]) -> int:
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         click.echo(f"{click.style(f'{check.state:<5}', fg=colours[check.state])}{check.name:<16}{check.text}")
+    warn_of_emulation(project, project.steps)
     return 4 if any(check.state == "bad" for check in checks) else 0
 
 
@@ -81,6 +83,22 @@ def machine(home: Path) -> Iterator[Check]:
             "shared memory",
             f"{shutil.disk_usage(shared).free / 2**20:.0f} MB free at /dev/shm (Ray's object store)",
         )
+
+
+def processor() -> Check:
+    """The CPU's name and what one core of it computes, measured; without torch the name alone."""
+    from cookhouse.cli.precision import calibration, speeds
+    from model.calibrate import cpu_name
+
+    measured = calibration()
+    if measured is None:
+        return Check("ok", "cpu", f"{cpu_name()} (its speed is measured with torch)")
+    emulated = f"; bfloat16 is emulated, {measured.slowdown:.0f} times slower: keep steps on it at precision=fp32"
+    return Check(
+        "note" if measured.emulated else "ok",
+        "cpu",
+        f"{measured.cpu}: {speeds(measured)}{emulated if measured.emulated else ''}",
+    )
 
 
 def store(root: Path) -> Check:

@@ -49,6 +49,7 @@ def plan(
     finished units, BLOCKED cannot be made now. DRIFT and STALE reuse a result and say what changed around it.
     """
     from cookhouse.cli.failures import STATE
+    from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
     from cookhouse.project import load_project
     from pipelines.workflow.estimate import estimate
@@ -70,6 +71,7 @@ def plan(
     else:
         click.echo("\n".join([*render(made, estimates), *left_out(project)]))
         click.echo("\n".join(conclusion(made, estimates, store.root)))
+    warn_of_emulation(project, [step.keyed.step for step in made.work])
     return 3 if detailed_exitcode and made.work else 0
 
 

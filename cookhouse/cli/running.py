@@ -43,6 +43,7 @@ def run(words: tuple[str, ...], chosen: options.Chosen, manner: options.Manner) 
 def carry_out(overrides: Sequence[str], targets: Sequence[str], chosen: options.Chosen, manner: options.Manner) -> int:
     """Plan, run and report; what ``run``, ``resume`` and ``retry`` have in common. Returns the exit code."""
     started = time.monotonic()
+    from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
     from cookhouse.project import load_project
 
@@ -54,6 +55,7 @@ def carry_out(overrides: Sequence[str], targets: Sequence[str], chosen: options.
             plan = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets, wait=manner.wait))
         refuse_blocked(plan)
         refuse_full_disk(plan, store, manner)
+        warn_of_emulation(project, [step.keyed.step for step in plan.work])
         results = _run(project, store, plan, overrides, chosen, targets, manner)
     typed = [*targets, *overrides, *chosen.again()]
     print_end(plan, results, typed, time.monotonic() - started, manner.verbose, tracked=project.tracking.enabled)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.workflow.backends.local_ray import LocalRay
     from pipelines.workflow.store import Store
 
-OPEN_WITHIN_S = 60
+SERVER_WITHIN_S = 120.0
 
 
 def local_ray(project: Project, store: Store) -> LocalRay:
@@ -84,31 +84,39 @@ def down(overrides: tuple[str, ...]) -> None:
 @options.verbose
 def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
     """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
-    import webbrowser
-
     from cookhouse.project import load_project
     from cookhouse.timeline.links import runs_table
     from pipelines.core.errors import ConfigError
 
     project = load_project(overrides, recipe=False)
     uri = project.tracking_uri
-    page = runs_table(project.store.home, uri, port)
     if uri.startswith(("http://", "https://")):
-        click.echo(f"runs are tracked at {page}")
-        if open_page:
-            webbrowser.open(page)
+        _show(f"runs are tracked at {(page := runs_table(project.store.home, uri))}", page, open_page)
         return
     file = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and not os.path.exists(file):
         raise ConfigError("there are no tracked runs yet", where=file, do="cookhouse run recipe=... makes some")
-    click.echo(f"MLflow starts (some ten seconds; Ctrl-C ends it). The runs:\n  {page}", err=True)
+    if _listens(port):
+        raise ConfigError(f"port {port} of this machine is taken", why="perhaps by another cookhouse ui", do="--port N")
+    click.echo("MLflow starts (some ten seconds; Ctrl-C ends it)", err=True)
     sys.stderr.flush()
-    if open_page and os.fork() == 0:  # the child opens the page, this process becomes the server
-        if _answers(port):
-            webbrowser.open(page)
+    if os.fork() == 0:  # this process becomes the server; the child says where its pages are once there are any
+        end = time.monotonic() + SERVER_WITHIN_S
+        while not _listens(port) and time.monotonic() < end:
+            time.sleep(0.2)
+        page = runs_table(project.store.home, uri, port)
+        _show(f"\nthe runs: {page}", page, open_page)
         os._exit(0)
     command, environment = mlflow_server(uri, port)
     os.execve(command[0], command, environment)
+
+
+def _show(words: str, page: str, open_page: bool) -> None:
+    import webbrowser
+
+    click.echo(words)
+    if open_page:
+        webbrowser.open(page)
 
 
 def mlflow_server(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
@@ -120,12 +128,10 @@ def mlflow_server(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
     return command, {**os.environ, **quiet, "MLFLOW_BACKEND_STORE_URI": uri}
 
 
-def _answers(port: int) -> bool:
-    """Wait until something listens on a port of loopback; False after a minute."""
+def _listens(port: int) -> bool:
+    """Whether a server listens on a port of loopback."""
     import socket
 
-    for _ in range(OPEN_WITHIN_S * 5):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-        time.sleep(0.2)
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
     return False

@@ -71,6 +71,7 @@ def sweep(
     the others; the same command again goes on with what is missing.
     """
     started = time.monotonic()
+    from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
     from cookhouse.project import load_project
     from pipelines.workflow.plan import make_plan
@@ -86,6 +87,7 @@ def sweep(
             union = unite([item.keyed(store, chosen.limit) for item in projects])
             selection = _spread(chosen, union).selection(wait=manner.wait)
             plan = make_plan(union.steps, survey(store, union.steps), selection)
+        warn_of_emulation(project, [step.keyed.step for step in plan.work])
         if dry_run:
             return _show(plan, union, about, store)
         refuse_blocked(plan)

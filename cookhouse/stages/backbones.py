@@ -26,6 +26,7 @@ class VisionBackbone(StageConfig):
     lr: Identity[float] = 1.5e-3
     blocks: Identity[int] = 400
     test_blocks: Identity[int] = 10
+    precision: Identity[Literal["fp32", "bf16"]] = "fp32"
     seed: Identity[int] = 0
 
 
@@ -51,10 +52,11 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     train = [glyph_sheets("train", config.seed, index, 50) for index in range(config.blocks)]
     images, labels = (np.concatenate([block[i] for block in train]) for i in range(2))
     del train
-    plan = VisionPlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
+    plan = VisionPlan(config.steps, config.batch, config.lr, seed=config.seed, precision=config.precision)
     model = train_tower(config.vision, plan, images, labels, CLASSES, _told(out, config.steps))
     held = [glyph_sheets("test", config.seed, index, 50) for index in range(config.test_blocks)]
-    accuracy = glyph_accuracy(model, *(np.concatenate([block[i] for block in held]) for i in range(2)))
+    sheets, names = (np.concatenate([block[i] for block in held]) for i in range(2))
+    accuracy = glyph_accuracy(model, sheets, names, config.precision)
     tensors = {
         f"vpm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in model.tower.state_dict().items()
     }
@@ -91,6 +93,7 @@ class LanguageBackbone(StageConfig):
     question_share: Identity[float] = 0.5
     sums: Identity[Literal["all", "results"]] = "all"
     test_cards: Identity[int] = 500
+    precision: Identity[Literal["fp32", "bf16"]] = "fp32"
     seed: Identity[int] = 0
 
 
@@ -121,11 +124,11 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
         weights = load_file(start.path("language.safetensors"))
         llm.load_state_dict({name.removeprefix("llm."): tensor.float() for name, tensor in weights.items()})
     cards = TextCards(config.text_share, config.question_share, config.sums)
-    plan = LanguagePlan(steps=config.steps, batch=config.batch, lr=config.lr, seed=config.seed)
+    plan = LanguagePlan(config.steps, config.batch, config.lr, seed=config.seed, precision=config.precision)
     train_language(llm, plan, cards.example, _told(out, config.steps))
     figures: dict[str, float] = {}
     for form in FORMS:
-        tokens, whole = answers_right(llm, list(cards.held_out(form, config.test_cards)))
+        tokens, whole = answers_right(llm, list(cards.held_out(form, config.test_cards)), config.precision)
         figures |= {f"eval/{form}_tokens_held_out": tokens, f"eval/{form}_whole_held_out": whole}
     tensors = {f"llm.{name}": tensor.to(torch.bfloat16).contiguous() for name, tensor in llm.state_dict().items()}
     save_file(tensors, out.dir / "language.safetensors")

@@ -27,14 +27,15 @@ CHECKPOINT_LOOK_S = 2.0
 class GangConfig(StageConfig):
     """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
     threads per process. ``max_failures``: restarts of the gang after lost workers. ``bytes_per_token`` estimates text
-    lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's)."""
+    lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's). ``precision`` bf16 is for accelerators and CPUs that
+    have it (`cookhouse doctor` measures); no machine may choose it, because it enters the key."""
 
     phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
     optimizer: Identity[Optimizer] = Optimizer()
     seed: Identity[int] = 0
     world_size: Identity[int] = Field(default=2, ge=1)
     zero_stage: Identity[Literal[0, 1, 2, 3] | None] = 1
-    precision: Identity[Literal["fp32", "bf16"]] = "bf16"
+    precision: Identity[Literal["fp32", "bf16"]] = "fp32"
     bytes_per_token: Identity[float] = Field(default=1.0, gt=0)
     on_error: Identity[Literal["skip", "fail"]] = "skip"
     max_skipped_share: Runtime[float] = Field(default=0.02, ge=0, le=1)

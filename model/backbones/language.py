@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen3ForCausalLM
 
+from model.training.engine import Precision, autocast
+
+CPU = torch.device("cpu")
 IGNORED = -100
 
 
@@ -33,6 +36,7 @@ class LanguagePlan:
     weight_decay: float = 0.05
     noise: float = 0.6
     seed: int = 0
+    precision: Precision = "fp32"
 
 
 NOTHING = -1
@@ -98,14 +102,16 @@ def blend(embeddings: Tensor, ids: Tensor) -> Tensor:
     return (embeddings[ids.clamp(min=0)] * chosen[..., None]).sum(-2)
 
 
-def token_losses(llm: Qwen3ForCausalLM, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def token_losses(
+    llm: Qwen3ForCausalLM, batch: Batch, generator: torch.Generator, precision: Precision = "fp32"
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each supervised token ``[K]`` and whether the best guess was right ``[K]``. The generator draws
     the noise."""
     table = llm.model.embed_tokens.weight
     inputs = blend(table, batch.ids)
     scale = table.detach().square().mean().sqrt() * batch.noise[:, None] * (batch.labels == IGNORED)
     inputs = inputs + torch.randn(inputs.shape, generator=generator) * scale[..., None]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast(CPU, precision):
         hidden = llm.model(
             inputs_embeds=inputs, use_cache=False, attention_mask={"full_attention": None}
         ).last_hidden_state[:, :-1]
@@ -115,7 +121,9 @@ def token_losses(llm: Qwen3ForCausalLM, batch: Batch, generator: torch.Generator
     return F.cross_entropy(logits, targets[keep], reduction="none"), logits.argmax(-1) == targets[keep]
 
 
-def answers_right(llm: Qwen3ForCausalLM, examples: Sequence[Example], batch: int = 32) -> tuple[float, float]:
+def answers_right(
+    llm: Qwen3ForCausalLM, examples: Sequence[Example], precision: Precision = "fp32", batch: int = 32
+) -> tuple[float, float]:
     """Shares of supervised tokens guessed right given the true ones before them, and of examples with all of them
     right (for such an example greedy decoding gives exactly the target). No noise."""
     tokens: list[bool] = []
@@ -124,7 +132,7 @@ def answers_right(llm: Qwen3ForCausalLM, examples: Sequence[Example], batch: int
         part = examples[start : start + batch]
         given = collate(part, [0.0] * len(part))
         with torch.no_grad():
-            right = token_losses(llm, given, torch.Generator())[1]
+            right = token_losses(llm, given, torch.Generator(), precision)[1]
         rows = (given.labels[:, 1:] != IGNORED).nonzero()[:, 0]
         wrong = torch.zeros(len(part)).index_add_(0, rows, (~right).float())
         tokens += right.tolist()
@@ -138,7 +146,7 @@ def train_language(
     examples: Callable[[np.random.Generator], Example],
     report: Callable[[int, dict[str, float]], None],
 ) -> None:
-    """Train in place; one process, bf16 autocast, cosine schedule to 2 % of the rate."""
+    """Train in place; one process, cosine schedule to 2 % of the rate."""
     get = batches(examples, plan)
     noise = torch.Generator().manual_seed(plan.seed)
     decay = [p for p in llm.parameters() if p.ndim > 1]
@@ -157,7 +165,7 @@ def train_language(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        losses, right = token_losses(llm, get(step), noise)
+        losses, right = token_losses(llm, get(step), noise, plan.precision)
         loss = losses.mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import VisionConfig
+from model.training.engine import Precision, autocast
 from model.vision import VisionTower, init_vision
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class VisionPlan:
     warmup: int = 100
     weight_decay: float = 0.02
     seed: int = 0
+    precision: Precision = "fp32"
 
 
 class GlyphReader(nn.Module):
@@ -85,7 +89,7 @@ def train_tower(
     classes: int,
     report: Callable[[int, dict[str, float]], None],
 ) -> GlyphReader:
-    """Train on sheets ``[S, H, W, 3]`` uint8 with labels ``[S, rows, cols, slots]``. One process, bf16 autocast."""
+    """Train on sheets ``[S, H, W, 3]`` uint8 with labels ``[S, rows, cols, slots]``. One process."""
     generator = torch.Generator().manual_seed(plan.seed)
     model = GlyphReader(config, labels.shape[-1], classes)
     init_vision(model.tower, generator)
@@ -118,7 +122,7 @@ def train_tower(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(CPU, plan.precision):
             logits = model(x, sizes)
         loss = glyph_loss(logits, target)
         optimizer.zero_grad(set_to_none=True)
@@ -135,14 +139,14 @@ def train_tower(
 
 
 @torch.no_grad()
-def glyph_accuracy(model: GlyphReader, images: np.ndarray, labels: np.ndarray) -> float:
+def glyph_accuracy(model: GlyphReader, images: np.ndarray, labels: np.ndarray, precision: Precision) -> float:
     """Share of glyph slots read right on clean sheets."""
     right = total = 0
     for start in range(0, len(images), 32):
         part = images[start : start + 32]
         pixels = torch.from_numpy(part).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5)
         sizes = torch.tensor([list(labels.shape[1:3])] * len(part))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast(CPU, precision):
             logits = model(patchify(pixels, model.tower.config.patch_size), sizes)
         target = torch.from_numpy(labels[start : start + 32]).long().flatten(0, 2)
         found = target > 0

@@ -53,13 +53,17 @@ def test_a_browser_finds_the_runs_there_and_nobody_is_told(here: Path, monkeypat
     from playwright.sync_api import sync_playwright
 
     assert main(["run", "recipe=toy", "--backend", "inprocess", "-q"]) == 0
+    run = next(newest_runs(here / "artifacts"))
+    uri = f"sqlite:///{here / 'artifacts' / 'mlflow.db'}"
+    while not state.load(here / "artifacts" / "runs" / run.run_id, uri).get("experiment_id"):
+        time.sleep(0.1)  # the mirror goes on for a moment
     opened = here / "opened"
     note = here / "browser"
     note.write_text(f'#!/bin/sh\necho "$1" > {opened}.part\nmv {opened}.part {opened}\n')
     note.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+        assert main(["ui", "--port", str(port)]) == 2, "somebody listens there"
     line, environment = command("ui", "--open", "--port", str(port), BROWSER=f"{note} %s")
     for name in ("CI", "PYTEST_CURRENT_TEST"):
         environment.pop(name, None)  # MLflow says nothing where it sees tests
@@ -76,7 +80,6 @@ def test_a_browser_finds_the_runs_there_and_nobody_is_told(here: Path, monkeypat
             page = browser.new_page()
             page.on("request", lambda request: asked.append(request.url))
             page.goto(page_address)
-            run = next(newest_runs(here / "artifacts"))
             page.get_by_text(f"toy-{run.run_id}").first.wait_for(timeout=60_000)
             telling = page.request.get(f"http://127.0.0.1:{port}/ajax-api/3.0/mlflow/ui-telemetry").json()
             browser.close()

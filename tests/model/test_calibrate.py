@@ -7,9 +7,9 @@ import sys
 
 import torch
 
+from benchmarks.demo import AVX2
 from model.calibrate import Calibration, calibrate, cpu_name, measure
 
-AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 ASK = "import json; from model.calibrate import calibrate; c = calibrate(); print(json.dumps([c.slowdown, c.emulated]))"
 
 

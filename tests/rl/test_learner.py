@@ -57,6 +57,14 @@ def update(noisy_model, rolled, **changes) -> np.ndarray:
     return learner.publish().flat
 
 
+def test_both_sides_compute_in_float32(noisy_model):
+    """No CPU emulates it, and parity between sampler and learner rests on it."""
+    learner, worker = Learner(noisy_model, CONFIG), RolloutWorker(noisy_model, CONFIG)
+    assert learner.engine.precision == "fp32"
+    for policy in (learner.engine.model, worker.engine.policy):
+        assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
+
+
 def test_parity_is_float_noise(noisy_model, rolled):
     learner = Learner(noisy_model, CONFIG)
     learner.start()
