@@ -60,6 +60,14 @@ class Tracking(Record):
     uri: str | None
 
 
+class Reference(Record):
+    """What a recipe says of its own length: wall seconds of its steps as shipped, on two cores that multiply float32
+    matrices at ``gflops`` GFLOP/s each."""
+
+    gflops: float = Field(gt=0)
+    seconds: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Project:
     """Everything one command needs. ``steps`` is empty when no recipe was asked for; ``left_out`` are optional steps that
@@ -70,6 +78,7 @@ class Project:
     storage: Storage
     tracking: Tracking
     timeouts: Mapping[str, Timeouts]
+    reference: Reference
     steps: tuple[Step, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -110,10 +119,8 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
     composed = compose(overrides)
     values = composed.values
     _refuse_secrets(composed)
-    cluster, storage, tracking = (
-        _settings(kind, name, values, composed)
-        for kind, name in ((Cluster, "cluster"), (Storage, "storage"), (Tracking, "tracking"))
-    )
+    kinds = {"cluster": Cluster, "storage": Storage, "tracking": Tracking, "reference": Reference}
+    cluster, storage, tracking, reference = (_settings(kind, name, values, composed) for name, kind in kinds.items())
     steps: tuple[Step, ...] = ()
     left_out: dict[str, str] = {}
     if recipe:
@@ -141,7 +148,7 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
                 where=composed.origin(("timeouts", "steps", name, *values["timeouts"]["steps"][name])[:4]),
                 do=did_you_mean(name, values["steps"]),
             )
-    return Project(composed, cluster, storage, tracking, timeouts, steps, left_out)
+    return Project(composed, cluster, storage, tracking, timeouts, reference, steps, left_out)
 
 
 def _left_out(composed: Composed, steps: Sequence[Step]) -> dict[str, str]:

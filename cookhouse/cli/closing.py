@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.workflow.changes import Changes
     from pipelines.workflow.plan import Plan
     from pipelines.workflow.runner import StepResult
+    from pipelines.workflow.store import Record
 
 BAR = 30
 """Characters of a full bar of the time budget."""
@@ -47,6 +48,8 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
         )
     out = console(stderr=False)
     out.print(table)
+    for line in left_out({name: result.record for name, result in results.items() if result.record}):
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
     made = {name: result.seconds for name, result in results.items() if result.seconds and result.status != "hit"}
     if made:
         out.print()
@@ -63,6 +66,21 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
             artifact = record.open(planned.name)
             if "report.html" in artifact.names:
                 out.print(f"  {artifact.path('report.html')}", soft_wrap=True, highlight=False)
+
+
+def left_out(records: Mapping[str, Record]) -> list[str]:
+    """What data steps did not write, by step, and the command that lists it row by row with the reasons."""
+    lines = []
+    width = max(map(len, records), default=0)
+    for name, record in records.items():
+        counts = {status: record.stats.get(status, 0) for status in ("filtered", "quarantined")}
+        if any(counts.values()):
+            said = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+            chosen = [word for status, count in counts.items() if count for word in ("--status", status)]
+            folder = str(record.folder).removeprefix(f"{Path.cwd()}/")
+            command = shlex.join(["cookhouse", "shards", "inspect", folder, *chosen])
+            lines.append(f"  {name:<{width}}  {said}\n      {command}")
+    return ["\nleft out, each with its reason:", *lines] if lines else []
 
 
 def bars(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -50,6 +50,7 @@ def plan(
     """
     from cookhouse.cli.failures import STATE
     from cookhouse.cli.precision import warn_of_emulation
+    from cookhouse.cli.view import alive
     from cookhouse.project import load_project
     from pipelines.workflow.estimate import estimate
 
@@ -57,7 +58,8 @@ def plan(
     project = load_project(overrides)
     store = project.store
     STATE["root"] = store.home
-    made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
+    with alive("planning", store.cache.told):
+        made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
     estimates = estimate(made)
     if as_json:
         costs = {name: vars(cost) for name, cost in estimates.items()}

@@ -44,13 +44,15 @@ def carry_out(overrides: Sequence[str], targets: Sequence[str], chosen: options.
     """Plan, run and report; what ``run``, ``resume`` and ``retry`` have in common. Returns the exit code."""
     started = time.monotonic()
     from cookhouse.cli.precision import warn_of_emulation
+    from cookhouse.cli.view import alive
     from cookhouse.project import load_project
 
     project = load_project(overrides)
     store = project.store
     STATE["root"] = store.home
     with interruptible():
-        plan = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets, wait=manner.wait))
+        with alive("planning", store.cache.told):
+            plan = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets, wait=manner.wait))
         refuse_blocked(plan)
         refuse_full_disk(plan, store, manner)
         warn_of_emulation(project, [step.keyed.step for step in plan.work])
@@ -70,6 +72,7 @@ def _run(
     manner: options.Manner,
 ) -> dict[str, StepResult]:
     from cookhouse.cli.closing import differ
+    from cookhouse.cli.costs import costs, outlook, seconds_of
     from cookhouse.cli.planning import left_out
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
@@ -89,11 +92,17 @@ def _run(
     )
     mirror = start_mirror(project, store, [record.run_id])
     todo = f"{len(plan.work)} of {len(plan.steps)} steps to make"
+    expected: dict[str, float] = {}
     if not manner.quiet:
         said = f"run {record.run_id}  recipe {project.recipe}  {todo}  in {store.root}"
         say("\n".join([said, *left_out(project)]))
+        estimates, gflops = costs(project, plan, chosen.limit)
+        expected = seconds_of(estimates)
+        if told := outlook(estimates, gflops):
+            say(told)
     status = "failed"
-    view = RunView(record.events(), [step.name for step in plan.steps], quiet=manner.quiet)
+    names = [step.name for step in plan.steps]
+    view = RunView(record.events(), names, expected=expected, quiet=manner.quiet)
     with view:
         view.event("run_started", recipe=project.recipe, overrides=shown, run_id=record.run_id)
         try:

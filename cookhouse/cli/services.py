@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pipelines.workflow.backends.given_ray import GivenRay
     from pipelines.workflow.backends.local_ray import LocalRay
     from pipelines.workflow.store import Store
+
+SERVER_WITHIN_S = 120.0
 
 
 def local_ray(project: Project, store: Store) -> LocalRay:
@@ -75,36 +79,59 @@ def down(overrides: tuple[str, ...]) -> None:
 
 @click.command()
 @options.overrides
-@click.option("--port", type=int, default=5000, show_default=True)
+@click.option("--port", type=int, default=5000, show_default=True)  # PORT of cookhouse.timeline.links
+@click.option("--open", "open_page", is_flag=True, help="Open the runs table in a browser.")
 @options.verbose
-def ui(overrides: tuple[str, ...], port: int) -> None:
-    """Open MLflow on this machine: http://127.0.0.1:PORT. Ctrl-C ends it."""
+def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
+    """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
     from cookhouse.project import load_project
+    from cookhouse.timeline.links import runs_table
     from pipelines.core.errors import ConfigError
 
     project = load_project(overrides, recipe=False)
     uri = project.tracking_uri
     if uri.startswith(("http://", "https://")):
-        click.echo(f"runs are tracked at {uri}")
+        _show(f"runs are tracked at {(page := runs_table(project.store.home, uri))}", page, open_page)
         return
     file = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and not os.path.exists(file):
         raise ConfigError("there are no tracked runs yet", where=file, do="cookhouse run recipe=... makes some")
-    click.echo(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+    if _listens(port):
+        raise ConfigError(f"port {port} of this machine is taken", why="perhaps by another cookhouse ui", do="--port N")
+    click.echo("MLflow starts (some ten seconds; Ctrl-C ends it)", err=True)
     sys.stderr.flush()
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    os.execve(sys.executable, command, environment)
+    if os.fork() == 0:  # this process becomes the server; the child says where its pages are once there are any
+        end = time.monotonic() + SERVER_WITHIN_S
+        while not _listens(port) and time.monotonic() < end:
+            time.sleep(0.2)
+        page = runs_table(project.store.home, uri, port)
+        _show(f"\nthe runs: {page}", page, open_page)
+        os._exit(0)
+    command, environment = mlflow_server(uri, port)
+    os.execve(command[0], command, environment)
+
+
+def _show(words: str, page: str, open_page: bool) -> None:
+    import webbrowser
+
+    click.echo(words)
+    if open_page:
+        webbrowser.open(page)
+
+
+def mlflow_server(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of MLflow on loopback, telling nobody of its use, without its seven processes for jobs
+    of agents. The store goes by the environment: its address may hold a password, and anybody can list arguments."""
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    where = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", *where]
+    return command, {**os.environ, **quiet, "MLFLOW_BACKEND_STORE_URI": uri}
+
+
+def _listens(port: int) -> bool:
+    """Whether a server listens on a port of loopback."""
+    import socket
+
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False

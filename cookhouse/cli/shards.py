@@ -69,16 +69,18 @@ def stats(folders: tuple[str, ...], as_json: bool) -> None:
 @shards.command()
 @FOLDER
 @click.argument("key", required=False)
-@click.option("--status", type=click.Choice(["ok", "filtered", "quarantined"]), help="Only rows of this status.")
+@click.option(
+    "--status", type=click.Choice(["ok", "filtered", "quarantined"]), multiple=True, help="Only rows of these statuses."
+)
 @click.option("--limit", default=20, show_default=True, help="Most rows listed.")
 @click.option("--extract", type=click.Path(path_type=Path), help="Write the parts of sample KEY into this folder.")
-def inspect(folder: str, key: str | None, status: str | None, limit: int, extract: Path | None) -> None:
+def inspect(folder: str, key: str | None, status: tuple[str, ...], limit: int, extract: Path | None) -> None:
     """List rows, or take one sample apart by the start of its KEY."""
     from pipelines.shards import inspect as look
 
     opened = _open(folder)
     if key is None:
-        found = [row for row in look.rows(opened) if status in (None, row.status)]
+        found = [row for row in look.rows(opened) if not status or row.status in status]
         for row in found[:limit]:
             why = f"{row.category}: {row.reason}" if row.status != "ok" else " ".join((row.split, *row.tags))
             click.echo(f"{row.status:11} {row.key}  {row.source}#{row.item}  {why}")

@@ -72,6 +72,7 @@ def sweep(
     """
     started = time.monotonic()
     from cookhouse.cli.precision import warn_of_emulation
+    from cookhouse.cli.view import alive
     from cookhouse.project import load_project
     from pipelines.workflow.plan import make_plan
     from pipelines.workflow.survey import survey
@@ -82,9 +83,10 @@ def sweep(
     project, store = projects[0], projects[0].store
     STATE["root"] = store.home
     with interruptible():
-        union = unite([item.keyed(store, chosen.limit) for item in projects])
-        selection = _spread(chosen, union).selection(wait=manner.wait)
-        plan = make_plan(union.steps, survey(store, union.steps), selection)
+        with alive("planning", store.cache.told):
+            union = unite([item.keyed(store, chosen.limit) for item in projects])
+            selection = _spread(chosen, union).selection(wait=manner.wait)
+            plan = make_plan(union.steps, survey(store, union.steps), selection)
         warn_of_emulation(project, [step.keyed.step for step in plan.work])
         if dry_run:
             return _show(plan, union, about, store)
@@ -191,8 +193,10 @@ def _run(
 ) -> dict[str, StepResult]:
     from dataclasses import replace
 
+    from cookhouse.cli.costs import seconds_of
     from cookhouse.cli.view import RunView
     from pipelines.core.secrets import redact
+    from pipelines.workflow.estimate import estimate
     from pipelines.workflow.runner import Runner
     from pipelines.workflow.runs import create_run
     from pipelines.workflow.sweep import part
@@ -219,7 +223,8 @@ def _run(
     spread = Spread([record.events() for record in records], union.nodes)
     results: dict[str, StepResult] = {}
     stopped = False
-    with RunView(spread, [step.name for step in plan.steps], quiet=manner.quiet) as view:
+    names, expected = [step.name for step in plan.steps], seconds_of(estimate(plan))
+    with RunView(spread, names, expected=expected, quiet=manner.quiet) as view:
         for index, (record, writer) in enumerate(zip(records, spread.writers, strict=True)):
             told = {"id": about.name, "index": index, "of": len(records), "varied": about.differs(index)}
             writer.emit("run_started", recipe=project.recipe, overrides=shown[index], run_id=record.run_id, sweep=told)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+from cookhouse.cli.pace import Pace
+from cookhouse.cli.words import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
-QUIET_S = 15.0
-"""Off a terminal a running step says at most one line in this time."""
+QUIET_S = 9.0
+"""Off a terminal a running step says one line in this time, whether or not it has anything new to tell."""
+BEAT_S = 1.0
+"""How often it is seen whether a line is due."""
 
 
 class Writer(Protocol):
@@ -30,10 +37,15 @@ class Writer(Protocol):
 
 @dataclass
 class _Row:
+    """``expected``: seconds the plan thinks the step will take, if it knows; ``heard``: when the last count came."""
+
+    expected: float | None = None
     status: str = "waiting"
     started: float | None = None
     seconds: float = 0.0
     progress: str = ""
+    pace: Pace = field(default_factory=Pace)
+    heard: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     said: float = 0.0
 
@@ -44,30 +56,53 @@ class _Row:
         )
 
     @property
+    def left(self) -> str:
+        """``about 3.5 min left``: going by the step's own count, before there is one by what was expected."""
+        if self.status == "waiting":
+            return f"about {duration(self.expected)}" if self.expected else ""
+        left = self.pace.left(time.monotonic() - self.heard)
+        if left is None and self.expected is not None:
+            left = max(0.0, self.expected - self.elapsed)
+        if self.status != "running" or left is None:
+            return ""
+        return f"about {duration(left)} left" if left >= 1 else "soon done"
+
+    @property
     def numbers(self) -> str:
         return "  ".join(f"{name} {value:.4g}" for name, value in list(self.metrics.items())[:3])
 
 
 class RunView:
-    """The listener of a run: writes every event to the run's JSONL and shows it. Use as a context manager."""
+    """The listener of a run: writes every event to the run's JSONL and shows it. ``expected`` are the seconds of steps as
+    far as they are known. Use as a context manager; a thread shows life meanwhile, also where nothing is told."""
 
-    def __init__(self, writer: Writer, steps: Sequence[str], *, quiet: bool = False) -> None:
+    def __init__(
+        self, writer: Writer, steps: Sequence[str], *, expected: Mapping[str, float] = {}, quiet: bool = False
+    ) -> None:
         self.writer = writer
-        self.rows = {name: _Row() for name in steps}
+        self.rows = {name: _Row(expected.get(name)) for name in steps}
         self._quiet = quiet
         self._stream = sys.stderr  # a step made in this process has its own meanwhile
         self._wants_live = not quiet and sys.stderr.isatty()
         self._live: Live | None = None
+        self._lock = threading.RLock()
+        self._said = time.monotonic()
+        self._beating = ExitStack()
 
     def __enter__(self) -> RunView:
+        from pipelines.workflow.watch import meanwhile
+
         if self._wants_live:
             from rich.live import Live
 
             self._live = Live(console=console(), refresh_per_second=4, get_renderable=self._table, transient=True)
             self._live.start()
+        elif not self._quiet:
+            self._beating.enter_context(meanwhile(self._beat, BEAT_S))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._beating.close()
         if self._live is not None:
             self._live.stop()
         self.writer.close()
@@ -82,11 +117,12 @@ class RunView:
         now = time.monotonic()
         if kind == "step_started":
             row.status, row.started, row.said = "running", row.started or now, now
+            row.pace, row.progress = Pace(), ""
             self._say(
                 fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
             )
         elif kind == "step_waiting":
-            row.status = "elsewhere"
+            row.status, row.said = "elsewhere", now
             self._say(fields["step"], f"waits: {fields['why']}", loud=True)
         elif kind == "step_retry":
             words = f"{fields['what']} ({fields['why']}); trying again in {fields['wait_s']:.0f} s"
@@ -105,11 +141,28 @@ class RunView:
                 continue
             if event.get("kind") == "progress":
                 row.progress = f"{event['done']}/{event['total']} {event['unit']}"
+                row.pace.tell(event["t"], event["done"], event["total"])
+                row.heard = time.monotonic()
             elif event.get("kind") == "metric":
                 row.metrics = event["values"]
-        if self._live is None and time.monotonic() - row.said >= QUIET_S:
+        self._remind(step, row)
+
+    def _beat(self) -> None:
+        """Off a terminal, now and then: a line of each step that works or waits, and of a run in which none does."""
+        busy = {name: row for name, row in self.rows.items() if row.status in ("running", "elsewhere")}
+        for name, row in busy.items():
+            self._remind(name, row)
+        if not busy and time.monotonic() - self._said >= QUIET_S:
+            self._say("", "ending" if any(row.started for row in self.rows.values()) else "starting")
+
+    def _remind(self, step: str, row: _Row) -> None:
+        with self._lock:
+            busy = row.status in ("running", "elsewhere")
+            if self._live is not None or not busy or time.monotonic() - row.said < QUIET_S:
+                return
             row.said = time.monotonic()
-            self._say(step, row.progress or "running", f"{row.elapsed:.0f} s", row.numbers)
+            words = "waits for another run" if row.status == "elsewhere" else row.progress or "running"
+            self._say(step, words, f"{row.elapsed:.0f} s" if row.started else "", row.left, row.numbers)
 
     def _say(self, step: str, *words: str, loud: bool = False) -> None:
         """A plain line off a terminal; beside the live table only what is ``loud``."""
@@ -120,6 +173,7 @@ class RunView:
             if loud:
                 self._live.console.print(f"{step}  {text}".strip(), markup=False)
             return
+        self._said = time.monotonic()
         width = max(len(name) for name in self.rows)
         click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", file=self._stream)
 
@@ -127,7 +181,7 @@ class RunView:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for name in ("step", "state", "seconds", "progress", "last numbers"):
+        for name in ("step", "state", "seconds", "progress", "left", "last numbers"):
             table.add_column(name, justify="right" if name == "seconds" else "left", no_wrap=name != "last numbers")
         colours = {
             "running": "yellow",
@@ -140,8 +194,20 @@ class RunView:
         for name, row in self.rows.items():
             colour = colours.get(row.status, "dim")
             seconds = f"{row.elapsed:.1f}" if row.started is not None else ""
-            table.add_row(name, f"[{colour}]{row.status}[/]", seconds, row.progress, row.numbers)
+            table.add_row(name, f"[{colour}]{row.status}[/]", seconds, row.progress, row.left, row.numbers)
         return table
+
+
+@contextmanager
+def alive(what: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """A line on stderr every ten seconds while the block works: ``planning  20 s  3.1 GB read``."""
+    from pipelines.workflow.watch import meanwhile
+
+    started = time.monotonic()
+    with meanwhile(
+        lambda: click.echo(f"{what}  {time.monotonic() - started:.0f} s  {told()}".rstrip(), err=True), QUIET_S
+    ):
+        yield
 
 
 def console(stderr: bool = True) -> Console:

@@ -3,7 +3,7 @@ between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import LanguageConfig, VisionConfig
@@ -53,7 +53,7 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     images, labels = (np.concatenate([block[i] for block in train]) for i in range(2))
     del train
     plan = VisionPlan(config.steps, config.batch, config.lr, seed=config.seed, precision=config.precision)
-    model = train_tower(config.vision, plan, images, labels, CLASSES, out.events.metrics)
+    model = train_tower(config.vision, plan, images, labels, CLASSES, _told(out, config.steps))
     held = [glyph_sheets("test", config.seed, index, 50) for index in range(config.test_blocks)]
     sheets, names = (np.concatenate([block[i] for block in held]) for i in range(2))
     accuracy = glyph_accuracy(model, sheets, names, config.precision)
@@ -67,6 +67,17 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
         "optimizer_steps": config.steps,
         "main_metric": ["glyph_accuracy_held_out", accuracy],
     }
+
+
+def _told(out: Attempt, steps: int) -> Callable[[int, dict[str, float]], None]:
+    """Takes the figures of a step, and says how far that is."""
+    out.events.progress(0, steps, "steps")
+
+    def report(step: int, values: dict[str, float]) -> None:
+        out.events.metrics(step, values)
+        out.events.progress(step + 1, steps, "steps")
+
+    return report
 
 
 class LanguageBackbone(StageConfig):
@@ -114,7 +125,7 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
         llm.load_state_dict({name.removeprefix("llm."): tensor.float() for name, tensor in weights.items()})
     cards = TextCards(config.text_share, config.question_share, config.sums)
     plan = LanguagePlan(config.steps, config.batch, config.lr, seed=config.seed, precision=config.precision)
-    train_language(llm, plan, cards.example, out.events.metrics)
+    train_language(llm, plan, cards.example, _told(out, config.steps))
     figures: dict[str, float] = {}
     for form in FORMS:
         tokens, whole = answers_right(llm, list(cards.held_out(form, config.test_cards)), config.precision)
@@ -165,16 +176,18 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
     tower.load_state_dict({name.removeprefix("vpm."): tensor.float() for name, tensor in weights.items()})
     language = load_file(inputs.one("language").path("language.safetensors"))
     embeddings = language["llm.model.embed_tokens.weight"].float()
-    train = _features(tower.eval(), "train", config.seed, range(1000, 1000 + config.blocks))
+    train = _features(tower.eval(), "train", config.seed, range(1000, 1000 + config.blocks), out)
     bridge = fit_bridge(train, embeddings, BLANK, config.ridge)
-    held = list(_features(tower, "test", config.seed, range(config.test_blocks)))
+    held = list(_features(tower, "test", config.seed, range(config.test_blocks), out))
     features, tokens = (torch.cat([pair[i] for pair in held]) for i in range(2))
     share = nearest_token_share(bridge, features, tokens, embeddings, BLANK)
     save_file({"bridge": bridge.contiguous()}, out.dir / "bridge.safetensors")
     return {"samples": config.blocks * 25, "main_metric": ["nearest_token_held_out", share]}
 
 
-def _features(tower: VisionTower, split: str, seed: int, blocks: range) -> Iterator[tuple[Tensor, Tensor]]:
+def _features(
+    tower: VisionTower, split: str, seed: int, blocks: range, out: Attempt
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Patch features ``[n, width]`` and the tokens of the glyphs of each patch ``[n, slots]``, a block at a time."""
     import torch
 
@@ -183,7 +196,8 @@ def _features(tower: VisionTower, split: str, seed: int, blocks: range) -> Itera
     from model.backbones.vision import patchify
     from pipelines.corpus.glyphs import glyph_sheets
 
-    for index in blocks:
+    for number, index in enumerate(blocks):
+        out.events.progress(number, len(blocks), f"{split} sheets of 25")
         images, labels = glyph_sheets(split, seed, index, 25)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5)
         with torch.no_grad():

@@ -87,20 +87,21 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
             split_seed=config.split_seed,
         )
 
-    near = _near([job(unit, {}) for unit in units], config.workers) if config.dedup == "near" else {}
+    near = _near([job(unit, {}) for unit in units], out, config.workers) if config.dedup == "near" else {}
     jobs = [job(unit, near) for unit in (*units, *plan_units(tars, 1, "captions-tar"))]
     receipts = run_units(build_caption_unit, jobs, out, config.workers)
     return shard_stats(receipts, "captions", len(items), config.max_quarantine_share)
 
 
-def _near(jobs: list[CaptionJob], workers: int) -> dict[str, str]:
+def _near(jobs: list[CaptionJob], out: Attempt, workers: int) -> dict[str, str]:
     """Name -> earlier name of pictures that look alike, over all units: made anew by every attempt, always the same."""
     from pipelines.images.captions import measure_pictures
     from pipelines.images.likeness import near_copies
 
     marks: dict[str, int] = {}
-    for _, found in map_units(measure_pictures, jobs, workers):
+    for done, (_, found) in enumerate(map_units(measure_pictures, jobs, workers), 1):
         marks |= found
+        out.events.progress(done, len(jobs), "units measured")
     return near_copies(sorted(marks.items()))
 
 

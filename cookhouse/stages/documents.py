@@ -108,8 +108,9 @@ def _planned(items: list[SourceItem], settings: DocumentSettings, out: Attempt, 
         return read_plan(out.path(PLAN), items)
     found: dict[str, Any] = {}
     jobs = [ProbeJob(tuple(items[at : at + PROBE_FILES]), settings) for at in range(0, len(items), PROBE_FILES)]
-    for _, files in map_units(probe_files, jobs, workers):
+    for done, (_, files) in enumerate(map_units(probe_files, jobs, workers), 1):
         found.update(files)
+        out.events.progress(done, len(jobs), "groups of files opened")
     items, pages = mark_similar(items, found, settings)
     bounds = Bounds(settings.unit_cost, settings.unit_samples, settings.unit_bytes, settings.max_pixels)
     units = plan_pages(spans_of(items, pages, settings.max_pages), bounds, settings.views_per_page)

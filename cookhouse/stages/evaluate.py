@@ -88,9 +88,10 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
         for number, _ in enumerate(map_units(run_pictures, pictures, config.workers), 1):
             out.events.progress(number, len(pictures), "pictures")
     seconds = 0.0
+    out.events.progress(len(chunks) - len(todo), len(chunks), "chunks")
     for number, (chunk, receipt) in enumerate(map_units(run_chunk, todo, config.workers), len(chunks) - len(todo) + 1):
         out.commit_unit(chunk.unit, {**receipt, "files": [PART.format(unit=chunk.unit)]})
-        out.events.progress(number, len(chunks), "chunk")
+        out.events.progress(number, len(chunks), "chunks")
         seconds += receipt["seconds"]
 
     parts = {

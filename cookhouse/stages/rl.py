@@ -97,6 +97,7 @@ class _Seed:
         first, checkpoint = self._resume()
         self.crew.start(first, checkpoint)
         self.controller = Controller(self.crew, plan, config, Watch(self._metrics, self._groups, self._checkpoint))
+        self._tell(first)
         self.controller.run(first)
         folder = f"seed-{self.seed}"
         self.crew.export(self.out.dir / folder / "model")
@@ -137,7 +138,12 @@ class _Seed:
         self.out.events.metrics(
             at, {f"rl/{name}": value for name, value in values.items()} | {"rl/seed": float(self.seed)}
         )
-        self.out.events.progress(at + 1, len(self.config.seeds) * self.config.steps, "update")
+        self._tell(step + 1)
+
+    def _tell(self, done: int) -> None:
+        """Progress counts the updates of all seeds."""
+        before = self.config.seeds.index(self.seed) * self.config.steps
+        self.out.events.progress(before + done, len(self.config.seeds) * self.config.steps, "updates")
 
     def _groups(self, step: int, groups: list[Group]) -> None:
         """Some answers of the first and the last batch, and of those after each checkpoint."""

@@ -49,15 +49,16 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
     """Write the parts one by one; each is a unit, so an interrupted run keeps the finished ones."""
     rows: Rows = []
     finished = out.units()
-    for number, part in enumerate(config.parts):
+    out.events.progress(0, len(config.parts), "parts")
+    for number, part in enumerate(config.parts, 1):
         if part in finished:
-            rows += finished[part]["rows"]
-            continue
-        before = _files(out.dir)
-        written = _writer(part, config)(out.dir)
+            written = finished[part]["rows"]
+        else:
+            before = _files(out.dir)
+            written = _writer(part, config)(out.dir)
+            out.commit_unit(part, {"files": sorted(_files(out.dir) - before), "rows": written})
         rows += written
-        out.commit_unit(part, {"files": sorted(_files(out.dir) - before), "rows": written})
-        out.events.progress(number + 1, len(config.parts), "parts")
+        out.events.progress(number, len(config.parts), "parts")
     rows.sort(key=lambda row: row["file"])
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
     (out.dir / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

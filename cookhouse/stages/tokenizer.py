@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipelines.shards.index import SampleRef
 
 
+TELL_EVERY = 500  # samples between two lines of progress
+
+
 class TrainTokenizer(StageConfig):
     """Shards -> ``tokenizer.json``: 256 bytes, 32 special tokens, and up to ``merges`` learned ones (a model needs
     ``vocab_size`` 288 + merges). Texts are read until ``max_bytes``, every ``n``-th sample if there are more."""
@@ -40,17 +43,20 @@ def train_tokenizer(config: TrainTokenizer, inputs: Inputs, out: Attempt) -> dic
 
     refs = ShardIndex.from_artifacts(inputs["shards"]).select(split="train")
     read = {"texts": 0, "bytes": 0}
-    merges = learn_merges(_counted(refs, config.max_bytes, read), config.merges)
+    merges = learn_merges(_counted(refs, config.max_bytes, read, out), config.merges)
     if not merges:
         raise DataError("the shards hold no text to learn from", do="give steps whose samples have messages with text")
     tokenizer = build_byte_tokenizer(out.dir, merges)
     return {"samples": read["texts"], "read_bytes": read["bytes"], "merges": len(merges), "vocab_size": len(tokenizer)}
 
 
-def _counted(refs: list[SampleRef], most: int, read: dict[str, int]) -> Iterator[str]:
+def _counted(refs: list[SampleRef], most: int, read: dict[str, int], out: Attempt) -> Iterator[str]:
     from pipelines.shards.read import read_json
 
-    for ref in refs[:: max(1, sum(ref.length for ref in refs) // (8 * most))]:
+    chosen = refs[:: max(1, sum(ref.length for ref in refs) // (8 * most))]
+    for number, ref in enumerate(chosen):
+        if number % TELL_EVERY == 0:
+            out.events.progress(number, len(chosen), "samples read")
         if read["bytes"] >= most:
             return
         for text in texts_of(read_json(ref)):

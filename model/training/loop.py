@@ -91,7 +91,8 @@ def train(
             events.emit("note", text=f"phase {phase.name} walks through {walked}")
             if plan.empty:
                 events.emit("note", text=f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
-        _run_phase(engine, phase, plan, loader_of(plan), progress, settings, events)
+        total = sum(each.steps for each in phases)
+        _run_phase(engine, phase, plan, loader_of(plan), progress, settings, events, total)
     return progress
 
 
@@ -112,10 +113,12 @@ def _run_phase(
     progress: Progress,
     settings: LoopSettings,
     events: EventWriter | None,
+    total_steps: int,
 ) -> None:
     window = _Window(started=time.perf_counter())
     bad_in_a_row = 0
     waiting = time.perf_counter()
+    _tell(progress, total_steps, phase, events)
     for packs in loader.steps(progress.step):
         window.wait += time.perf_counter() - waiting
         total = int(engine.sum([sum(loaded.supervised for loaded in packs)])[0])
@@ -142,6 +145,7 @@ def _run_phase(
                     where=f"phase {phase.name!r}, step {progress.step}, packs {[loaded.number for loaded in packs]}",
                     do="lower the learning rate, or look at these samples; a rerun starts from the last checkpoint",
                 )
+        _tell(progress, total_steps, phase, events)
         last = progress.step == phase.steps
         due = last or bool(settings.checkpoint_every and progress.step % settings.checkpoint_every == 0)
         if due or progress.step % settings.log_every == 0:  # a checkpoint holds the totals up to its step
@@ -150,6 +154,12 @@ def _run_phase(
         if due:
             _save(engine, progress, settings)
         waiting = time.perf_counter()
+
+
+def _tell(progress: Progress, total: int, phase: Phase, events: EventWriter | None) -> None:
+    """Progress counts the steps of all phases, so that what is left is that of the whole."""
+    if events is not None:
+        events.progress(progress.total_steps, total, f"steps ({phase.name})")
 
 
 def _count(window: _Window, loaded: Loaded, events: EventWriter | None) -> None:
@@ -218,7 +228,6 @@ def _report(
             "data/wait_share": wait / engine.world_size / seconds,
         },
     )
-    events.progress(progress.step, phase.steps, f"steps of {phase.name}")
 
 
 def _save(engine: Engine, progress: Progress, settings: LoopSettings) -> None:

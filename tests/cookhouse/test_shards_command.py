@@ -39,6 +39,8 @@ def test_stats_verify_and_inspect(folder: Path, capsys) -> None:
     out = capsys.readouterr().out
     assert "quarantined" in out
     assert "parse: not a page" in out
+    assert main(["shards", "inspect", str(folder), "--status", "filtered", "--status", "quarantined"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_ls_and_sample(folder: Path, capsys) -> None:

@@ -15,6 +15,7 @@ from model.evaluation.predictions import RegionRow
 from model.evaluation.tasks import by_line
 from model.pack import pack
 from pipelines.core.errors import DataError
+from pipelines.core.events import read_events
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.workflow.inprocess import run_stage_inprocess
@@ -41,6 +42,13 @@ def test_the_report_holds_every_level_mode_and_model(result):
     assert result.stats["main_metric"][0] == "cer_low"
     assert result.stats["metrics"]["eval/bars_shown"] == 0.0
     assert result.path("report.html").read_text().count("<figure>") == 4
+
+
+def test_progress_counts_chunks_from_the_first(result):
+    (events,) = result.root.glob("attempts/*/logs/events.jsonl")
+    told = [event for event in read_events(events) if event["kind"] == "progress"]
+    chunks = result.stats["chunks"]
+    assert [(event["done"], event["total"]) for event in told] == [(done, chunks) for done in range(chunks + 1)]
 
 
 def test_only_test_samples_of_the_chosen_family_are_read(result):

@@ -82,12 +82,10 @@ def test_what_it_writes(inputs, tmp_path):
     assert weights[0] != weights[1], "seeds differ"
     assert artifact.stats["samples"] == 2 * 5 * 6 * 4
     assert artifact.stats["ledger"]["seed-0"]["dispatched"] == 5 * 6
-    events = [
-        event
-        for path in artifact.root.rglob("events.jsonl")
-        for event in read_events(path)
-        if event["kind"] == "metric"
-    ]
+    told = [event for path in artifact.root.rglob("events.jsonl") for event in read_events(path)]
+    progress = [(event["done"], event["total"]) for event in told if event["kind"] == "progress"]
+    assert progress == [(done, 10) for done in [*range(6), *range(5, 11)]], "counted over both seeds"
+    events = [event for event in told if event["kind"] == "metric"]
     assert [event["step"] for event in events] == list(range(10))
     assert {
         "rl/reward/mean",

@@ -20,6 +20,11 @@ from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import read_events
 
 
+def progress_of(job: Job) -> list[tuple[int, int, str]]:
+    told = [event for event in read_events(job.events) if event["kind"] == "progress"]
+    return [(event["done"], event["total"], event["unit"]) for event in told]
+
+
 def metrics_of(job: Job) -> dict[int, dict[str, float]]:
     return {event["step"]: event["values"] for event in read_events(job.events) if event["kind"] == "metric"}
 
@@ -36,6 +41,16 @@ def test_two_phases_run_from_shards_to_a_model_folder(job: Job) -> None:
     assert sorted(lines) == list(range(1, 11))
     assert lines[10]["train/phase"] == 1
     assert lines[10]["train/samples"] == totals["samples"]
+
+
+def test_progress_is_told_at_every_step_and_counts_all_phases(job: Job) -> None:
+    launch("local", replace(job, log_every=100))
+    first, second = (f"steps ({phase.name})" for phase in job.phases)
+    steps = job.phases[0].steps
+    assert progress_of(job) == [(done, 10, first) for done in range(steps + 1)] + [
+        (done, 10, second) for done in range(steps, 11)
+    ]
+    assert len(metrics_of(job)) < 10, "figures come now and then only"
 
 
 def test_a_part_that_is_not_trained_stays_byte_identical(job: Job) -> None:
@@ -66,6 +81,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         launch("local", job)
     monkeypatch.setattr(loop, "learning_rate", step)
+    before = len(progress_of(job))
     later = replace(job, folder=tmp_path / "later", roots=(job.folder / "checkpoints",))
     later.folder.mkdir()
     totals = launch("local", later)
@@ -75,6 +91,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.Mo
     assert all(torch.equal(first[name], second[name]) for name in first)
     notes = [event["text"] for event in read_events(job.events) if event["kind"] == "note"]
     assert "resumed at phase all, step 2 of 6" in notes
+    assert progress_of(job)[before] == (6, 10, "steps (all)"), "the count goes on from the checkpoint"
 
 
 def test_a_checkpoint_without_manifest_or_of_another_job_is_not_read(job: Job, tmp_path) -> None:
