@@ -64,6 +64,7 @@ def job_of(step: Step, cpus: int) -> Job:
         return Job(START + 7.3, [])
     if step.name == "rl":
         learn, sample = faster(LEARN, config.learner_threads), faster(SAMPLE_LONG, config.rollout_threads)
+        learn /= config.learners
         busy = (LEARN[0] + SAMPLE_LONG[0] + SAMPLE_SHORT_S) / cpus  # in turns where there are fewer CPUs than processes
         return Job(START + TORCH + len(config.seeds) * config.steps * (max(learn, sample, busy) + UPDATE), [])
     kinds = [ALIGN, PERCEIVE, KNOW] if step.name == "pretrain" else [KNOW, KNOW]

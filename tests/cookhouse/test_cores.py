@@ -78,7 +78,7 @@ def test_a_given_number_wins() -> None:
     assert found["documents"].workers == 3
     assert (found["sft"].threads, found["sft"].cpus_per_worker) == (2, 2)
     assert (found["pretrain"].threads, found["pretrain"].cpus_per_worker) == (1, 1)
-    assert (found["rl"].rollout_workers, found["rl"].rollout_threads, found["rl"].learner_threads) == (1, 4, 4)
+    assert (found["rl"].rollout_workers, found["rl"].rollout_threads, found["rl"].learner_threads) == (1, 4, 2)
 
 
 def test_no_process_is_larger_than_a_node() -> None:

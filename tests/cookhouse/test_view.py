@@ -81,7 +81,7 @@ def test_a_step_that_says_nothing_has_its_line(tmp_path: Path, monkeypatch, caps
         view._beat()
     lines = [line.split("  ", 2)[2] for line in capsys.readouterr().err.splitlines()]
     said = ["running  0 s  about 10 min left", "10/180 steps (align)  0 s  about 10 min left"]
-    said += ["20/180 steps (align)  0 s  about 5.33 min left"] * 2
+    said += ["20/180 steps (align)  0 s  about 5.3 min left"] * 2
     assert [line.strip() for line in lines[1:5]] == said
     assert lines[7].strip() == "running  0 s  about 10 min left", "a new attempt counts anew"
     assert lines[-2].strip() == "ok  in 3.0 s"
@@ -130,7 +130,7 @@ def test_a_first_run_is_told_from_the_recipes_figures_and_this_cpu(cookhouse, he
     plan = project.plan(project.store)
     found, gflops = costs(project, plan, measure=lambda: 50.0)
     assert {name: cost.seconds for name, cost in found.items()} == {"numbers": 120.0, "squares": 60.0, "total": None}
-    words = "takes about 3 min on this CPU (float32 product on one core: 50 GFLOP/s), and 1 step of unknown length"
+    words = "takes about 3.0 min on this CPU (float32 product on one core: 50 GFLOP/s), and 1 step of unknown length"
     assert outlook(found, gflops) == words
     assert costs(project, plan, measure=lambda: None)[1] is None, "no torch, no word"
 
