@@ -56,7 +56,8 @@ def test_the_rate_is_that_of_the_last_minutes() -> None:
 
 @contextmanager
 def view_of(folder: Path, monkeypatch, **given):
-    """A view of one running step, ``train``, whose lines are all due and which no thread reminds."""
+    """A view of one running step, ``train``, whose lines are all due and which no thread reminds. Its clock stands."""
+    monkeypatch.setattr("cookhouse.cli.view.time.monotonic", lambda: 1000.0)
     monkeypatch.setattr("cookhouse.cli.view.QUIET_S", 0.0)
     monkeypatch.setattr("cookhouse.cli.view.BEAT_S", 3600.0)
     with RunView(EventWriter(folder / "events.jsonl"), ["train", "evaluate"], **given) as view:
@@ -112,6 +113,7 @@ def test_a_run_shows_life_while_its_step_is_silent(cookhouse, monkeypatch) -> No
 
 def test_planning_shows_life(monkeypatch, capsys) -> None:
     monkeypatch.setattr("cookhouse.cli.view.QUIET_S", 0.01)
+    monkeypatch.setattr("cookhouse.cli.view.time.monotonic", lambda: 1000.0)
     asked = threading.Semaphore(0)
 
     def words() -> str:
