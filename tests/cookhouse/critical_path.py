@@ -4,7 +4,7 @@ by the run's own rule of admission, with seconds that were measured once on two 
 Measured (AVX2, float32, 2026-11-28; ``docs/performance.md``): units of the data steps; a training step, an update's
 learning and its sampling, each with one thread and with two, from which the share that threads do not shorten follows
 by Amdahl's law. Assumed: that this share stays what it is up to eight threads; 3 s to start a step's process, 3 s for
-each process it starts that loads torch and 1 s for one that does not; 3 s for a chunk of evaluation; a tenth of a
+each process it starts that loads torch and 1 s for one that does not; a tenth of a
 training step for the exchange of gradients; a tenth of a second of an update for weights and judging. Memory bandwidth
 is not in it.
 """
@@ -21,11 +21,12 @@ from pipelines.workflow.recipe import Step
 
 START, TORCH, PLAIN = 3.0, 3.0, 1.0
 EXCHANGE, UPDATE = 0.1, 0.1
+PACK_TOKENS = 6000
 ALIGN, PERCEIVE, KNOW = (0.76, 0.16), (1.01, 0.14), (1.21, 0.08)
-"""(seconds of a step of one rank with one thread, share of them that more threads do not shorten)"""
-LEARN, SAMPLE_LONG = (2.0, 0.17), (0.95, 0.44)
-SAMPLE_SHORT_S = 0.32
-CHUNK_S, CHUNKS = 3.0, 64
+"""(seconds of a step of one rank on a pack of ``PACK_TOKENS`` with one thread, share of them that threads do not shorten)"""
+LEARN, LONG_CHUNK = (1.3, 0.17), (0.4, 0.44)
+SHORT_CHUNK_S = 0.15  # two of either in a batch
+CHUNK_S, CHUNKS = 1.3, 73  # those of pictures among them
 
 UNITS: Mapping[str, list[float]] = {
     "documents": [8.3, 1.6, 1.5, 1.5, 1.4, 1.4, 1.4, 1.4, 1.1],
@@ -63,12 +64,13 @@ def job_of(step: Step, cpus: int) -> Job:
     if step.name == "corpus":
         return Job(START + 7.3, [])
     if step.name == "rl":
-        learn, sample = faster(LEARN, config.learner_threads), faster(SAMPLE_LONG, config.rollout_threads)
-        learn /= config.learners
-        busy = (LEARN[0] + SAMPLE_LONG[0] + SAMPLE_SHORT_S) / cpus  # in turns where there are fewer CPUs than processes
+        learn = faster(LEARN, config.learner_threads) / config.learners
+        long = faster(LONG_CHUNK, config.rollout_threads)
+        sample = max(long, 2 * (long + SHORT_CHUNK_S) / config.rollout_workers)
+        busy = (LEARN[0] + 2 * (LONG_CHUNK[0] + SHORT_CHUNK_S)) / cpus  # in turns where there are fewer CPUs than processes
         return Job(START + TORCH + len(config.seeds) * config.steps * (max(learn, sample, busy) + UPDATE), [])
     kinds = [ALIGN, PERCEIVE, KNOW] if step.name == "pretrain" else [KNOW, KNOW]
-    steps = [phase.steps for phase in config.phases]
+    steps = [phase.steps * phase.tokens_per_pack / PACK_TOKENS for phase in config.phases]
     seconds = sum(count * (faster(kind, config.threads) + EXCHANGE * kind[0]) for kind, count in zip(kinds, steps))
     return Job(START + TORCH + seconds, [])
 

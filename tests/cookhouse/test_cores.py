@@ -28,7 +28,7 @@ def configs(cpus: int, *overrides: str) -> dict:
 
 @pytest.mark.parametrize(
     ("cpus", "threads", "crew"),
-    [(1, 1, (1, 1, 1)), (2, 1, (2, 1, 1)), (4, 2, (2, 1, 1)), (8, 4, (2, 2, 2)), (64, 8, (2, 8, 8))],
+    [(1, 1, (1, 1, 1)), (2, 1, (2, 1, 1)), (4, 2, (2, 1, 1)), (8, 4, (4, 1, 2)), (64, 8, (4, 8, 8))],
 )
 def test_what_each_step_asks_for(cpus: int, threads: int, crew: tuple[int, int, int]) -> None:
     found = configs(cpus)
@@ -85,7 +85,7 @@ def test_no_process_is_larger_than_a_node() -> None:
     found = configs(64, "cluster=ray", "cluster.address=http://head:8265")
     assert found["documents"].workers == 64, "tasks of one CPU go anywhere"
     assert (found["pretrain"].threads, found["pretrain"].cpus_per_worker) == (1, 1)
-    assert (found["rl"].rollout_cpus, found["rl"].learner_cpus) == (1, 1)
+    assert (found["rl"].rollout_cpus, found["rl"].learner_cpus) == (0.9, 0.9), "and a tenth for the reward worker"
 
 
 def test_page_workers_leave_the_ocr_actors_their_cpus() -> None:
