@@ -81,8 +81,8 @@ class ReinforceConfig(StageConfig):
 
     def sized(self, room: Room) -> Self:
         """Half of the CPUs for the learners, which an update waits for; the rest for rollout workers, no more than a batch
-        has chunks. On two CPUs the three processes take turns. Reservations add up to no more than there is, and the reward worker
-        finds place beside any of them on a node."""
+        has chunks. On two CPUs the processes take turns. Reservations add up to no more than there is, and the reward
+        worker finds place beside any of them on a node."""
         learner = self.learner_threads or room.threads(2 * self.learners)
         rest = room.cpus - self.learners * learner
         workers = self.rollout_workers or min(self.chunks, max(min(2, room.cpus), rest))

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 def duration(seconds: float) -> str:
     """``0.4 s``, ``12 s``, ``3.5 min``, ``12 min``, ``2.1 h``."""
-    amount, unit = (seconds, "s") if seconds < 90 else (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    amount, unit = (
+        (seconds, "s") if seconds < 90 else (seconds / 60, "min") if seconds < 5400 else (seconds / 3600, "h")
+    )
     return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
 
 

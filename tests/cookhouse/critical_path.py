@@ -67,7 +67,8 @@ def job_of(step: Step, cpus: int) -> Job:
         learn = faster(LEARN, config.learner_threads) / config.learners
         long = faster(LONG_CHUNK, config.rollout_threads)
         sample = max(long, 2 * (long + SHORT_CHUNK_S) / config.rollout_workers)
-        busy = (LEARN[0] + 2 * (LONG_CHUNK[0] + SHORT_CHUNK_S)) / cpus  # in turns where there are fewer CPUs than processes
+        # where there are fewer CPUs than processes they take turns
+        busy = (LEARN[0] + 2 * (LONG_CHUNK[0] + SHORT_CHUNK_S)) / cpus
         return Job(START + TORCH + len(config.seeds) * config.steps * (max(learn, sample, busy) + UPDATE), [])
     kinds = [ALIGN, PERCEIVE, KNOW] if step.name == "pretrain" else [KNOW, KNOW]
     steps = [phase.steps * phase.tokens_per_pack / PACK_TOKENS for phase in config.phases]
