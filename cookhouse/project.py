@@ -29,13 +29,13 @@ class Cluster(Record):
 
     backend: Literal["ray", "inprocess"]
     num_cpus: int | None = Field(ge=1)
+    node_cpus: int | None = Field(ge=1)
     object_store_mb: int
     start_timeout_s: float
     stop_wait_s: float
     address: str | None = None
     python: str = "python"
     shared_root: bool = False
-    node_cpus: int | None = Field(default=None, ge=1)
 
     @property
     def cpus(self) -> int:

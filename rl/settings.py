@@ -81,19 +81,21 @@ class ReinforceConfig(StageConfig):
 
     def sized(self, room: Room) -> Self:
         """Half of the CPUs for the learners, which an update waits for; the rest for rollout workers, no more than a batch
-        has chunks. On two CPUs the three processes take turns. Reservations add up to no more than there is."""
+        has chunks. On two CPUs the three processes take turns. Reservations add up to no more than there is, and the reward
+        worker finds place beside any of them on a node."""
         learner = self.learner_threads or room.threads(2 * self.learners)
         rest = room.cpus - self.learners * learner
         workers = self.rollout_workers or min(self.chunks, max(min(2, room.cpus), rest))
         rollout = self.rollout_threads or max(1, min(rest // workers, room.node, MOST_THREADS))
         share = min(1.0, (room.cpus - self.reward_cpus) / (workers * rollout + self.learners * learner))
+        reserved = [math.floor(100 * min(n * share, room.node - self.reward_cpus)) / 100 for n in (rollout, learner)]
         return self.model_copy(
             update={
                 "rollout_workers": workers,
                 "rollout_threads": rollout,
-                "rollout_cpus": self.rollout_cpus or math.floor(100 * rollout * share) / 100,
+                "rollout_cpus": self.rollout_cpus or reserved[0],
                 "learner_threads": learner,
-                "learner_cpus": self.learner_cpus or math.floor(100 * learner * share) / 100,
+                "learner_cpus": self.learner_cpus or reserved[1],
             }
         )
 

@@ -85,7 +85,7 @@ def test_no_process_is_larger_than_a_node() -> None:
     found = configs(64, "cluster=ray", "cluster.address=http://head:8265")
     assert found["documents"].workers == 64, "tasks of one CPU go anywhere"
     assert (found["pretrain"].threads, found["pretrain"].cpus_per_worker) == (1, 1)
-    assert (found["rl"].rollout_cpus, found["rl"].learner_cpus) == (1, 1)
+    assert (found["rl"].rollout_cpus, found["rl"].learner_cpus) == (0.9, 0.9), "and a tenth for the reward worker"
 
 
 def test_page_workers_leave_the_ocr_actors_their_cpus() -> None:

@@ -59,6 +59,7 @@ def test_batch_script_asks_for_a_recipe_and_starts_one(tmp_path: Path) -> None:
         "SLURM_JOB_NODELIST": "node-[1-2]",
         "SLURM_JOB_ID": "12345",
         "SLURM_NNODES": "2",
+        "SLURM_CPUS_ON_NODE": "4",
         "SLURM_SUBMIT_DIR": str(tmp_path),
     }
     refused = subprocess.run(["bash", script], env=env, capture_output=True, text=True)
@@ -66,4 +67,5 @@ def test_batch_script_asks_for_a_recipe_and_starts_one(tmp_path: Path) -> None:
     subprocess.run(["bash", script], env={**env, "RECIPE": "tiny"}, check=True)
     sent = (tmp_path / "out").read_text()
     assert "node-1:22345" in sent and "recipe=tiny" in sent and "--min-nodes 2" in sent
+    assert "cluster.num_cpus=8 cluster.node_cpus=4" in sent
     assert not list((tmp_path / "artifacts/.cookhouse").glob("*.token"))
