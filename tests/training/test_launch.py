@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import make_job
+from tiny import CONFIG, make_job
 
+from cookhouse.stages.pretrain import Pretrain
 from model.training.job import Job, read_result
 from model.training.launch import launch
 from model.training.launch_ray import run_on_ray
 from model.weights import read_weights
+from pipelines.core.cpus import Room
 from pipelines.core.errors import CookhouseError
 from pipelines.core.events import read_events
 
@@ -82,3 +85,27 @@ def test_ray_train_restarts_a_lost_worker_from_the_checkpoint(
 def test_a_workers_own_error_reaches_the_driver_as_it_is(ray_session, gang_job: Job) -> None:
     with pytest.raises(CookhouseError, match="document-003"):
         launch("ray", replace(gang_job, on_error="fail"), max_failures=0)
+
+
+@pytest.mark.timeout(600)
+def test_a_rank_reserves_the_cpus_of_its_threads(ray_session, job: Job, tmp_path: Path) -> None:
+    """One rank on a Ray of two CPUs, sized for it: two threads, although its process began with OMP_NUM_THREADS=1."""
+    config = Pretrain(model=CONFIG, phases=job.phases, world_size=1).sized(Room(2, 2))
+    told = tmp_path / "told.json"
+
+    def run(job: Job, rank: int) -> None:
+        import json
+        import os
+
+        import ray
+        import torch
+
+        from model.training.job import run_job
+
+        run_job(job, rank)
+        reserved = ray.get_runtime_context().get_assigned_resources()["CPU"]
+        told.write_text(json.dumps([torch.get_num_threads(), reserved, os.environ["OMP_NUM_THREADS"]]))
+
+    job.scratch.mkdir()
+    run_on_ray(replace(job, threads=config.threads), cpus_per_worker=config.cpus_per_worker, run=run)
+    assert json.loads(told.read_text()) == [2, 2.0, "1"]
