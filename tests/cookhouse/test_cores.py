@@ -95,7 +95,7 @@ def test_page_workers_leave_the_ocr_actors_their_cpus() -> None:
 
 
 def test_eight_cpus_need_less_than_half_the_time_of_two() -> None:
-    """Calculated (``critical_path``): only two cores were at hand. Starts of processes are a third of what eight need."""
+    """Calculated (``critical_path``): only two cores were at hand. Starts of processes are a quarter of what eight need."""
     two, eight = demo_seconds(2), demo_seconds(8)
     assert max(eight.values()) <= 0.48 * max(two.values())
     data = ("documents", "videos", "captions", "text", "questions")
