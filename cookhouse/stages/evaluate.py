@@ -85,6 +85,7 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     finished = out.units()
     todo = [chunk for chunk in chunks if chunk.unit not in finished]
     if todo:
+        out.events.progress(0, len(pictures), "pictures")
         for number, _ in enumerate(map_units(run_pictures, pictures, config.workers), 1):
             out.events.progress(number, len(pictures), "pictures")
     seconds = 0.0

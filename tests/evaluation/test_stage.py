@@ -44,11 +44,12 @@ def test_the_report_holds_every_level_mode_and_model(result):
     assert result.path("report.html").read_text().count("<figure>") == 4
 
 
-def test_progress_counts_chunks_from_the_first(result):
+def test_progress_counts_pictures_then_chunks_from_the_first(result):
     (events,) = result.root.glob("attempts/*/logs/events.jsonl")
     told = [event for event in read_events(events) if event["kind"] == "progress"]
-    chunks = result.stats["chunks"]
-    assert [(event["done"], event["total"]) for event in told] == [(done, chunks) for done in range(chunks + 1)]
+    for unit, total in (("pictures", 7), ("chunks", result.stats["chunks"])):
+        counts = [(event["done"], event["total"]) for event in told if event["unit"] == unit]
+        assert counts == [(done, total) for done in range(total + 1)]
 
 
 def test_only_test_samples_of_the_chosen_family_are_read(result):
