@@ -50,7 +50,7 @@ class Job:
     folder: Path
     scratch: Path
     zero_stage: int | None = 1
-    precision: str = "bf16"
+    precision: str = "fp32"
     bytes_per_token: float = 1.0
     fingerprint: str = ""
     roots: tuple[Path, ...] = ()

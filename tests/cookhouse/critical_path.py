@@ -3,10 +3,11 @@ by the run's own rule of admission, with seconds that were measured once on two 
 
 Measured (AVX2, float32, 2026-11-28; ``docs/performance.md``): units of the data steps; a training step, an update's
 learning and its sampling, with one thread and with two, from which the share that threads do not shorten follows by
-Amdahl's law; 14 s until a gang of Ray Train takes its first step, 10 s until an RL crew does. On two CPUs the whole comes
-to 8.0 minutes, and so did the demo. Assumed: that a share stays what it is up to eight threads; 3 s to start a step's
-process, 3 s for each process that loads torch and 1 s for one that does not; a tenth of a training step for the exchange
-of gradients; a tenth of a second of an update for weights and judging. Memory bandwidth is not in it.
+Amdahl's law; 14 s until a gang of Ray Train takes its first step, 10 s until an RL crew does. On two CPUs the whole
+comes to 8.0 minutes, as the demo these are of did. Assumed: that a share stays what it is up to eight threads; 3 s to
+start a step's process, 3 s for each process that loads torch and 1 s for one that does not; a tenth of a training
+step for the exchange of gradients; a tenth of a second of an update for weights and judging. Memory bandwidth is not
+in it.
 """
 
 from __future__ import annotations
