@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from pipelines.core import places
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import EventWriter
+from pipelines.core.executor import Executor, InProcess
 from pipelines.workflow.files import read_json, write_json
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,120}")
@@ -44,7 +45,7 @@ class Attempt:
 
     ``root`` is the artifact's folder in the store and ``place`` the attempt's (``dir`` itself in a local store).
     ``limit`` is the ``--limit N`` of the run (only the first N inputs) or None. ``elders`` are earlier attempts
-    of the same key and generation, oldest first.
+    of the same key and generation, oldest first. ``executor`` runs the pieces of the work.
     """
 
     dir: Path
@@ -52,6 +53,7 @@ class Attempt:
     limit: int | None = None
     elders: tuple[Path, ...] = ()
     remote: Path | None = None
+    executor: Executor = field(default_factory=InProcess)
 
     @property
     def place(self) -> Path:
