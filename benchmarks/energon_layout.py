@@ -9,9 +9,7 @@ Energon's own command: its layout may change with any release.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -86,18 +84,6 @@ def _copy_ranges(refs: Sequence[SampleRef], place: Path) -> None:
         for ref in refs:
             file.write(read_range(ref.shard, ref.offset, ref.length))
         file.write(_END)
-
-
-def find_energon(given: str | None = None) -> str:
-    """The ``energon`` command: as given, beside this Python, or on the path. Raises ConfigError when there is none."""
-    beside = Path(sys.executable).with_name("energon")
-    found = given or (str(beside) if beside.is_file() else shutil.which("energon"))
-    if not found or not shutil.which(found):
-        raise ConfigError(
-            f"energon is not at {given}" if given else "energon is not installed here",
-            do="pip install 'cookhouse[energon]', or name the command of another environment with --energon",
-        )
-    return found
 
 
 def index(target: Path, command: str, workers: int = 1) -> None:
