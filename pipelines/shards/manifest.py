@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -108,6 +108,15 @@ class Row:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise DataError(f"row {self.key!r}: status {self.status!r} is none of {', '.join(STATUSES)}")
+
+    def filtered(self, category: str, reason: str) -> tuple[Row, None]:
+        """The item of a sample that a rule leaves out."""
+        return replace(self, status="filtered", category=category, reason=reason), None
+
+    def quarantined(self, category: str, reason: str, otherwise: str = "parse") -> tuple[Row, None]:
+        """The item of a sample that failed; a category that manifests do not know becomes ``otherwise``."""
+        known = category if category in CATEGORIES else otherwise
+        return replace(self, status="quarantined", category=known, reason=reason), None
         if self.split not in SPLITS:
             raise DataError(f"row {self.key!r}: split {self.split!r} is none of {', '.join(SPLITS)}")
         if self.status != "ok" and (self.category not in CATEGORIES or not self.reason):
