@@ -108,6 +108,14 @@ class Row:
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise DataError(f"row {self.key!r}: status {self.status!r} is none of {', '.join(STATUSES)}")
+        if self.split not in SPLITS:
+            raise DataError(f"row {self.key!r}: split {self.split!r} is none of {', '.join(SPLITS)}")
+        if self.status != "ok" and (self.category not in CATEGORIES or not self.reason):
+            raise DataError(
+                f"row {self.key!r} is {self.status} without a known category and a reason",
+                why=f"category {self.category!r}, reason {self.reason!r}",
+                do=f"use one of {', '.join(CATEGORIES)}",
+            )
 
     def filtered(self, category: str, reason: str) -> tuple[Row, None]:
         """The item of a sample that a rule leaves out."""
@@ -117,14 +125,6 @@ class Row:
         """The item of a sample that failed; a category that manifests do not know becomes ``otherwise``."""
         known = category if category in CATEGORIES else otherwise
         return replace(self, status="quarantined", category=known, reason=reason), None
-        if self.split not in SPLITS:
-            raise DataError(f"row {self.key!r}: split {self.split!r} is none of {', '.join(SPLITS)}")
-        if self.status != "ok" and (self.category not in CATEGORIES or not self.reason):
-            raise DataError(
-                f"row {self.key!r} is {self.status} without a known category and a reason",
-                why=f"category {self.category!r}, reason {self.reason!r}",
-                do=f"use one of {', '.join(CATEGORIES)}",
-            )
 
 
 _NAMES = tuple(field.name for field in fields(Row))
