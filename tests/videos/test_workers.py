@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cookhouse.stages.parallel import map_units
-from pipelines.corpus.clips import write_clips
 from pipelines.shards.plan import SourceItem, plan_units
 from pipelines.videos.clips import ClipJob, build_clip_unit
 from pipelines.videos.decode import DecodeSpec
+from toy.corpus.clips import write_clips
 
 
 def jobs(corpus: Path, directory: Path) -> list[ClipJob]:

@@ -14,15 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from model.backbones.language import IGNORED, NOTHING, Example
 from model.chat import render
 from model.tokenizer import BYTE_SPECIALS
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import KIND_SHARES, KINDS, Card, Face, draw_card
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.glyphs import ALPHABET, SLOTS, patch_labels
-from pipelines.corpus.words import draw_pair, sentence
+from pipelines.images.fonts import faces
+from pipelines.images.words import draw_pair, sentence
 from pipelines.shards.sample import image_content, text_content, turn
+from toy.corpus.cards import KIND_SHARES, KINDS, Card, Face, draw_card
+from toy.towers.glyphs import ALPHABET, SLOTS, patch_labels
+from toy.towers.language import IGNORED, NOTHING, Example
 
 READ_PROMPT = "Read."
 Supervise = Literal["all", "results"]
@@ -31,7 +31,7 @@ FORMS: tuple[Form, ...] = ("read", "short", "long")
 SPECIAL = {name: 256 + index for index, (name, _) in enumerate(BYTE_SPECIALS)}
 BLANK = SPECIAL["<unk>"]
 GLYPH_TOKENS = np.array([NOTHING, *(BLANK if character == " " else ord(character) for character in ALPHABET)])
-"""Token of each glyph class of ``pipelines.corpus.glyphs``; a space looks like paper, so it is a blank."""
+"""Token of each glyph class of ``toy.towers.glyphs``; a space looks like paper, so it is a blank."""
 
 
 @lru_cache(maxsize=32)

@@ -74,23 +74,23 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
 def _writer(part: str, config: SampleCorpus) -> Callable[[Path], Rows]:
     """The function that writes one part; imported here because each brings its own library."""
     if part == "cards":
-        from pipelines.corpus.cards import write_cards
+        from toy.corpus.cards import write_cards
 
         return lambda folder: write_cards(folder, config.seed, config.train_cards, config.test_cards)
     if part == "pages":
-        from pipelines.corpus.pages import write_pages
+        from toy.corpus.pages import write_pages
 
         return lambda folder: write_pages(folder, config.seed)
     if part == "clips":
-        from pipelines.corpus.clips import write_clips
+        from toy.corpus.clips import write_clips
 
         return lambda folder: write_clips(folder, config.seed)
     if part == "pictures":
-        from pipelines.corpus.pictures import write_pictures
+        from toy.corpus.pictures import write_pictures
 
         return lambda folder: write_pictures(folder, config.seed)
     if part == "texts":
-        from pipelines.corpus.texts import write_texts
+        from toy.corpus.texts import write_texts
 
         return lambda folder: write_texts(folder, config.seed)
     raise ValueError(f"the corpus has no part {part!r}")

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from cookhouse.stages.textcards import BLANK, FORMS, TextCards, card_example, draw, grid_tokens
-from model.backbones.language import IGNORED, NOTHING
 from model.config import ModelConfig
 from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
-from pipelines.corpus.cards import Card, Face, Typesetter
-from pipelines.corpus.words import pair_split, word_split
+from pipelines.images.words import pair_split, word_split
 from pipelines.shards.sample import image_content, text_content, turn
+from toy.corpus.cards import Card, Face, Typesetter
+from toy.towers.language import IGNORED, NOTHING
+from toy.towers.textcards import BLANK, FORMS, TextCards, card_example, draw, grid_tokens
 
 TINY = Path(__file__).resolve().parents[2] / "conf" / "model" / "tiny.yaml"
 CARD = Card("add", ("12 + 7",), "What is the sum?", "19", "12 + 7 = 19")

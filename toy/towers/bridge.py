@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from model.backbones.language import blend
+from toy.towers.language import blend
 
 
 class RidgeFit:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from pipelines.corpus.pages import PAGES, SCANS, make_scans, write_pages
-from pipelines.corpus.words import word_split
+from pipelines.images.words import word_split
+from toy.corpus.pages import PAGES, SCANS, make_scans, write_pages
 
 
 @pytest.fixture(scope="module")

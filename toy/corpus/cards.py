@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.words import draw_pair, draw_word
+from pipelines.images.fonts import faces
+from pipelines.images.words import draw_pair, draw_word
 
 WIDTH, HEIGHT, ROW = 224, 112, 28
 ROWS = HEIGHT // ROW

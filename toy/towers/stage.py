@@ -45,8 +45,8 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     import torch
     from safetensors.torch import save_file
 
-    from model.backbones.vision import VisionPlan, glyph_accuracy, train_tower
-    from pipelines.corpus.glyphs import CLASSES, glyph_sheets
+    from toy.towers.glyphs import CLASSES, glyph_sheets
+    from toy.towers.vision import VisionPlan, glyph_accuracy, train_tower
 
     torch.set_num_threads(1)
     train = [glyph_sheets("train", config.seed, index, 50) for index in range(config.blocks)]
@@ -113,9 +113,9 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     from safetensors.torch import load_file, save_file
     from transformers import Qwen3ForCausalLM
 
-    from cookhouse.stages.textcards import FORMS, TextCards
-    from model.backbones.language import LanguagePlan, answers_right, train_language
     from model.minicpmv import language_config
+    from toy.towers.language import LanguagePlan, answers_right, train_language
+    from toy.towers.textcards import FORMS, TextCards
 
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -166,9 +166,9 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
     import torch
     from safetensors.torch import load_file, save_file
 
-    from cookhouse.stages.textcards import BLANK
-    from model.backbones.bridge import fit_bridge, nearest_token_share
     from model.vision import VisionTower
+    from toy.towers.bridge import fit_bridge, nearest_token_share
+    from toy.towers.textcards import BLANK
 
     torch.set_num_threads(1)
     tower = VisionTower(config.vision)
@@ -191,10 +191,10 @@ def _features(
     """Patch features ``[n, width]`` and the tokens of the glyphs of each patch ``[n, slots]``, a block at a time."""
     import torch
 
-    from cookhouse.stages.textcards import BLANK, GLYPH_TOKENS
-    from model.backbones.language import NOTHING
-    from model.backbones.vision import patchify
-    from pipelines.corpus.glyphs import glyph_sheets
+    from toy.towers.glyphs import glyph_sheets
+    from toy.towers.language import NOTHING
+    from toy.towers.textcards import BLANK, GLYPH_TOKENS
+    from toy.towers.vision import patchify
 
     for number, index in enumerate(blocks):
         out.events.progress(number, len(blocks), f"{split} sheets of 25")

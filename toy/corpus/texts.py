@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.words import draw_word, sentence
+from pipelines.images.words import draw_word, sentence
 
 LINES = {"train": 400, "test": 60}
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
-from model.backbones.bridge import fit_bridge, nearest_token_share
-from model.backbones.language import (
+from model.config import LanguageConfig
+from model.minicpmv import language_config
+from toy.towers.bridge import fit_bridge, nearest_token_share
+from toy.towers.language import (
     IGNORED,
     NOTHING,
     LanguagePlan,
@@ -19,8 +21,6 @@ from model.backbones.language import (
     token_losses,
     train_language,
 )
-from model.config import LanguageConfig
-from model.minicpmv import language_config
 
 SIZE = LanguageConfig(
     hidden_size=32,

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.corpus import h264
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.typeset import COLOURS, paint, word_mask
-from pipelines.corpus.words import draw_word
+from pipelines.images.fonts import faces
+from pipelines.images.words import draw_word
+from toy.corpus import h264
+from toy.corpus.typeset import COLOURS, paint, word_mask
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -59,7 +59,7 @@ class Plan:
     format: Format
 
 
-H264 = "h264"  # by ``pipelines.corpus.h264``; any other codec is the name of an encoder of FFmpeg
+H264 = "h264"  # by ``toy.corpus.h264``; any other codec is the name of an encoder of FFmpeg
 # In real time libvpx's VP8 encoder does what the clock leaves time for.
 _VPX = (("crf", "16"), ("b", "800k"), ("deadline", "good"), ("cpu-used", "5"))
 # x265's assembly reads stack that nobody wrote (valgrind); its plain code does not, and gives the same bytes.

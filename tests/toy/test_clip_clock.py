@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 sys.modules["pymupdf.layout"] = None
 import av, pymupdf
-from pipelines.corpus.clips import write_clips
+from toy.corpus.clips import write_clips
 print("begins", flush=True)
 write_clips(Path(sys.argv[1]), 0)
 """

@@ -1,4 +1,4 @@
-"""Font faces of the sample corpus by split. Names are PyMuPDF font codes: the built-in base 14 and the ``pymupdf-fonts``
+"""Font faces to set text in, by split. Names are PyMuPDF font codes: the built-in base 14 and the ``pymupdf-fonts``
 package (OFL, Ubuntu Font Licence). Whole families are held out for ``test``, not single weights."""
 
 from __future__ import annotations

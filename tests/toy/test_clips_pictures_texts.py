@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.corpus.clips import PLANS, write_clips
-from pipelines.corpus.pictures import PICTURES, caption_split, write_pictures
-from pipelines.corpus.texts import LINES, write_texts
-from pipelines.corpus.words import word_split
+from pipelines.images.words import word_split
+from toy.corpus.clips import PLANS, write_clips
+from toy.corpus.pictures import PICTURES, caption_split, write_pictures
+from toy.corpus.texts import LINES, write_texts
 
 Writer = Callable[[Path, int], list[dict]]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import save_pdf
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.words import draw_word, sentence
+from pipelines.images.fonts import faces
+from pipelines.images.words import draw_word, sentence
+from toy.corpus.cards import save_pdf
 
 WIDTH, HEIGHT, MARGIN = 420.0, 595.0, 36.0
 PAGES = {"columns": (9, 3), "report": (9, 3), "table": (9, 3), "scripts": (8, 2)}

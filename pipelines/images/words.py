@@ -1,4 +1,4 @@
-"""Words of the sample corpus: a short English list plus pronounceable made-up words, split by hash.
+"""Words to set: a short English list plus pronounceable made-up words, split by hash.
 
 A word belongs to ``train`` or ``test`` by a hash of its letters alone (12 % test), so no module needs a list to keep the
 two apart, and numbers that appear in sums are split the same way.

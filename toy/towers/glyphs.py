@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Face, Placed, Typesetter, draw_card
-from pipelines.corpus.fonts import faces
+from pipelines.images.fonts import faces
+from toy.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Face, Placed, Typesetter, draw_card
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+ "
 PATCH = 14

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.corpus import h264
+from toy.corpus import h264
 
 
 def test_pictures_come_back_bit_for_bit_through_a_decoder() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.core.seeds import generator, unit_interval
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.typeset import COLOURS, paint, word_mask
-from pipelines.corpus.words import TEST_SHARE, draw_word
+from pipelines.images.fonts import faces
+from pipelines.images.words import TEST_SHARE, draw_word
+from toy.corpus.typeset import COLOURS, paint, word_mask
 
 WIDTH, HEIGHT = 224, 112
 PAPER = (246, 246, 244)
