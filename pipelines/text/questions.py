@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.sandbox import Sandbox, SandboxError
-from pipelines.shards.manifest import CATEGORIES, Row, Status
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
@@ -135,11 +134,12 @@ def _draw(
 
 
 def _sample(source: SourceItem, question: Question, mode: str, picture: Any) -> Item:
+    key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
+    row = replace(source.row(key, STAGE, "question", question.page), tags=(mode, question.kind))
     if isinstance(picture, SandboxError):
-        category = picture.category if picture.category in CATEGORIES else "parse"
-        return _row(source, question, mode, "quarantined", category, source.told(picture.message)), None
+        return row.quarantined(picture.category, source.told(picture.message))
     if mode == "long" and not question.thought:
-        return _row(source, question, mode, "filtered", "empty_text", "no thought for the long mode"), None
+        return row.filtered("empty_text", "no thought for the long mode")
     thought = question.thought if mode == "long" else None
     messages = turn([image_content(), text_content(question.question)], question.answer, thought)
     meta = {
@@ -151,31 +151,6 @@ def _sample(source: SourceItem, question: Question, mode: str, picture: Any) -> 
         "answer": question.answer,
         "verifier": "number" if NUMBER.match(question.answer) else "exact",
     }
-    row = _row(source, question, mode, "ok", size=(picture.width, picture.height), text_bytes=text_size(messages))
-    return row, {"jpg": picture.jpeg, "json": sample_json("question", source.split, mode, messages, meta)}
-
-
-def _row(
-    source: SourceItem,
-    question: Question,
-    mode: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-) -> Row:
-    key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
-    return source.row(
-        key,
-        STAGE,
-        "question",
-        status,
-        category,
-        reason,
-        item=question.page,
-        views=int(status == "ok"),
-        size=size,
-        text_bytes=text_bytes,
-        tags=(mode, question.kind),
-    )
+    parts = {"jpg": picture.jpeg, "json": sample_json(row.kind, row.split, mode, messages, meta)}
+    size = text_size(messages)
+    return replace(row, views=1, width=picture.width, height=picture.height, text_bytes=size), parts

@@ -12,13 +12,13 @@ import pymupdf
 import pytest
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
-from pipelines.corpus.pages import make_scans
 from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentSettings
 from pipelines.documents.plan_file import read_plan
 from pipelines.shards.plan import SourceItem
 from pipelines.workflow.backends.ray_executor import RayExecutor
 from pipelines.workflow.inprocess import run_stage_inprocess
+from toy.corpus.pages import make_scans
 
 
 def test_ray_workers_write_the_bytes_of_the_plain_loop(

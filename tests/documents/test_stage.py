@@ -14,12 +14,12 @@ import pytest
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.errors import DataError
 from pipelines.core.executor import InProcess
-from pipelines.corpus.cards import write_cards
-from pipelines.corpus.pages import write_pages
 from pipelines.documents import build
 from pipelines.shards.manifest import Row, read_manifest
 from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.stage import Artifact
+from toy.corpus.cards import write_cards
+from toy.corpus.pages import write_pages
 
 MakePdf = Callable[..., Path]
 SMALL = {"ocr": False, "views_per_page": 2, "unit_cost": 60}
