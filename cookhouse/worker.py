@@ -6,7 +6,6 @@ The exit code is 0 only for a committed result.
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
@@ -14,9 +13,11 @@ import sys
 from pathlib import Path
 
 from pipelines.core import places
-from pipelines.core.errors import ConfigError, InfraError
+from pipelines.core.errors import ConfigError
+from pipelines.core.executor import Executor
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
+from pipelines.workflow.backends.ray_executor import executor_here
 from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
 
@@ -31,8 +32,7 @@ def main(path: str, address: str | None = None) -> int:
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    prepare = functools.partial(_connect, address, attempt.remote is not None) if spec.uses_ray else None
-    outcome = execute(spec, prepare=prepare)
+    outcome = execute(spec, lambda: _join(address, attempt.remote is not None))
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
@@ -60,22 +60,13 @@ def _write_output_to(log: Path) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _connect(address: str | None, remote: bool) -> None:
-    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
-    given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        return
-    os.environ["RAY_ADDRESS"] = address
-    import ray
+def _join(address: str | None, remote: bool) -> Executor:
+    executor = executor_here(address)
+    if executor.distributed:
+        import ray
 
-    try:
-        ray.init(address=address, log_to_driver=True)
-    except Exception as error:
-        raise InfraError(
-            "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
-        ) from error
-    refuse_scattered(remote, sum(1 for node in ray.nodes() if node["Alive"]))
+        refuse_scattered(remote, sum(1 for node in ray.nodes() if node["Alive"]))
+    return executor
 
 
 def refuse_scattered(remote: bool, nodes: int) -> None:

@@ -6,14 +6,15 @@ commit each receipt as it comes, close the books, then fail if too much was quar
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
+from pipelines.core.executor import Resources
 from pipelines.core.places import sha256_of
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
@@ -119,22 +120,28 @@ def _hash_file(path: Path) -> str:
 
 
 def run_units(
-    build: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
+    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
 ) -> list[dict[str, Any]]:
-    """Receipts of all units by name: adopted ones as they are, the others built by ``build`` and committed one by
-    one."""
+    """Receipts of all units by name: adopted ones as they are, the others built by ``build(job, folder)`` and committed
+    one by one. ``folder`` is where the attempt lies on the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
     waiting = [job for job in jobs if job.unit.name not in finished]
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        for job, receipt in map_units(build, waiting, workers):
+        there = functools.partial(_build_there, build, out.dir)
+        for job, receipt in out.executor.map(there, waiting, Resources(), at_once=workers):
             out.commit_unit(job.unit.name, receipt)
             finished[job.unit.name] = receipt
             out.events.progress(len(finished), len(jobs), "units")
     finally:
-        close_sandboxes()  # of this process: without Ray the units ran here
+        close_sandboxes()  # of this process: where the executor is this process they ran here
     return [finished[name] for name in sorted(finished)]
+
+
+def _build_there(build: Callable[[Job, Path], dict[str, Any]], folder: Path, job: Job) -> dict[str, Any]:
+    """On the machine that builds."""
+    return build(job, folder)
 
 
 def shard_stats(receipts: Iterable[Mapping[str, Any]], stage: str, sources: int, most: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,15 @@ class PageJob:
 
     unit: PageUnit
     settings: DocumentSettings
-    directory: str
     ocr: OcrReader | None = None
 
 
-def build_page_unit(job: PageJob) -> dict[str, Any]:
-    """Write one unit. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level), ``routes``
-    (pages per route) and ``categories`` (rows per category that are not ok)."""
+def build_page_unit(job: PageJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level),
+    ``routes`` (pages per route) and ``categories`` (rows per category that are not ok)."""
     tally: Counter[str] = Counter()
     planned = sum(span.pages * job.settings.views_per_page if span.verdict is None else 1 for span in job.unit.spans)
-    receipt = write_unit(job.directory, job.unit.name, _items(job, tally), planned)
+    receipt = write_unit(folder, job.unit.name, _items(job, tally), planned)
     for group in ("regions", "routes", "categories"):
         receipt[group] = {
             name.partition("/")[2]: count for name, count in sorted(tally.items()) if name.startswith(f"{group}/")

@@ -47,7 +47,6 @@ class CaptionJob:
     max_pixels: int
     most_source_pixels: int
     quality: int
-    directory: str
     deadline_s: float
     memory_bytes: int
     max_aspect: float | None = None
@@ -57,11 +56,11 @@ class CaptionJob:
     split_seed: int = 0
 
 
-def build_caption_unit(job: CaptionJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad picture costs its own row only."""
+def build_caption_unit(job: CaptionJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad picture costs its own row only."""
     sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
     planned = None if any(is_tar(source) for source in job.unit.items) else len(job.unit.items)
-    return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job, sandbox), planned=planned)
 
 
 def measure_pictures(job: CaptionJob) -> dict[str, int]:

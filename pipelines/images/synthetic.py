@@ -49,15 +49,14 @@ class OcrJob:
     quality: int
     split_seed: int
     chromium: str
-    directory: str
     deadline_s: float
     memory_bytes: int
 
 
-def build_ocr_unit(job: OcrJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``."""
+def build_ocr_unit(job: OcrJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``."""
     planned = job.unit.stop - job.unit.start + len(job.unit.pages)
-    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job), planned=planned)
 
 
 def _items(job: OcrJob) -> Iterator[Item]:

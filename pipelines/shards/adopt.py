@@ -60,7 +60,6 @@ class AdoptJob:
     split: str | None
     split_seed: int
     limits: Limits
-    directory: str
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,9 @@ class Foreign:
     trouble: tuple[str, str] | None = None
 
 
-def build_adopted_unit(job: AdoptJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``."""
-    return write_unit(job.directory, job.unit.name, _items(job))
+def build_adopted_unit(job: AdoptJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``."""
+    return write_unit(folder, job.unit.name, _items(job))
 
 
 def _items(job: AdoptJob) -> Iterator[Item]:

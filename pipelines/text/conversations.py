@@ -51,15 +51,14 @@ class RowsJob:
     quality: int
     video: DecodeSpec
     split_seed: int
-    directory: str
     deadline_s: float
     memory_bytes: int
 
 
-def build_rows_unit(job: RowsJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad row costs itself only."""
+def build_rows_unit(job: RowsJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad row costs itself only."""
     planned = job.unit.stop - job.unit.start
-    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job), planned=planned)
 
 
 def _items(job: RowsJob) -> Iterator[Item]:

@@ -32,12 +32,11 @@ class TextJob:
     max_bytes: int
     split_seed: int
     declared: bool
-    directory: str
 
 
-def build_text_unit(job: TextJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad line costs itself only."""
-    return write_unit(job.directory, job.unit.name, _items(job))
+def build_text_unit(job: TextJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad line costs itself only."""
+    return write_unit(folder, job.unit.name, _items(job))
 
 
 def _items(job: TextJob) -> Iterator[Item]:

@@ -47,7 +47,6 @@ class QuestionJob:
     modes: tuple[str, ...]
     dpi: int
     max_pixels: int
-    directory: str
     deadline_s: float
     memory_bytes: int
 
@@ -79,14 +78,15 @@ def read_questions(path: Path) -> list[Question]:
     return found
 
 
-def build_question_unit(job: QuestionJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. Each page is drawn and encoded once; a bad one costs its rows."""
+def build_question_unit(job: QuestionJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. Each page is drawn and encoded once; a bad one
+    costs its rows."""
     planned = len(job.questions) * len(job.modes)
     with (
         Sandbox("pipelines.text.render:render_pages", job.deadline_s, job.memory_bytes) as pages,
         Sandbox("pipelines.images.decode:read_picture", job.deadline_s, job.memory_bytes) as pictures,
     ):
-        return write_unit(job.directory, job.unit.name, _items(job, pages, pictures), planned=planned)
+        return write_unit(folder, job.unit.name, _items(job, pages, pictures), planned=planned)
 
 
 def _items(job: QuestionJob, pages: Sandbox, pictures: Sandbox) -> Iterator[Item]:

@@ -35,17 +35,16 @@ class ClipJob:
     unit: Unit
     spec: DecodeSpec
     prompt: str
-    directory: str
     deadline_s: float
     memory_bytes: int
     keep_from: float = 0.0
     told: tuple[tuple[Target, ...], ...] = ()
 
 
-def build_clip_unit(job: ClipJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad file costs its own rows only."""
+def build_clip_unit(job: ClipJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad file costs its own rows only."""
     sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
-    return write_unit(job.directory, job.unit.name, _items(job, sandbox))
+    return write_unit(folder, job.unit.name, _items(job, sandbox))
 
 
 def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:
