@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipelines.workflow.timeline import Row, layers
+from pipelines.workflow.status import StepStatus
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 148, 44, 52, 16, 2
 """Pixels: a node, the gaps between columns and rows, the rim."""
@@ -13,7 +13,7 @@ LEAST = 0.72
 """How far a wide graph is shrunk to the page before it scrolls."""
 
 
-def draw(rows: tuple[Row, ...], states: Mapping[str, str], below: Mapping[str, str]) -> str:
+def draw(rows: tuple[StepStatus, ...], states: Mapping[str, str], below: Mapping[str, str]) -> str:
     """``states``: step -> CSS class of its colour; ``below``: step -> the small line under its name."""
     place = layers({row.step: row.inputs for row in rows})
     tallest = max(level for _, level in place.values()) + 1
@@ -51,3 +51,22 @@ def _edge(parent: tuple[float, float], child: tuple[float, float]) -> str:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def layers(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """Step -> (column, row) of a drawing from left to right: a column further right than every input, rows near the
+    inputs' rows. Steps come in topological order."""
+    column: dict[str, int] = {}
+    for name, parents in inputs.items():
+        column[name] = max((column[parent] + 1 for parent in parents if parent in column), default=0)
+    place: dict[str, tuple[int, int]] = {}
+    for depth in range(max(column.values(), default=-1) + 1):
+        names = [name for name in column if column[name] == depth]
+        height = {
+            name: sum(place[parent][1] for parent in inputs[name] if parent in place)
+            / max(1, sum(parent in place for parent in inputs[name]))
+            for name in names
+        }
+        for row, name in enumerate(sorted(names, key=lambda name: (height[name], list(inputs).index(name)))):
+            place[name] = (depth, row)
+    return place

@@ -11,30 +11,30 @@ from urllib.parse import quote
 from cookhouse.cli.words import duration, size
 from cookhouse.timeline.graph import draw
 from cookhouse.timeline.style import CSS
-from pipelines.workflow.timeline import Row, Timeline, Try
+from pipelines.workflow.status import RunStatus, StepStatus, Try
 
 STATES = {"done": "made", "ok": "finished", "gone": "gone without a word", "LOST": "lost"}
 """States in words where their own name says too little."""
 REFRESH_S = 10
 
 
-def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
+def render(timeline: RunStatus, links: Mapping[str, str], base: str) -> str:
     """HTML of a run. ``links``: step -> address of its MLflow run; ``base``: the folder the page lies in, which links to
     logs are relative to. What lies in a remote store is named and not linked."""
     going = timeline.state == "running"
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_S}">' if going else ""
-    states = {row.step: _class(row, timeline) for row in timeline.rows}
-    below = {row.step: _below(row, timeline) for row in timeline.rows}
+    states = {row.step: _class(row, timeline) for row in timeline.steps}
+    below = {row.step: _below(row, timeline) for row in timeline.steps}
     return "\n".join(
         [
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{refresh}',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(timeline.recipe)} {escape(timeline.run_id)}</title><style>{CSS}</style></head><body><main>",
             _head(timeline),
-            f'<h2>Graph</h2><div class="graph">{draw(timeline.rows, states, below)}</div>',
+            f'<h2>Graph</h2><div class="graph">{draw(timeline.steps, states, below)}</div>',
             f'<h2>Steps</h2><div class="axis"><i></i><i></i><span><b>{_clock(timeline.started)}</b>'
             f"<b>{_clock(timeline.ended)}</b></span></div>",
-            *(_step(row, timeline, states[row.step], links.get(row.step, ""), base) for row in timeline.rows),
+            *(_step(row, timeline, states[row.step], links.get(row.step, ""), base) for row in timeline.steps),
             f"<footer>Written {time.strftime('%Y-%m-%d %H:%M:%S')} by <code>cookhouse status --html</code>"
             f"{f'; it loads itself again every {REFRESH_S} s while <code>--watch</code> writes it' if going else ''}. "
             "Bars are attempts in the time of this run; what it took from the store has none.</footer>",
@@ -43,11 +43,11 @@ def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
     )
 
 
-def _head(timeline: Timeline) -> str:
+def _head(timeline: RunStatus) -> str:
     rest = [text for text in timeline.overrides if not text.startswith("recipe=")]
     typed = " ".join(["cookhouse run", f"recipe={timeline.recipe}", *rest])
     counts: dict[str, int] = {}
-    for row in timeline.rows:
+    for row in timeline.steps:
         state = "from the store" if _class(row, timeline) == "hit" else STATES.get(row.state, row.state)
         counts[state] = counts.get(state, 0) + 1
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -55,16 +55,18 @@ def _head(timeline: Timeline) -> str:
     return (
         f'<header><h1>{escape(timeline.recipe)} <span class="chip full {timeline.state}">{state}</span></h1>'
         f"<p>{time.strftime('%Y-%m-%d %H:%M', time.localtime(timeline.started))} &middot; "
-        f"{duration(timeline.ended - timeline.started)} &middot; {len(timeline.rows)} steps: {escape(summary)} &middot; "
+        f"{duration(timeline.ended - timeline.started)} &middot; {len(timeline.steps)} steps: {escape(summary)} &middot; "
         f"run <code>{escape(timeline.run_id)}</code></p><p><code>{escape(typed)}</code></p></header>"
     )
 
 
-def _step(row: Row, timeline: Timeline, state: str, link: str, base: str) -> str:
+def _step(row: StepStatus, timeline: RunStatus, state: str, link: str, base: str) -> str:
     shown = "from the store" if state == "hit" else STATES.get(row.state, row.state)
     bars = "".join(_bar(one, timeline) for one in row.tries if one.ended >= timeline.started)
     figures = [
-        f"{row.done:,}/{row.total:,} {row.unit}" if row.total and row.state != "done" and row.done is not None else "",
+        f"{last.done:,}/{last.total:,} {last.unit}"
+        if (last := row.last) and last.total and last.done is not None
+        else "",
         f"{row.samples:,.0f} samples" if row.samples else "",
         size(row.bytes) if row.bytes else "",
         f"{row.metric[0]} {row.metric[1]:.4g}" if row.metric and row.metric[0] != "samples" else "",
@@ -81,7 +83,7 @@ def _step(row: Row, timeline: Timeline, state: str, link: str, base: str) -> str
     )
 
 
-def _more(row: Row, link: str, base: str) -> str:
+def _more(row: StepStatus, link: str, base: str) -> str:
     lines = [f"<p>{escape(row.decision)}: {escape('; '.join(row.reasons))}</p>" if row.reasons else ""]
     if row.note:
         lines.append(f'<p class="{"bad" if row.state == "failed" else ""}">{escape(row.note)}</p>')
@@ -105,7 +107,7 @@ def _more(row: Row, link: str, base: str) -> str:
     return "".join(lines)
 
 
-def _bar(one: Try, timeline: Timeline) -> str:
+def _bar(one: Try, timeline: RunStatus) -> str:
     whole = max(timeline.ended - timeline.started, 0.001)
     left = max(0.0, (one.started - timeline.started) / whole)
     width = max(0.0, (min(one.ended, timeline.ended) - timeline.started) / whole - left)
@@ -113,25 +115,25 @@ def _bar(one: Try, timeline: Timeline) -> str:
     return f'<span class="bar {one.state}" title="{name}" style="left:{left:.2%};width:{width:.2%}"></span>'
 
 
-def _class(row: Row, timeline: Timeline) -> str:
+def _class(row: StepStatus, timeline: RunStatus) -> str:
     """``hit`` for what this run found in the store, else the state."""
     return "hit" if row.state == "done" and row.made is not None and row.made < timeline.started else row.state
 
 
-def _below(row: Row, timeline: Timeline) -> str:
+def _below(row: StepStatus, timeline: RunStatus) -> str:
     if row.state == "done":
         return "from the store" if _class(row, timeline) == "hit" else f"made in {duration(row.seconds or 0)}"
-    if row.state == "running" and row.total:
-        return f"{row.done}/{row.total} {row.unit}"
+    if row.state == "running" and row.last and row.last.total:
+        return f"{row.last.done}/{row.last.total} {row.last.unit}"
     return STATES.get(row.state, row.state)
 
 
-def _elapsed(row: Row, timeline: Timeline) -> str:
+def _elapsed(row: StepStatus, timeline: RunStatus) -> str:
     current = [one for one in row.tries if one.ended >= timeline.started]
     return duration(current[-1].ended - current[-1].started) if current else ""
 
 
-def _log(row: Row, one: Try, base: str) -> str:
+def _log(row: StepStatus, one: Try, base: str) -> str:
     if _remote(one.log):
         return f"<code>cookhouse logs {escape(row.step)} --attempt {one.number}</code>"
     return f"<a href='{escape(_href(one.log, base))}'>log</a>"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cookhouse.timeline.graph import layers
 from cookhouse.timeline.page import _href
-from pipelines.workflow.timeline import layers
 
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
