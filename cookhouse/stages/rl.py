@@ -17,8 +17,8 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 
 if TYPE_CHECKING:
-    from rl.crew import Crew
-    from rl.types import Group, Question
+    from rl.crew.protocol import Crew
+    from rl.records import Group, Question
 
 SAMPLED_PROMPTS, SAMPLED_COMPLETIONS = 8, 2
 
@@ -63,10 +63,10 @@ def _crew(model: Path, config: ReinforceConfig) -> Crew:
     """Ray actors where a cluster is connected, else this process."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
-        from rl.fleet_ray import RayCrew
+        from rl.crew.ray import RayCrew
 
         return RayCrew(model, config)
-    from rl.local import LocalCrew
+    from rl.crew.local import LocalCrew
 
     return LocalCrew(model, config)
 
