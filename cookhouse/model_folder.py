@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step ``name``
     made: in the newest run of this machine, else the newest result in the store. Raises ConfigError when there is none."""
-    from pipelines.core import places
+    from pipelines.core import storage
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import read_record
 
-    folder = places.place(name)
-    remote = places.is_remote(folder)
+    folder = storage.place(name)
+    remote = storage.is_remote(folder)
     if not remote and (folder / "config.json").is_file():
         return folder
     record = read_record(folder) if remote or folder.is_dir() else None

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, InfraError
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
@@ -23,7 +23,7 @@ from pipelines.workflow.files import write_json
 
 def main(path: str, address: str | None = None) -> int:
     """``address``: the Ray to join, default the one Ray tells its jobs."""
-    spec = Spec.read(places.place(path))
+    spec = Spec.read(storage.place(path))
     attempt = spec.open()
     log = attempt.dir / "logs" / "job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -81,12 +81,12 @@ def _connect(address: str | None, remote: bool) -> None:
 def refuse_scattered(remote: bool, nodes: int) -> None:
     """With a store in a bucket, the tasks of a stage write into a local folder before its units go up; on several nodes
     that must be one folder. Raises ConfigError when nobody said where it is."""
-    if remote and nodes > 1 and places.HOME not in os.environ:
+    if remote and nodes > 1 and storage.HOME not in os.environ:
         raise ConfigError(
             "the nodes of this cluster have no folder in common",
             where=f"{nodes} nodes, and a store that is no folder",
             why="units are written locally on every node before the step carries them up",
-            do=f"set {places.HOME} on every node to a folder they share, or use a cluster of one node",
+            do=f"set {storage.HOME} on every node to a folder they share, or use a cluster of one node",
         )
 
 

@@ -30,7 +30,7 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     Foreign WebDataset tars are not results; a step of stage 'adopt' turns them into shards.
     """
     from cookhouse.project import load_project
-    from pipelines.core import places
+    from pipelines.core import storage
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.lease import Lease
 
@@ -49,7 +49,7 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     lease = Lease.acquire(planned.facts.folder, run_id="adopt", step=step)
     try:
         attempt = store.begin(planned.facts.folder, generation=1)
-        copies = sum(not places.link(file, attempt.dir / name) for name, file in files.items())
+        copies = sum(not storage.link(file, attempt.dir / name) for name, file in files.items())
         about = commit_of(planned, plan, {"from": str(folder.absolute()), "files": len(files), "copied": copies})
         record = store.commit(attempt, about, stats, generation=1, seconds=0.0)
     finally:

@@ -103,7 +103,7 @@ def processor() -> Check:
 
 def store(root: Path) -> Check:
     """Whether the store can be written, and whether a name in it can be taken only once: all commits rest on that."""
-    from pipelines.core.places import remove
+    from pipelines.core.storage import remove
     from pipelines.workflow.files import create_json
 
     probe = root / ".cookhouse" / f"probe-{secrets.token_hex(4)}.json"

@@ -79,13 +79,13 @@ def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
     from cookhouse.timeline.links import mlflow_links
     from cookhouse.timeline.page import render
-    from pipelines.core import places
+    from pipelines.core import storage
     from pipelines.workflow.timeline import read_timeline
 
     timeline = read_timeline(store, run)
     text = render(timeline, mlflow_links(timeline, project.tracking_uri), str(page.parent.absolute()))
     page.parent.mkdir(parents=True, exist_ok=True)
-    places.write_bytes(page, text.encode())
+    storage.write_bytes(page, text.encode())
     return timeline.state == "running"
 
 
@@ -168,7 +168,7 @@ def _watch(store: Store, run: RunRecord) -> None:
 def logs(step: str, overrides: tuple[str, ...], follow: bool, attempt: int | None, run_id: str | None) -> None:
     """Print what a step printed, in its newest attempt."""
     from pipelines.core.errors import ConfigError, did_you_mean
-    from pipelines.core.places import place
+    from pipelines.core.storage import place
     from pipelines.core.trail import Trail
     from pipelines.workflow.status import step_status
 

@@ -78,7 +78,7 @@ def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
     from cookhouse.model_folder import newest_result
     from pipelines.core.errors import ConfigError, did_you_mean
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.storage import is_remote, place
     from pipelines.workflow.store import read_record
 
     folder = place(step)

@@ -34,7 +34,7 @@ def local_ray(project: Project, store: Store) -> LocalRay:
 def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     """The Ray that steps run on: the given cluster, else the local one."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote
+    from pipelines.core.storage import is_remote
     from pipelines.workflow.backends.given_ray import GivenRay
 
     cluster = project.cluster

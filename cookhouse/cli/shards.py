@@ -152,7 +152,7 @@ def export_energon(folders: tuple[str, ...], out: Path, command: str | None, wor
 def _open(text: str) -> ShardFolder:
     """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.storage import is_remote, place
     from pipelines.shards.index import Folder
     from pipelines.shards.remote import RemoteFolder
     from pipelines.workflow.store import read_record

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
-from pipelines.core.places import sha256_of
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
+from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import check_share, merge_counts
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile

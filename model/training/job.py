@@ -15,7 +15,7 @@ from typing import Any, Literal
 from model.config import ModelConfig
 from model.training.phases import Optimizer, Phase
 from pipelines.core.errors import ConfigError
-from pipelines.core.places import write_bytes
+from pipelines.core.storage import write_bytes
 from pipelines.shards.index import SampleRef
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
 
 EVERY_S = 5.0
@@ -31,7 +31,7 @@ class Trail:
 
     def new(self) -> bytes:
         """Bytes written since the last call; empty when there are none, or no file yet."""
-        if not places.is_remote(self.path):
+        if not storage.is_remote(self.path):
             try:
                 with open(self.path, "rb") as file:
                     file.seek(self._offset)
@@ -41,9 +41,11 @@ class Trail:
             self._offset += len(found)
             return found
         prefix = f"{self.path.name}."
-        fresh = [name for name in places.names(self.path.parent) if name.startswith(prefix) and name not in self._parts]
+        fresh = [
+            name for name in storage.names(self.path.parent) if name.startswith(prefix) and name not in self._parts
+        ]
         with ThreadPoolExecutor(16) as pool:
-            found = b"".join(pool.map(lambda name: places.read_bytes(self.path.with_name(name)) or b"", fresh))
+            found = b"".join(pool.map(lambda name: storage.read_bytes(self.path.with_name(name)) or b"", fresh))
         self._parts.update(fresh)
         return found
 
@@ -51,7 +53,7 @@ class Trail:
         """Whole new lines; the rest of a torn one comes with the next call (local files)."""
         found = self.new()
         whole = found.rfind(b"\n") + 1
-        if not places.is_remote(self.path):
+        if not storage.is_remote(self.path):
             self._offset -= len(found) - whole
             found = found[:whole]
         return found.decode(errors="replace").splitlines()
@@ -83,7 +85,7 @@ class Shipper:
                 if whole_lines:
                     data = data[: data.rfind(b"\n") + 1]
                 if data:
-                    places.write_bytes(self._remote / f"{name}.{state[1] + 1:06d}", data)
+                    storage.write_bytes(self._remote / f"{name}.{state[1] + 1:06d}", data)
                     state[0] += len(data)
                     state[1] += 1
 

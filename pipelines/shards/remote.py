@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.places import home, is_remote, place, reaching, write_bytes
+from pipelines.core.storage import home, is_remote, place, reaching, write_bytes
 
 BLOCK = 1 << 20
 """Bytes: a page sample touches one or two blocks, a text sample shares one with hundreds."""

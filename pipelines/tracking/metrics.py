@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
 from pipelines.core.trail import EVERY_S, Trail
 from pipelines.tracking import describe
@@ -25,7 +25,7 @@ class MetricFile:
     def __init__(self, attempt: Path) -> None:
         self.last: dict[str, float] = {}
         self._trail = Trail(attempt / "logs" / "events.jsonl")
-        self._every = EVERY_S if places.is_remote(attempt) else 0.0
+        self._every = EVERY_S if storage.is_remote(attempt) else 0.0
         self._asked = -self._every
         self._torn = b""
         self._end = 0

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
 
 FILE = "tracking.json"
@@ -36,7 +36,7 @@ def save(folder: Path, uri: str, record: dict[str, Any], name: str = "run") -> N
     """Replace the record of ``name`` for this store; other stores and names stay."""
     whole = read_json(folder / FILE)
     whole.setdefault(store_id(uri), {})[name] = record
-    places.write_bytes(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
+    storage.write_bytes(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
@@ -79,7 +79,7 @@ def only_mirror(folder: Path) -> Iterator[bool]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file, empty when it is missing or torn, or its store does not answer."""
     try:
-        loaded = json.loads(places.read_bytes(path) or b"{}")
+        loaded = json.loads(storage.read_bytes(path) or b"{}")
     except (OSError, ValueError, InfraError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

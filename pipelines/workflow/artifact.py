@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import DataError
 from pipelines.workflow.files import read_json
 
@@ -81,10 +81,10 @@ class Artifact:
         inside = [logical for logical in self.places if logical.startswith(prefix)]
         folders = {self.places[logical][: -len(logical) + len(prefix) - 1] for logical in inside}
         if len(folders) == 1:
-            for logical in inside if places.is_remote(self.root) else ():
+            for logical in inside if storage.is_remote(self.root) else ():
                 self._local(logical)
             return self._copies / folders.pop()
-        if not folders and not places.is_remote(self.root) and (self.root / name).exists():
+        if not folders and not storage.is_remote(self.root) and (self.root / name).exists():
             return self.root / name
         raise DataError(
             f"step '{self.step}' ({self.stage}) has no '{name}'"
@@ -105,7 +105,7 @@ class Artifact:
         """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name; see
         :meth:`path` for a remote store."""
         found = [name for name in self.places if fnmatchcase(name, pattern)]
-        if not places.is_remote(self.root):
+        if not storage.is_remote(self.root):
             return [self._local(name) for name in found]
         with ThreadPoolExecutor(16) as pool:
             return list(pool.map(self._local, found))
@@ -113,15 +113,15 @@ class Artifact:
     @property
     def _copies(self) -> Path:
         """The folder under which the files lie on this machine: ``root`` itself, or that of its copies."""
-        if not places.is_remote(self.root):
+        if not storage.is_remote(self.root):
             return self.root
-        return places.home_of(self.root.parent.parent) / "copies" / self.root.parent.name / self.root.name
+        return storage.home_of(self.root.parent.parent) / "copies" / self.root.parent.name / self.root.name
 
     def _local(self, name: str) -> Path:
         where = self.places[name]
-        if not places.is_remote(self.root):
+        if not storage.is_remote(self.root):
             return self.root / where
-        return places.fetch(self.root / where, self._copies / where, sha256=self.sha256[name])
+        return storage.fetch(self.root / where, self._copies / where, sha256=self.sha256[name])
 
     @cached_property
     def sha256(self) -> dict[str, str]:

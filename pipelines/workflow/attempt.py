@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import EventWriter
 from pipelines.core.executor import Executor, InProcess
@@ -95,7 +95,7 @@ class Attempt:
         """Copy closed files to the store; nothing to do where the store is local."""
         if self.remote is not None:
             for name in names:
-                places.upload(self.dir / name, self.remote / name)
+                storage.upload(self.dir / name, self.remote / name)
 
     def units(self) -> dict[str, dict[str, Any]]:
         """Receipts of the units finished by this attempt or an elder, by name, sorted. A receipt whose files are gone
@@ -121,7 +121,7 @@ class Attempt:
         if (self.dir / name).exists():
             return self.dir / name
         for elder in reversed(self.elders):
-            if not places.is_remote(elder):
+            if not storage.is_remote(elder):
                 if (elder / name).exists():
                     return elder / name
             elif (copy := self._copy(elder, name)) is not None:
@@ -137,7 +137,7 @@ class Attempt:
             if file == name or file.startswith(name.rstrip("/") + "/")
         }
         for file in sorted(wanted):
-            places.fetch(elder / file, self.dir / "elders" / elder.name / file)
+            storage.fetch(elder / file, self.dir / "elders" / elder.name / file)
         return self.dir / "elders" / elder.name / name if wanted else None
 
     def results(self) -> dict[str, tuple[Path, Path]]:
@@ -162,8 +162,8 @@ def read_units(folder: Path) -> dict[str, dict[str, Any]]:
     """Unit name -> receipt of one attempt's folder, leaving out torn receipts and those whose files are gone. A remote
     store is not asked for each file: nothing but ``gc`` removes one, and it takes the receipt first."""
     found = {}
-    remote = places.is_remote(folder)
-    for name in places.names(folder / "units"):
+    remote = storage.is_remote(folder)
+    for name in storage.names(folder / "units"):
         if not name.endswith(".json"):
             continue
         loaded = read_json(folder / "units" / name)

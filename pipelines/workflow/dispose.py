@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import LockError
 from pipelines.workflow import lease
 from pipelines.workflow.collect import Holding, Kind, Made, Tried, Waste
@@ -57,18 +57,18 @@ def dispose(store: Store, waste: Waste) -> bool:
         generations = [made.number for made in now.made] if waste.kind is Kind.KEY else [waste.generation]
         for number in sorted(generations):  # the one readers see goes last
             if number:
-                places.remove(folder / commit_name(number))
+                storage.remove(folder / commit_name(number))
         for name in waste.attempts:
-            places.remove(folder / "attempts" / name)
+            storage.remove(folder / "attempts" / name)
     finally:
         held.release()
-    if waste.kind is Kind.KEY or not (places.names(folder / "attempts") or any(_records(folder))):
-        places.remove(folder)
+    if waste.kind is Kind.KEY or not (storage.names(folder / "attempts") or any(_records(folder))):
+        storage.remove(folder)
     return True
 
 
 def _records(folder: Path) -> Iterator[Record]:
-    for name in places.names(folder):
+    for name in storage.names(folder):
         if match := COMMIT.fullmatch(name):
             data = read_json(folder / name)
             if data is not None:
@@ -91,12 +91,14 @@ def _made(record: Record) -> Made:
 def _tried(path: Path) -> Tried:
     about = read_json(path / "attempt.json") or {}
     times = [float(about.get("created", 0.0))]
-    times += [float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in places.names(path / "units")]
+    times += [
+        float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in storage.names(path / "units")
+    ]
     ports = (read_json(path / "spec.json") or {}).get("inputs", {})
     return Tried(
         path.name,
         int(about.get("generation", 1)),
         max(0.0, time.time() - max(times)),
-        places.size(path),
+        storage.size(path),
         frozenset(row["key"] for rows in ports.values() for row in rows if row["key"]),
     )

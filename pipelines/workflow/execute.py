@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import canonical_json
 from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError, first_line
 from pipelines.core.identity import StageConfig, identity_of
@@ -135,14 +135,14 @@ class Spec:
         return cls(**data)
 
     def write(self) -> Path:
-        path = places.place(self.attempt) / "spec.json"
+        path = storage.place(self.attempt) / "spec.json"
         write_json(path, self.__dict__)
         return path
 
     def open(self) -> Attempt:
         """The attempt as this process works on it."""
-        elders = tuple(places.place(elder) for elder in self.elders)
-        return open_attempt(places.place(self.attempt), places.place(self.root), self.limit, elders)
+        elders = tuple(storage.place(elder) for elder in self.elders)
+        return open_attempt(storage.place(self.attempt), storage.place(self.root), self.limit, elders)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
             shipper.close()
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
         if outcome.log and attempt.remote is not None:
-            places.upload(log, attempt.remote / "logs" / log.name)
+            storage.upload(log, attempt.remote / "logs" / log.name)
         write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
     return outcome
 
@@ -245,7 +245,7 @@ def _run(spec: Spec, attempt: Attempt) -> None:
             do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
         )
     artifacts = {
-        port: tuple(_open_input(places.place(item["folder"]), item["step"], item["key"]) for item in items)
+        port: tuple(_open_input(storage.place(item["folder"]), item["step"], item["key"]) for item in items)
         for port, items in spec.inputs.items()
     }
     sources = {

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, DataError
 
 
@@ -36,8 +36,8 @@ def _make_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one move: temporary name, fsync, ``os.replace``; one put in a remote store."""
-    if places.is_remote(path):
-        places.write_bytes(path, _encode(value))
+    if storage.is_remote(path):
+        storage.write_bytes(path, _encode(value))
         return
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -57,8 +57,8 @@ def create_json(path: Path, value: Any) -> bool:
     """Create a JSON file that must not exist; False when another process was first. Readers never see half a file:
     it is written under a temporary name and *linked* to its own, which fails if the name is taken; a remote store is
     asked for a conditional write, so ``value`` must hold something only this caller writes."""
-    if places.is_remote(path):
-        return places.create_bytes(path, _encode(value))
+    if storage.is_remote(path):
+        return storage.create_bytes(path, _encode(value))
     _make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
@@ -80,7 +80,7 @@ def create_json(path: Path, value: Any) -> bool:
 
 def read_json(path: Path) -> Any | None:
     """The value, or None when the file is missing or torn."""
-    data = places.read_bytes(path)
+    data = storage.read_bytes(path)
     try:
         return None if data is None else json.loads(data)
     except ValueError:

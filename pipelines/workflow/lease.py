@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError, LockError
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json, write_json
@@ -69,7 +69,7 @@ class Lease:
                 if value is None or value["token"] != self.token:
                     self.lost.set()
                     return
-                if places.is_remote(self.path):
+                if storage.is_remote(self.path):
                     write_json(self.path, {**value, "beat": round(time.time(), 3)})
                 else:
                     os.utime(self.path)
@@ -83,7 +83,7 @@ class Lease:
         with suppress(InfraError), _guard(self.path.parent):  # a store that is gone lets the lease expire
             value = read_json(self.path)
             if value is not None and value["token"] == self.token:
-                places.remove(self.path)
+                storage.remove(self.path)
 
 
 def held_by(holder: Mapping[str, Any], step: str, path: Path) -> LockError:
@@ -111,7 +111,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
     alive = process.is_alive(value)
     if alive is None:
         try:
-            beat = value["beat"] if places.is_remote(path) else path.stat().st_mtime
+            beat = value["beat"] if storage.is_remote(path) else path.stat().st_mtime
             alive = time.time() - beat < EXPIRY_S
         except FileNotFoundError:
             alive = False
@@ -122,7 +122,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
 def _guard(folder: Path) -> Iterator[None]:
     """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops this
     lock with its process. A remote store has no such lock; see the module's text."""
-    if places.is_remote(folder):
+    if storage.is_remote(folder):
         yield
         return
     handle = os.open(folder / ".lease.lock", os.O_CREAT | os.O_RDWR, 0o644)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Record, StageConfig, sources_of
@@ -58,7 +58,7 @@ class HashCache:
         known = self._known.get(str(path))
         if known and known[:2] == [status.st_size, status.st_mtime_ns]:
             return str(known[2])
-        value = places.sha256_of(path)
+        value = storage.sha256_of(path)
         self._read += status.st_size
         self._known[str(path)] = [status.st_size, status.st_mtime_ns, value]
         self._dirty = True
@@ -140,7 +140,7 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
         if name not in kept:
             continue
         if remote:
-            stamp = hashlib.sha256(f"etag:{places.etag(info)}".encode()).hexdigest()
+            stamp = hashlib.sha256(f"etag:{storage.etag(info)}".encode()).hexdigest()
             listing.append(SourceFile(file, name, int(info.get("size") or 0), stamp))
             continue
         try:
@@ -180,8 +180,8 @@ def _walk_remote(url: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     scheme = url.partition("://")[0]
     magic = next((index for index, letter in enumerate(url) if letter in "*?["), None)
     base = (url if magic is None else url[:magic].rpartition("/")[0]).rstrip("/")
-    store: Any = places.place(url if magic is None else base)
-    with places.reaching(store):
+    store: Any = storage.place(url if magic is None else base)
+    with storage.reaching(store):
         pattern = url.removeprefix(f"{scheme}://")
         if magic is None:
             found = store.fs.find(store.path, detail=True)

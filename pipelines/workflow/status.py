@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.events import read_events
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.workflow import lease, process
 from pipelines.workflow.attempt import read_units
 from pipelines.workflow.execute import Outcome

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import digest
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.attempt import Attempt, read_units
@@ -104,9 +104,9 @@ class Store:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        found = places.place(root)
-        self.root = found if places.is_remote(found) else Path(os.path.abspath(found))
-        self.home = places.home_of(self.root)
+        found = storage.place(root)
+        self.root = found if storage.is_remote(found) else Path(os.path.abspath(found))
+        self.home = storage.home_of(self.root)
 
     @cached_property
     def cache(self) -> HashCache:
@@ -114,13 +114,13 @@ class Store:
 
     def stages(self) -> list[str]:
         """The stages that left anything here, also those of other people's modules."""
-        return [name for name in places.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
+        return [name for name in storage.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
 
     def listing(self, stage: str) -> Listing:
         """The folders of a stage's keys, committed or not, by the digits of the key that their names show."""
         parent = self.root / stage
         found: Listing = {}
-        for name in places.names(parent):
+        for name in storage.names(parent):
             label, _, short = name.rpartition("-")
             if label and len(short) == SHORT:
                 found.setdefault(short, []).append(parent / name)
@@ -150,7 +150,7 @@ class Store:
     def attempts(self, folder: Path, generation: int | None = None) -> list[tuple[int, Path]]:
         """(number, folder) of the tries at one key, oldest first; only those of a generation when it is given."""
         found = []
-        for name in places.names(folder / "attempts"):
+        for name in storage.names(folder / "attempts"):
             about = read_json(folder / "attempts" / name / "attempt.json")
             if about and generation in (None, about["generation"]):
                 found.append((int(about["number"]), name))
@@ -183,7 +183,7 @@ class Store:
         """
         results, told = attempt.results(), attempt.digests()
         content: list[dict[str, Any]] = [
-            {"path": name, "size": file.stat().st_size, "sha256": told.get(place) or places.sha256_of(file)}
+            {"path": name, "size": file.stat().st_size, "sha256": told.get(place) or storage.sha256_of(file)}
             for name, (place, file) in results.items()
         ]
         units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
@@ -198,7 +198,7 @@ class Store:
         }
         there = {name for receipt in read_units(attempt.place).values() for name in receipt.get("files", ())}
         attempt.carry_up(
-            [name for name, (_, file) in results.items() if name not in there and not places.is_remote(file)]
+            [name for name, (_, file) in results.items() if name not in there and not storage.is_remote(file)]
         )
         write_json(attempt.place / "manifest.json", manifest)
         record = {
@@ -215,8 +215,8 @@ class Store:
             "created": round(time.time(), 3),
         }
         create_json(attempt.root / commit_name(generation), record)
-        for name in ("scratch", "elders") if attempt.remote is None else set(places.names(attempt.dir)) - {"logs"}:
-            places.remove(attempt.dir / name)
+        for name in ("scratch", "elders") if attempt.remote is None else set(storage.names(attempt.dir)) - {"logs"}:
+            storage.remove(attempt.dir / name)
         committed = read_record(attempt.root)
         assert committed is not None, "a record that was just created can be read"
         return committed
@@ -224,16 +224,16 @@ class Store:
 
 def open_attempt(path: Path, folder: Path, limit: int | None, elders: tuple[Path, ...]) -> Attempt:
     """An attempt by its place in the store; for a remote one the stage works in a local folder under ``home``."""
-    if not places.is_remote(path):
+    if not storage.is_remote(path):
         return Attempt(path, folder, limit, elders)
-    local = places.home_of(folder.parent.parent) / "work" / folder.parent.name / folder.name / path.name
+    local = storage.home_of(folder.parent.parent) / "work" / folder.parent.name / folder.name / path.name
     local.mkdir(parents=True, exist_ok=True)
     return Attempt(local, folder, limit, elders, remote=path)
 
 
 def read_record(folder: Path, below: int | None = None) -> Record | None:
     """The highest readable generation in a folder, of those ``below`` one where it is given, or None."""
-    found = (COMMIT.fullmatch(name) for name in places.names(folder))
+    found = (COMMIT.fullmatch(name) for name in storage.names(folder))
     for generation in sorted((int(match[1] or 1) for match in found if match), reverse=True):
         if below is not None and generation >= below:
             continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.events import read_events
 from pipelines.workflow import process
 from pipelines.workflow.attempt import read_units
@@ -84,7 +84,7 @@ def _row(store: Store, planned: Mapping[str, Any], since: float) -> Row:
     record = store.find(planned["stage"], planned["key"])
     if record is not None and record.generation < planned["generation"]:
         record = None
-    folder = record.folder if record is not None else places.place(planned["folder"])
+    folder = record.folder if record is not None else storage.place(planned["folder"])
     winner = str(record.data["attempt"]) if record is not None else ""
     tries = tuple(
         _try(number, path, planned["generation"], path.name == winner, record, status.state)
@@ -113,12 +113,12 @@ def _try(number: int, path: Path, generation: int, won: bool, record: Any, state
     begun = float(about.get("created", 0.0))
     outcome = Outcome.read(path)
     times = [begun, *(float(event["t"]) for event in read_events(path / "logs" / "events.jsonl"))]
-    times += [float((read_json(path / "units" / name) or {}).get("time", 0)) for name in places.names(path / "units")]
+    times += [float((read_json(path / "units" / name) or {}).get("time", 0)) for name in storage.names(path / "units")]
     if won:
         found, end = "ok", float(record.data["created"])
     elif outcome is not None:
         found = {"ok": "ok", "killed": "stopped"}.get(outcome.status, "failed")
-        end = max(times if places.is_remote(path) else [*times, (path / "outcome.json").stat().st_mtime])
+        end = max(times if storage.is_remote(path) else [*times, (path / "outcome.json").stat().st_mtime])
     elif state in ("running", "starting") and process.is_alive(read_json(path / "worker.json") or _NOBODY) is not False:
         found, end = "running", time.time()
     else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import CookhouseError, DataError, InfraError
 from pipelines.core.identity import Record as Settings
 from pipelines.core.trail import Trail
@@ -69,7 +69,7 @@ class Watch:
         self._reported = False
         self._state = JobState.PENDING
         self._trail: Trail | None = None
-        self._remote = places.is_remote(self.planned.facts.folder)
+        self._remote = storage.is_remote(self.planned.facts.folder)
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ class Watch:
             begun(self)
             return
         spec, submission = prepare(self.store, self.planned, self.parents)
-        self._begin(Handle(submission, places.place(spec.attempt)))
+        self._begin(Handle(submission, storage.place(spec.attempt)))
         begun(self)
         with meanwhile(lambda: follow(self), FOLLOW_S):
             self.handle = backend.submit(spec, submission)

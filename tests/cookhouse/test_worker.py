@@ -6,7 +6,7 @@ import pytest
 
 from cookhouse.worker import refuse_scattered
 from pipelines.core.errors import ConfigError
-from pipelines.core.places import HOME
+from pipelines.core.storage import HOME
 
 
 def test_a_bucket_on_several_nodes_needs_a_folder_in_common(monkeypatch) -> None:

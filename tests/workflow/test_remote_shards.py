@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cookhouse.stages.text import TextShards, build_text_shards
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import read_json
 from pipelines.shards.remote import RemoteFolder, default_cache

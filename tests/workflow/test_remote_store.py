@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from toy_recipe import carry_out, make_plan_of, recipe
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, InfraError, LockError
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.core.trail import Trail
 from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.files import create_json, read_json
@@ -157,7 +157,7 @@ def test_a_store_that_does_not_answer(s3, monkeypatch) -> None:
     path.fs._s3 = None  # type: ignore[attr-defined]
     path.fs.retries = 1  # type: ignore[attr-defined]
     with s3.silent(), pytest.raises(InfraError, match="does not answer") as found:
-        places.names(path)
+        storage.names(path)
     assert "s3://kitchen" in found.value.where
 
 
