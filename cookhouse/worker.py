@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from pipelines.core import storage
-from pipelines.core.errors import ConfigError, InfraError
+from pipelines.core.errors import InfraError
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
 from pipelines.workflow.execute import Spec, execute
@@ -31,7 +31,7 @@ def main(path: str, address: str | None = None) -> int:
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    prepare = functools.partial(_connect, address, attempt.remote is not None) if spec.uses_ray else None
+    prepare = functools.partial(_connect, address) if spec.uses_ray else None
     outcome = execute(spec, prepare=prepare)
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
@@ -60,7 +60,7 @@ def _write_output_to(log: Path) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _connect(address: str | None, remote: bool) -> None:
+def _connect(address: str | None) -> None:
     """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
     given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
     address = address or os.environ.get("RAY_ADDRESS")
@@ -75,19 +75,6 @@ def _connect(address: str | None, remote: bool) -> None:
         raise InfraError(
             "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
         ) from error
-    refuse_scattered(remote, sum(1 for node in ray.nodes() if node["Alive"]))
-
-
-def refuse_scattered(remote: bool, nodes: int) -> None:
-    """With a store in a bucket, the tasks of a stage write into a local folder before its units go up; on several nodes
-    that must be one folder. Raises ConfigError when nobody said where it is."""
-    if remote and nodes > 1 and storage.HOME not in os.environ:
-        raise ConfigError(
-            "the nodes of this cluster have no folder in common",
-            where=f"{nodes} nodes, and a store that is no folder",
-            why="units are written locally on every node before the step carries them up",
-            do=f"set {storage.HOME} on every node to a folder they share, or use a cluster of one node",
-        )
 
 
 if __name__ == "__main__":

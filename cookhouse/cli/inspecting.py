@@ -85,7 +85,7 @@ def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     timeline = read_timeline(store, run)
     text = render(timeline, mlflow_links(timeline, project.tracking_uri), str(page.parent.absolute()))
     page.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_bytes(page, text.encode())
+    storage.put(page, text.encode())
     return timeline.state == "running"
 
 

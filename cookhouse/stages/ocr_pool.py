@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.storage import local_file
 from pipelines.documents.config import DocumentSettings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class OcrWorker:
         from pipelines.documents.extract import CHILD
 
         box = kept_sandbox(CHILD, self.settings.page_deadline_s, self.settings.memory_bytes)
-        content = box.call("pages", page.engine, page.path, page.index, page.index + 1, page.render)
+        content = box.call("pages", page.engine, str(local_file(page.address)), page.index, page.index + 1, page.render)
         if isinstance(content, PageFailure):
             raise SandboxError(content.category, content.message)
         return read_here(self.settings)(page, content.image, setup, task, quads)

@@ -76,13 +76,13 @@ class Listing:
         places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
         beside = next((place for place in places if place is not None), None)
         return SourceItem(
-            path=str(file.path),
+            address=file.uri,
             name=name,
             size=file.size,
             sha256=sha256,
             split=row.get("split") or split_of(sha256 or name, split_seed),
             family=row.get("family", ""),
-            sidecar=str(beside.path) if beside else "",
+            sidecar=beside.uri if beside else "",
         )
 
 
@@ -97,8 +97,9 @@ def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
     if "source" in inputs.sources:
         return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
     artifact = inputs.one("sources")
+    sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
-    files = {name: SourceFile(str(path := artifact.path(name)), name, path.stat().st_size, "") for name in names}
+    files = {name: SourceFile(artifact.address(name), name, sizes[name], told.get(name, "")) for name in names}
     return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
 
 

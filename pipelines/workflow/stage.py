@@ -51,7 +51,7 @@ class SourceFile:
     @property
     def path(self) -> Path:
         """The file on this machine; one of a remote store is copied down at the first use and kept."""
-        return storage.local_copy(storage.place(self.uri))
+        return storage.local_file(self.uri)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.core import storage
 from pipelines.core.events import read_events
+from pipelines.core.storage import Place
 from pipelines.workflow import process
 from pipelines.workflow.attempt import read_units
 from pipelines.workflow.execute import Outcome
@@ -108,7 +108,7 @@ def _row(store: Store, planned: Mapping[str, Any], since: float) -> Row:
     )
 
 
-def _try(number: int, path: Path, generation: int, won: bool, record: Any, state: str) -> Try:
+def _try(number: int, path: Place, generation: int, won: bool, record: Any, state: str) -> Try:
     about = read_json(path / "attempt.json") or {}
     begun = float(about.get("created", 0.0))
     outcome = Outcome.read(path)
@@ -118,7 +118,7 @@ def _try(number: int, path: Path, generation: int, won: bool, record: Any, state
         found, end = "ok", float(record.data["created"])
     elif outcome is not None:
         found = {"ok": "ok", "killed": "stopped"}.get(outcome.status, "failed")
-        end = max(times if storage.is_remote(path) else [*times, (path / "outcome.json").stat().st_mtime])
+        end = max([*times, storage.about(path / "outcome.json").written])
     elif state in ("running", "starting") and process.is_alive(read_json(path / "worker.json") or _NOBODY) is not False:
         found, end = "running", time.time()
     else:

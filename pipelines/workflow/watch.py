@@ -69,7 +69,7 @@ class Watch:
         self._reported = False
         self._state = JobState.PENDING
         self._trail: Trail | None = None
-        self._remote = storage.is_remote(self.planned.facts.folder)
+        self._remote = isinstance(self.planned.facts.folder, storage.Remote)
 
     @property
     def name(self) -> str:
@@ -110,7 +110,7 @@ class Watch:
     def _living(self, backend: Backend) -> Handle | None:
         for _, folder in reversed(self.store.attempts(self.planned.facts.folder, self.planned.generation)):
             submission = (read_json(folder / "attempt.json") or {}).get("submission")
-            if submission and (folder / "spec.json").exists() and Outcome.read(folder) is None:
+            if submission and storage.exists(folder / "spec.json") and Outcome.read(folder) is None:
                 handle = Handle(submission, folder)
                 if backend.status(handle).live:
                     return handle
@@ -154,7 +154,7 @@ class Watch:
                 return outcome or self._died(backend)
             if self._state is JobState.RUNNING and not self._running_since:
                 self._running_since = now
-            self._reported = self._reported or (self.handle.attempt / "worker.json").exists()
+            self._reported = self._reported or storage.exists(self.handle.attempt / "worker.json")
         if outcome is None:
             self._enforce(backend, now)
         return outcome
@@ -266,7 +266,6 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
             for name, files in probed.files.items()
         },
         attempt=str(attempt.place),
-        root=str(attempt.root),
         elders=[str(elder) for elder in attempt.elders],
         generation=planned.generation,
         limit=planned.keyed.document.get("limit"),

@@ -44,7 +44,7 @@ def test_points_come_again_until_they_are_forgotten(tmp_path: Path) -> None:
 def test_a_store_that_is_away_loses_nothing(s3) -> None:
     attempt = storage.place("s3://kitchen/root/toy/sft-0/attempts/1-abc")
     for number in (1, 2):
-        storage.write_bytes(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
+        storage.put(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
     file = MetricFile(attempt)
     with s3.failing(lambda method, path: path.endswith("000002")):
         assert not file.read()
@@ -56,7 +56,7 @@ def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri:
     """However often the mirror looks; and a step that fell silent is found so by one listing."""
     run = uuid.uuid4().hex[:8]
     attempt = storage.place(f"s3://kitchen/root/toy_train/sft-{run}/attempts/1-abc")
-    storage.write_bytes(attempt / "attempt.json", b'{"number": 1, "generation": 1}')
+    storage.put(attempt / "attempt.json", b'{"number": 1, "generation": 1}')
     events = EventWriter(tmp_path / "runs" / run / "events.jsonl")
     events.emit("run_started", recipe="toy", overrides=[])
     events.emit("step_started", step="sft", key=run * 8, attempt_dir=str(attempt))
@@ -69,7 +69,7 @@ def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri:
 
     monkeypatch.setattr(follower._metrics[attempt], "_every", 0.0)
     for number in range(1, 6):
-        storage.write_bytes(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
+        storage.put(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
         follower.pump()
         follower.pump()
     fetched = [path for method, path in s3.requests if method == "GET" and "events.jsonl." in path]

@@ -116,7 +116,7 @@ def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
     units = sorted(first.units())
     assert units == [f"checkpoint-step-00000{number}" for number in (2, 4, 6)]
     if lost:
-        storage.remove(first.place / "checkpoints" / "step-000006" / "random-0.pt")
+        storage.delete(first.place / "checkpoints" / "step-000006" / "random-0.pt")
 
     s3.requests.clear()
     second = store.begin(folder)
