@@ -6,7 +6,6 @@ The exit code is 0 only for a committed result.
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
@@ -14,9 +13,9 @@ import sys
 from pathlib import Path
 
 from pipelines.core import storage
-from pipelines.core.errors import InfraError
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
+from pipelines.workflow.backends.ray_executor import executor_here
 from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
 
@@ -31,8 +30,7 @@ def main(path: str, address: str | None = None) -> int:
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    prepare = functools.partial(_connect, address) if spec.uses_ray else None
-    outcome = execute(spec, prepare=prepare)
+    outcome = execute(spec, lambda: executor_here(address))
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
@@ -58,23 +56,6 @@ def _write_output_to(log: Path) -> None:
     os.dup2(handle, 2)
     os.close(handle)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _connect(address: str | None) -> None:
-    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
-    given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        return
-    os.environ["RAY_ADDRESS"] = address
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=True)
-    except Exception as error:
-        raise InfraError(
-            "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
-        ) from error
 
 
 if __name__ == "__main__":

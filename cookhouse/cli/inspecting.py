@@ -77,8 +77,8 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
 
 def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
-    from cookhouse.timeline.links import mlflow_links
-    from cookhouse.timeline.page import render
+    from cookhouse.pages.links import mlflow_links
+    from cookhouse.pages.timeline import render
     from pipelines.core import storage
     from pipelines.workflow.timeline import read_timeline
 

@@ -45,9 +45,9 @@ def preview(
     source: Path | None,
 ) -> None:
     """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
+    from cookhouse.pages.samples import render
     from cookhouse.preview.cards import make_card
     from cookhouse.preview.pick import SourcePages, pick
-    from cookhouse.preview.sheet import render
     from cookhouse.project import load_project
     from pipelines.core.errors import DataError
 

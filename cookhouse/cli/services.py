@@ -79,13 +79,13 @@ def down(overrides: tuple[str, ...]) -> None:
 
 @click.command()
 @options.overrides
-@click.option("--port", type=int, default=5000, show_default=True)  # PORT of cookhouse.timeline.links
+@click.option("--port", type=int, default=5000, show_default=True)  # PORT of cookhouse.pages.links
 @click.option("--open", "open_page", is_flag=True, help="Open the runs table in a browser.")
 @options.verbose
 def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
     """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
+    from cookhouse.pages.links import runs_table
     from cookhouse.project import load_project
-    from cookhouse.timeline.links import runs_table
     from pipelines.core.errors import ConfigError
 
     project = load_project(overrides, recipe=False)

@@ -106,7 +106,6 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict
                 quality=config.jpeg_quality,
                 video=video,
                 split_seed=config.split_seed,
-                directory=str(out.dir),
                 deadline_s=config.deadline_s,
                 memory_bytes=config.memory_bytes,
             )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.executor import Executor
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 
@@ -40,7 +40,7 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
     finished = out.units()
     todo = [seed for seed in config.seeds if f"seed-{seed}" not in finished]
     if todo:
-        crew = _crew(inputs.one("model").path("model"), config)
+        crew = _crew(inputs.one("model").path("model"), config, out.executor)
         try:
             for seed in todo:
                 out.events.emit("note", text=f"rl: seed {seed}")
@@ -59,10 +59,9 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
     }
 
 
-def _crew(model: Path, config: ReinforceConfig) -> Crew:
-    """Ray actors where a cluster is connected, else this process."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
+def _crew(model: Path, config: ReinforceConfig, executor: Executor) -> Crew:
+    """Ray actors where work leaves this process."""
+    if executor.distributed:
         from rl.fleet_ray import RayCrew
 
         return RayCrew(model, config)

@@ -6,19 +6,21 @@ commit each receipt as it comes, close the books, then fail if too much was quar
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
+from pipelines.core.executor import Resources
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import check_share, merge_counts
+from pipelines.workflow.attempt import build_unit
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile
 
 
@@ -120,21 +122,22 @@ def _hash_file(path: Path) -> str:
 
 
 def run_units(
-    build: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
+    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
 ) -> list[dict[str, Any]]:
-    """Receipts of all units by name: adopted ones as they are, the others built by ``build`` and committed one by
-    one."""
+    """Receipts of all units by name: adopted ones as they are, the others built by ``build(job, folder)`` and committed
+    one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
     waiting = [job for job in jobs if job.unit.name not in finished]
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        for job, receipt in map_units(build, waiting, workers):
-            out.commit_unit(job.unit.name, receipt)
-            finished[job.unit.name] = receipt
+        there = functools.partial(build_unit, build, out.place)
+        for job, unit in out.executor.map(there, waiting, Resources(), at_once=workers):
+            out.record(job.unit.name, unit)
+            finished[job.unit.name] = unit.receipt
             out.events.progress(len(finished), len(jobs), "units")
     finally:
-        close_sandboxes()  # of this process: without Ray the units ran here
+        close_sandboxes()  # of this process: where the executor is this process they ran here
     return [finished[name] for name in sorted(finished)]
 
 

@@ -26,11 +26,12 @@ CHECKPOINT_LOOK_S = 2.0
 
 
 class GangConfig(StageConfig):
-    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
-    threads per process, by default as many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of
-    the gang after lost workers. ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5
-    for Qwen's). ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may
-    choose it, because it enters the key."""
+    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``launcher`` ray starts
+    processes of this machine where the step has no cluster. ``threads``: torch threads per process, by default as
+    many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of the gang after lost workers.
+    ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's).
+    ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may choose it,
+    because it enters the key."""
 
     phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
     optimizer: Identity[Optimizer] = Optimizer()
@@ -123,7 +124,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
     )
     with checkpoints_kept(out):
         totals = launch(
-            config.launcher,
+            "local" if config.launcher == "ray" and not out.executor.distributed else config.launcher,
             job,
             cpus_per_worker=config.cpus_per_worker or 1.0,
             gpus_per_worker=config.gpus_per_worker,

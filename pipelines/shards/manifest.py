@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -117,6 +117,15 @@ class Row:
                 why=f"category {self.category!r}, reason {self.reason!r}",
                 do=f"use one of {', '.join(CATEGORIES)}",
             )
+
+    def filtered(self, category: str, reason: str) -> tuple[Row, None]:
+        """The item of a sample that a rule leaves out."""
+        return replace(self, status="filtered", category=category, reason=reason), None
+
+    def quarantined(self, category: str, reason: str, otherwise: str = "parse") -> tuple[Row, None]:
+        """The item of a sample that failed; a category that manifests do not know becomes ``otherwise``."""
+        known = category if category in CATEGORIES else otherwise
+        return replace(self, status="quarantined", category=known, reason=reason), None
 
 
 _NAMES = tuple(field.name for field in fields(Row))

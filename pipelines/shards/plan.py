@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipelines.core.errors import DataError
 from pipelines.core.storage import local_file
-from pipelines.shards.manifest import Row, Status
+from pipelines.shards.manifest import Row
 
 SHORT = 16
 
@@ -46,45 +46,11 @@ class SourceItem:
         """A message about this file without the place where it lies on this machine: manifests are compared."""
         return message.replace(self.path, self.name) if self.address else message
 
-    def row(
-        self,
-        key: str,
-        stage: str,
-        kind: str,
-        status: Status,
-        category: str | None = None,
-        reason: str | None = None,
-        *,
-        split: str = "",
-        item: int = 0,
-        views: int = 0,
-        frames: int = 0,
-        size: tuple[int, int] = (0, 0),
-        text_bytes: int = 0,
-        tags: tuple[str, ...] = (),
-        detail: str = "{}",
-    ) -> Row:
-        """What the manifest says of one sample of this file. ``split`` is the file's own when left out, ``size`` the width
-        and height of the picture; see ``Row``."""
-        return Row(
-            key=key,
-            stage=stage,
-            kind=kind,
-            status=status,
-            category=category,
-            reason=reason,
-            source=self.name,
-            source_digest=self.sha256,
-            split=split or self.split,
-            item=item,
-            views=views,
-            frames=frames,
-            width=size[0],
-            height=size[1],
-            text_bytes=text_bytes,
-            tags=tags,
-            detail=detail,
-        )
+    def row(self, key: str, stage: str, kind: str, item: int = 0, split: str = "") -> Row:
+        """The manifest's row of one planned sample of this file, before it is known what becomes of it: written as it
+        is (with ``replace`` for what the sample tells), ``filtered`` or ``quarantined``. ``split`` is the file's own when
+        left out."""
+        return Row(key, "ok", stage, self.name, self.sha256, split or self.split, kind, item)
 
 
 @dataclass(frozen=True)

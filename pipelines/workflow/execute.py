@@ -15,13 +15,14 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core import storage
 from pipelines.core.canonical import canonical_json
 from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError, first_line
+from pipelines.core.executor import Executor, InProcess
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
 from pipelines.core.storage import Place
@@ -110,7 +111,8 @@ def _user() -> str:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything another process needs to run one attempt, as JSON (``spec.json`` in the attempt's folder)."""
+    """Everything another process needs to run one attempt, as JSON (``spec.json`` in the attempt's folder). All paths are
+    absolute: a job's working directory is its own, and the caller's need not exist where it runs."""
 
     stage: str
     step: str
@@ -123,7 +125,6 @@ class Spec:
     elders: list[str]
     generation: int
     limit: int | None
-    cwd: str
     uses_ray: bool
 
     @classmethod
@@ -171,9 +172,10 @@ RESERVE = 1 << 16
 """Bytes kept free during a step, so that a full disk can still be reported."""
 
 
-def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
-    """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing
-    stage; KeyboardInterrupt and SystemExit pass through after the outcome says ``killed``."""
+def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
+    """Run the attempt a spec describes and write down how it ended. ``executor`` joins what the pieces of the work run on;
+    it is not asked for a stage that uses no Ray. Never raises for a failing stage; KeyboardInterrupt and SystemExit pass
+    through after the outcome says ``killed``."""
     attempt = spec.open()
     log = attempt.dir / "logs" / "traceback.txt"
     reserve = attempt.dir / "logs" / "reserve"
@@ -185,9 +187,7 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
             reserve.write_bytes(bytes(RESERVE))
         except OSError as error:
             raise translate_full_disk(error, reserve) from error
-        if prepare is not None:
-            prepare()
-        _run(spec, attempt)
+        _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
         outcome = Outcome("ok")
     except CookhouseError as error:
         _keep_traceback(log)
@@ -234,7 +234,6 @@ def _clean(value: Any) -> Any:
 
 
 def _run(spec: Spec, attempt: Attempt) -> None:
-    os.chdir(spec.cwd)
     definition = load_stage(spec.stage)
     config = definition.config.model_validate(spec.config)
     if canonical_json(identity_of(config)) != canonical_json(spec.document["config"]):

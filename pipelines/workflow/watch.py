@@ -269,7 +269,6 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
         elders=[str(elder) for elder in attempt.elders],
         generation=planned.generation,
         limit=planned.keyed.document.get("limit"),
-        cwd=os.getcwd(),
         uses_ray=step.definition.uses_ray,
     )
     spec.write()

@@ -1,4 +1,5 @@
-"""Attempts in the calling process, one after the other: for tests and for stepping through a stage with a debugger."""
+"""Attempts in the calling process, one after the other: for tests, for stepping through a stage with a debugger, and for a
+command that is itself a job of a cluster (``RAY_ADDRESS``), whose nodes then do the work."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 from pipelines.core import storage
 from pipelines.core.redactor import CleanText
 from pipelines.workflow.backends import Handle, JobState
+from pipelines.workflow.backends.ray_executor import executor_here
 from pipelines.workflow.execute import Spec, execute
 
 
@@ -19,17 +21,13 @@ class InProcess:
         handle = Handle(submission, storage.place(spec.attempt))
         printed = spec.open().dir / "logs" / "job.log"
         printed.parent.mkdir(parents=True, exist_ok=True)
-        here = os.getcwd()
-        try:
-            with (
-                printed.open("a", encoding="utf-8", buffering=1) as file,
-                CleanText(file) as log,
-                contextlib.redirect_stdout(log),
-                contextlib.redirect_stderr(log),
-            ):
-                execute(spec)
-        finally:
-            os.chdir(here)
+        with (
+            printed.open("a", encoding="utf-8", buffering=1) as file,
+            CleanText(file) as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            execute(spec, executor_here)
         return handle
 
     def status(self, handle: Handle) -> JobState:
