@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.tracking import state
 from pipelines.workflow.runs import newest_runs
 from pipelines.workflow.status import RunStatus

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import ConfigError
-from pipelines.core.places import INSTALLED, sha256_of
+from pipelines.core.storage import INSTALLED, sha256_of
 
 T = TypeVar("T")
 
