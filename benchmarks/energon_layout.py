@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.places import link
+from pipelines.core.storage import link
 from pipelines.shards.index import UNLABELLED, SampleRef, ShardFolder, ShardIndex
 from pipelines.shards.manifest import SPLITS
 from pipelines.shards.read import opened, read_range

@@ -35,13 +35,13 @@ def local_ray(project: Project, store: Store) -> LocalRay:
 def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     """The Ray that steps run on: the given cluster, else the local one."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote
+    from pipelines.core.storage import Remote
     from pipelines.workflow.backends.given_ray import GivenRay
 
     cluster = project.cluster
     if cluster.address is None:
         return local_ray(project, store)
-    if not is_remote(store.root) and not cluster.shared_root:
+    if not isinstance(store.root, Remote) and not cluster.shared_root:
         raise ConfigError(
             "a given Ray cluster needs a store that its nodes reach",
             where=f"storage.root = {store.root}",

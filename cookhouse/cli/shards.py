@@ -134,16 +134,15 @@ def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, t
 def _open(text: str) -> ShardFolder:
     """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.storage import place
     from pipelines.shards.index import Folder
-    from pipelines.shards.remote import RemoteFolder
     from pipelines.workflow.store import read_record
 
     folder = place(text)
     record = read_record(folder)
     if record is not None:
         return record.open(record.step)
-    plain = RemoteFolder(text, folder.name) if is_remote(folder) else Folder(folder, folder.absolute().name)
+    plain = Folder(folder, (folder.absolute() if isinstance(folder, Path) else folder).name)
     if not any(name.startswith("manifest/") for name in plain.names):
         raise ConfigError(
             "no shards here",

@@ -48,5 +48,5 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Form) -> dic
         for start in range(0, rows, config.rows_per_unit):
             stop = min(rows, start + config.rows_per_unit)
             unit = Rows(f"{form}-{number:04d}-{start // config.rows_per_unit:06d}", table, start, stop)
-            jobs.append(RowsJob(unit, config, form, str(path).removesuffix(table.name)))
+            jobs.append(RowsJob(unit, config, form, table.address.removesuffix(table.name)))
     return make_shards(build_rows_unit, jobs, config, out, len(tables))

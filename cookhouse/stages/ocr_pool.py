@@ -14,6 +14,7 @@ from pipelines.core.errors import InfraError
 from pipelines.core.executor import Actor, Executor
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.storage import local_file
 from pipelines.documents.config import DocumentShards
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class OcrWorker:
         from pipelines.documents.extract import CHILD
 
         box = kept_sandbox(CHILD, self.settings.page_deadline_s, self.settings.memory_bytes)
-        content = box.call("pages", page.engine, page.path, page.index, page.index + 1, page.render)
+        content = box.call("pages", page.engine, str(local_file(page.address)), page.index, page.index + 1, page.render)
         if isinstance(content, PageFailure):
             raise SandboxError(content.category, content.message)
         return read_here(self.settings)(page, content.image, setup, task, quads)

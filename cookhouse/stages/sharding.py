@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from pipelines.core.errors import DataError
-from pipelines.core.places import sha256_of
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
+from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
+from pipelines.workflow.attempt import build_unit
 from pipelines.workflow.stage import Artifact, Attempt, F, Inputs, SourceFile, stage
 
 
@@ -77,13 +78,13 @@ class Listing:
         places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
         beside = next((place for place in places if place is not None), None)
         return SourceItem(
-            path=str(file.path),
+            address=file.uri,
             name=name,
             size=file.size,
             sha256=sha256,
             split=row.get("split") or split_of(sha256 or name, split_seed),
             family=row.get("family", ""),
-            sidecar=str(beside.path) if beside else "",
+            sidecar=beside.uri if beside else "",
         )
 
     def items(
@@ -104,8 +105,9 @@ def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
     if "source" in inputs.sources:
         return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
     artifact = inputs.one("sources")
+    sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
-    files = {name: SourceFile(str(path := artifact.path(name)), name, path.stat().st_size, "") for name in names}
+    files = {name: SourceFile(artifact.address(name), name, sizes[name], told.get(name, "")) for name in names}
     return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
 
 
@@ -158,25 +160,20 @@ def run_units(
     build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], config: ShardSettings, out: Attempt
 ) -> list[dict[str, Any]]:
     """Receipts of all units by name: adopted ones as they are, the others built by ``build(job, folder)`` and committed
-    one by one. ``folder`` is where the attempt lies on the machine that builds; a job itself names no place of output."""
+    one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
     waiting = [job for job in jobs if job.unit.name not in finished]
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        there = functools.partial(_build_there, build, out.dir)
-        for job, receipt in out.executor.map(there, waiting, config.task, at_once=config.workers):
-            out.commit_unit(job.unit.name, receipt)
-            finished[job.unit.name] = receipt
+        there = functools.partial(build_unit, build, out.place)
+        for job, unit in out.executor.map(there, waiting, config.task, at_once=config.workers):
+            out.record(job.unit.name, unit)
+            finished[job.unit.name] = unit.receipt
             out.events.progress(len(finished), len(jobs), "units")
     finally:
         close_sandboxes()  # of this process: where the executor is this process they ran here
     return [finished[name] for name in sorted(finished)]
-
-
-def _build_there(build: Callable[[Job, Path], dict[str, Any]], folder: Path, job: Job) -> dict[str, Any]:
-    """On the machine that builds."""
-    return build(job, folder)
 
 
 def shard_stats(receipts: Sequence[Mapping[str, Any]], config: ShardSettings, sources: int) -> dict[str, Any]:

@@ -166,8 +166,8 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
 def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
     """Folders of this machine with checkpoints of the attempts before, the newest whole one among them. Of a remote store
     that one alone is copied down: they are large. One whose files somebody removed is passed over."""
-    if out.remote is None:
-        return tuple(elder / CHECKPOINTS for elder in out.elders)
+    if not out.carries:
+        return tuple(elder / CHECKPOINTS for elder in out.elders if isinstance(elder, Path))
     names = [file for receipt in out.units().values() for file in receipt.get("state", ())]
     folders = {"/".join(name.split("/")[:2]) for name in names if name.startswith(f"{CHECKPOINTS}/")}
     for folder in sorted(folders, key=lambda name: int(name.rpartition("-")[2]), reverse=True):
@@ -180,7 +180,7 @@ def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
 def checkpoints_kept(out: Attempt) -> Iterator[None]:
     """In a remote store a checkpoint outlives its machine only if it is carried there: while training runs, every whole
     one becomes a unit of the ledger. In a local store the next attempt finds them where they lie."""
-    if out.remote is None:
+    if not out.carries:
         yield
         return
     stop = threading.Event()

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import ConfigError
 from pipelines.core.executor import ONE_CPU, Demand, Resources
-from pipelines.core.places import INSTALLED, sha256_of
+from pipelines.core.storage import INSTALLED, sha256_of
 
 T = TypeVar("T")
 

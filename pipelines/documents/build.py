@@ -146,7 +146,7 @@ def _clean_page(
     if route.route == "scan":
         if not settings.ocr:
             return Verdict("filtered", "policy", "the page is a scan and OCR is off"), facts
-        page = PageRef(settings.engine, span.source.path, content.index, _render(span, settings))
+        page = PageRef(settings.engine, span.source.address, content.index, _render(span, settings))
         try:
             scan = read_scan(content, page, span.source.sha256, settings, read, by_line)
         except SandboxError as error:

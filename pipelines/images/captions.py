@@ -16,6 +16,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
+from pipelines.core.storage import local_file
 from pipelines.images.decode import Picture
 from pipelines.images.likeness import likeness
 from pipelines.images.settings import CaptionShards
@@ -93,7 +94,7 @@ def _items(job: CaptionJob, sandbox: Sandbox) -> Iterator[Item]:
             yield from _tar_items(job, source, sandbox)
         else:
             try:
-                told = caption or (read_sidecar(Path(source.sidecar)) if source.sidecar else "")
+                told = caption or (read_sidecar(local_file(source.sidecar)) if source.sidecar else "")
             except ValueError as error:
                 yield _row(source).quarantined("parse", f"sidecar {Path(source.sidecar).name}: {error}")
                 continue
@@ -108,7 +109,9 @@ def _tar_items(job: CaptionJob, tar: SourceItem, sandbox: Sandbox) -> Iterator[I
         for number, member in enumerate(read_tar(Path(tar.path))):
             digest = hashlib.sha256(member.picture).hexdigest()
             name = f"{tar.name}/{member.key}"
-            source = SourceItem(tar.path, name, len(member.picture), digest, split_of(digest, job.settings.split_seed))
+            source = SourceItem(
+                tar.address, name, len(member.picture), digest, split_of(digest, job.settings.split_seed)
+            )
             key = f"{tar.key('i')}-s{number:06d}"
             if digest in seen:
                 yield _row(source, key).filtered("duplicate", f"same bytes as {seen[digest]}")

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from pipelines.core.canonical import digest
 from pipelines.core.errors import DataError
-from pipelines.shards.writer import clear_temporaries, sync_folder, temporary_name
+from pipelines.core.storage import sync_folder
+from pipelines.shards.writer import clear_temporaries, temporary_name
 
 Status = Literal["ok", "filtered", "quarantined"]
 STATUSES: tuple[Status, ...] = ("ok", "filtered", "quarantined")

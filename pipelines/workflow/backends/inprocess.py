@@ -7,7 +7,7 @@ import contextlib
 import os
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.redactor import CleanText
 from pipelines.workflow.backends import Handle, JobState
 from pipelines.workflow.backends.ray_executor import executor_here
@@ -18,7 +18,7 @@ class InProcess:
     name = "inprocess"
 
     def submit(self, spec: Spec, submission: str) -> Handle:
-        handle = Handle(submission, places.place(spec.attempt))
+        handle = Handle(submission, storage.place(spec.attempt))
         printed = spec.open().dir / "logs" / "job.log"
         printed.parent.mkdir(parents=True, exist_ok=True)
         with (

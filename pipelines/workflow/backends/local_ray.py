@@ -25,7 +25,7 @@ from typing import Any
 
 from pipelines.core.errors import InfraError
 from pipelines.core.executor import Resources
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 from pipelines.workflow import process
 from pipelines.workflow.files import read_json, write_json
 
