@@ -189,35 +189,13 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
             raise translate_full_disk(error, reserve) from error
         _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
         outcome = Outcome("ok")
-    except CookhouseError as error:
-        _keep_traceback(log)
-        outcome = Outcome("failed", error.failure, error.what, error.where, error.why, error.do, shown)
     except (KeyboardInterrupt, SystemExit):
         write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
         raise
-    except ModuleNotFoundError as error:
-        _keep_traceback(log)
-        needs = load_needs(spec.stage)
-        outcome = Outcome(
-            "failed",
-            "config",
-            f"stage needs the package '{error.name}', which is not installed",
-            f"step {spec.step}",
-            str(error),
-            f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again",
-            shown,
-        )
     except BaseException as error:
         _keep_traceback(log)
-        outcome = Outcome(
-            "failed",
-            "user",
-            f"{type(error).__name__}: {first_line(error)}",
-            f"step {spec.step}",
-            _last_frame(error),
-            "the traceback is in the log",
-            shown,
-        )
+        told = _told(error, spec)
+        outcome = Outcome("failed", told.failure, told.what, told.where, told.why, told.do, shown)
     finally:
         reserve.unlink(missing_ok=True)
         if shipper is not None:
@@ -227,6 +205,23 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
             storage.upload(log, attempt.place / "logs" / log.name)
         write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
     return outcome
+
+
+def _told(error: BaseException, spec: Spec) -> CookhouseError:
+    """What the person who started the run reads of it."""
+    if isinstance(error, CookhouseError):
+        return error
+    where = f"step {spec.step}"
+    if isinstance(error, ModuleNotFoundError):
+        needs = load_needs(spec.stage)
+        return ConfigError(
+            f"stage needs the package '{error.name}', which is not installed",
+            where=where,
+            why=str(error),
+            do=f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again",
+        )
+    what, do = f"{type(error).__name__}: {first_line(error)}", "the traceback is in the log"
+    return CookhouseError(what, where=where, why=_last_frame(error), do=do)
 
 
 def _clean(value: Any) -> Any:
