@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -15,9 +16,11 @@ from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
 from pipelines.workflow.compose import COMMAND_LINE, INTERPOLATION, Composed, choices_of, compose
 from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_steps, make_plan
+from pipelines.workflow.probe import absolute
 from pipelines.workflow.recipe import Step, parse_steps
 from pipelines.workflow.store import Store
 from pipelines.workflow.survey import survey
+from pipelines.workflow.sweep import Union, unite
 from pipelines.workflow.watch import Timeouts
 
 
@@ -88,35 +91,45 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return Store(self.storage.root)
+        return Store(absolute(self.storage.root, self.composed.folder))
 
     @property
     def tracking_uri(self) -> str:
-        return self.tracking.uri or f"sqlite:///{self.store.home / 'mlflow.db'}"
+        uri = self.tracking.uri or f"sqlite:///{self.store.home / 'mlflow.db'}"
+        file = uri.removeprefix("sqlite:///")
+        return f"sqlite:///{absolute(file, self.composed.folder)}" if file != uri else uri
 
     def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
         """Probe the world and compute the keys."""
-        return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin)
+        return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin, folder=self.composed.folder)
 
     def plan(self, store: Store, *, limit: int | None = None, selection: Selection = EVERYTHING) -> Plan:
         """Probe, read the store, decide. Raises ConfigError when a step is asked for that is left out."""
-        for name in (*selection.only, *selection.start, *selection.until, *selection.force):
-            if name in self.left_out:
-                raise ConfigError(
-                    f"step '{name}' was given no source",
-                    why="other steps were, so the sample corpus does not stand in for it",
-                    do=f"add {self.left_out[name]}=..., or leave the other sources out",
-                )
-        keyed = self.keyed(store, limit)
-        return make_plan(keyed, survey(store, keyed), selection)
+        return plan_all([self], store, limit, selection)[1]
 
 
-def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
-    """Compose and validate. With ``recipe`` False (status, ui, down) the steps are not looked at.
+def plan_all(projects: Sequence[Project], store: Store, limit: int | None, selection: Selection) -> tuple[Union, Plan]:
+    """One plan for all combinations of a sweep; the ``selection`` names steps as the recipe does. Raises as
+    :meth:`Project.plan`."""
+    left_out = projects[0].left_out
+    for name in selection.names:
+        if name in left_out:
+            raise ConfigError(
+                f"step '{name}' was given no source",
+                why="other steps were, so the sample corpus does not stand in for it",
+                do=f"add {left_out[name]}=..., or leave the other sources out",
+            )
+    union = unite([item.keyed(store, limit) for item in projects])
+    return union, make_plan(union.steps, survey(store, union.steps), selection.renamed(union.named))
+
+
+def load_project(overrides: Sequence[str], *, recipe: bool = True, folder: Path | None = None) -> Project:
+    """Compose and validate, as if typed in ``folder`` (default: the working directory). With ``recipe`` False (status, ui,
+    down) the steps are not looked at.
 
     Raises ConfigError for anything that is wrong with the configuration.
     """
-    composed = compose(overrides)
+    composed = compose(overrides, folder)
     values = composed.values
     _refuse_secrets(composed)
     kinds = {"cluster": Cluster, "storage": Storage, "tracking": Tracking, "reference": Reference}

@@ -37,7 +37,7 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     project = load_project(overrides)
     store = project.store
     STATE["root"] = store.home
-    plan = project.plan(store, limit=limit, selection=options.Chosen.of(limit, (), (), ()).selection((step,)))
+    plan = project.plan(store, limit=limit, selection=options.Chosen(limit, until=(step,)).selection())
     planned = plan[step]
     if planned.facts.record is not None:
         raise ConfigError(

@@ -70,8 +70,3 @@ def outlook(estimates: Mapping[str, Estimate], gflops: float | None) -> str:
     steps = f"{whole.unknown} step{'' if whole.unknown == 1 else 's'}"
     more = f", and {steps} of unknown length" if whole.unknown else ""
     return f"takes about {duration(whole.seconds)} on this CPU ({basis}){more}"
-
-
-def seconds_of(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Those that are known, by step."""
-    return {name: cost.seconds for name, cost in estimates.items() if cost.seconds is not None}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.workflow.estimate import Estimate
     from pipelines.workflow.plan import Plan, PlannedStep
+    from pipelines.workflow.store import Store
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
 SHADES = {
@@ -59,20 +60,27 @@ def plan(
     store = project.store
     STATE["root"] = store.home
     with alive("planning", store.cache.told):
-        made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
-    estimates = estimate(made)
+        made = project.plan(store, limit=chosen.limit, selection=chosen.targets(targets).selection())
     if as_json:
-        costs = {name: vars(cost) for name, cost in estimates.items()}
+        costs = {name: vars(cost) for name, cost in estimate(made).items()}
         steps = [{**step.as_json(), "estimate": costs.get(step.name)} for step in made.steps]
         about = {"recipe": project.recipe, "root": str(store.root), "left_out": list(project.left_out)}
         click.echo(json.dumps({**about, "steps": steps}))
     elif graph:
         click.echo("\n".join(mermaid(made)))
     else:
-        click.echo("\n".join([*render(made, estimates), *left_out(project)]))
-        click.echo("\n".join(conclusion(made, estimates, store.root)))
+        print_plan(project, made, store)
     warn_of_emulation(project, [step.keyed.step for step in made.work])
     return 3 if detailed_exitcode and made.work else 0
+
+
+def print_plan(project: Project, made: Plan, store: Store) -> None:
+    """Every step with reasons and cost, what is left out, and the sum."""
+    from pipelines.workflow.estimate import estimate
+
+    estimates = estimate(made)
+    lines = [*render(made, estimates), *left_out(project), *conclusion(made, estimates, store.root)]
+    click.echo("\n".join(lines))
 
 
 def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:

@@ -35,13 +35,14 @@ INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
 @dataclass(frozen=True)
 class Composed:
     """A resolved configuration as plain dicts and lists. ``raw`` is the same before interpolation; ``choices`` are the
-    group options it was made from; ``folders`` the search path."""
+    group options it was made from; ``folders`` the search path; relative paths in it are those of ``folder``."""
 
     values: dict[str, Any]
     raw: dict[str, Any]
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     folders: tuple[Path, ...]
+    folder: Path
 
     def origin(self, path: Sequence[str | int]) -> str:
         """Where the value at a path was written: ``command line`` with the override, ``file:line``, or ''. A value that
@@ -67,9 +68,9 @@ class _LocalFirst(SearchPathPlugin):
             search_path.prepend(provider="working directory", path=f"file://{self.folder}")
 
 
-def search_folders(cwd: Path | None = None) -> tuple[Path, ...]:
-    """``./conf`` when there is one, then the packaged folder."""
-    local = (cwd or Path.cwd()) / "conf"
+def search_folders(folder: Path | None = None) -> tuple[Path, ...]:
+    """``./conf`` of a folder (default: the working directory) when there is one, then the packaged folder."""
+    local = (folder or Path.cwd()) / "conf"
     if local.is_dir() and local.resolve() != PACKAGED:
         return (local, PACKAGED)
     return (PACKAGED,)
@@ -80,9 +81,10 @@ def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
-    """Compose ``config.yaml`` with the overrides. Raises ConfigError for everything that is wrong with them."""
-    folders = search_folders(cwd)
+def compose(overrides: Sequence[str], folder: Path | None = None) -> Composed:
+    """Compose ``config.yaml`` with the overrides, as if typed in ``folder``. Raises ConfigError for everything that is wrong
+    with them."""
+    folders = search_folders(folder)
     parsed = _parse(overrides)
     for item in parsed:
         _check_choice(item, folders)
@@ -102,7 +104,7 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _translate(error, parsed, folders) from error
-    return Composed(values, raw, choices, tuple(overrides), folders)
+    return Composed(values, raw, choices, tuple(overrides), folders, folder or Path.cwd())
 
 
 def _by_hydra(texts: Sequence[str]) -> Any:
