@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import Record, Store
 
 
@@ -44,14 +46,22 @@ def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
     return newest, sorted({record.step for record in every})
 
 
+def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
+    """The error for a name that is neither the folder of a result nor a step that has one."""
+    from pipelines.core.errors import no_such
+
+    made, elsewhere = ", ".join(sorted(known)) or "nothing", "storage.root=... looks elsewhere"
+    what = "there is no folder and no result of a step"
+    return no_such(what, step, known, where=str(store.root), why=f"made so far: {made}", do=elsewhere)
+
+
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
     from cookhouse.cli.failures import say
-    from cookhouse.project import load_project
-    from pipelines.core.errors import ConfigError, did_you_mean
+    from cookhouse.cli.options import opened
+    from pipelines.core.errors import ConfigError
     from pipelines.workflow.runs import find_run
 
-    kept = [text for text in overrides if not text.startswith(("recipe=", "steps."))]
-    store = load_project(kept, recipe=False).store
+    _, store = opened(overrides, recipe=False)
     run = find_run(store.home)
     steps = {step["step"]: step for step in run.data["steps"]} if run is not None else {}
     if name in steps:
@@ -64,12 +74,7 @@ def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
     else:
         record, known = newest_result(store, name)
         if record is None:
-            raise ConfigError(
-                f"{name!r} is neither a folder nor a step that was made",
-                where=str(store.root),
-                why=f"made so far: {', '.join(known) or 'nothing'}",
-                do=did_you_mean(name, {*known, *steps}) or "storage.root=... looks elsewhere",
-            )
+            raise never_made(store, name, {*known, *steps})
         say(f"{name}: no step of the newest run here; its newest result is {record.folder}")
     artifact = record.open(name)
     if not any(file.startswith("model/") for file in artifact.names):

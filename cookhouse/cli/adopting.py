@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.failures import STATE
 from cookhouse.cli.words import size
 
 if TYPE_CHECKING:
@@ -29,14 +28,11 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     copied, where the disk allows it: do not change them afterwards. Shards are proven against their manifests first.
     Foreign WebDataset tars are not results; a step of stage 'adopt' turns them into shards.
     """
-    from cookhouse.project import load_project
     from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.lease import Lease
 
-    project = load_project(overrides)
-    store = project.store
-    STATE["root"] = store.home
+    project, store = options.opened(overrides, recipe=True)
     plan = project.plan(store, limit=limit, selection=options.Chosen(limit, until=(step,)).selection())
     planned = plan[step]
     if planned.facts.record is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from cookhouse.project import Project
     from pipelines.workflow.plan import Selection
+    from pipelines.workflow.store import Store
 
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDES]...")
 words = click.argument("words", nargs=-1, metavar="[STEP]... [OVERRIDES]...")
@@ -78,6 +80,19 @@ def targets_and_overrides(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[
     """Trailing arguments apart: bare words are steps, the rest (``name=value``, ``~name``) overrides."""
     targets = tuple(word for word in given if "=" not in word and not word.startswith("~"))
     return targets, tuple(word for word in given if word not in targets)
+
+
+def opened(overrides: Sequence[str], *, recipe: bool | None = None) -> tuple[Project, Store]:
+    """What a command works on. ``recipe``: whether the steps are looked at (default: if a recipe is named), or what
+    overrides say of them is passed over."""
+    from cookhouse.cli.failures import STATE
+    from cookhouse.project import load_project
+
+    wanted = any(text.startswith("recipe=") for text in overrides) if recipe is None else recipe
+    kept = [text for text in overrides if wanted or not text.startswith(("recipe=", "steps."))]
+    project = load_project(kept, recipe=wanted)
+    STATE["root"] = project.store.home
+    return project, project.store
 
 
 def _grouped(name: str, record: type[Any], *added: Callable[..., Any]) -> Callable[..., Any]:

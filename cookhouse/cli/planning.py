@@ -49,16 +49,12 @@ def plan(
     STEPs are the targets: those and what they need (as --until). HIT reuses a result, RUN makes it, ADOPT goes on from
     finished units, BLOCKED cannot be made now. DRIFT and STALE reuse a result and say what changed around it.
     """
-    from cookhouse.cli.failures import STATE
     from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
-    from cookhouse.project import load_project
     from pipelines.workflow.estimate import estimate
 
     targets, overrides = options.targets_and_overrides(words)
-    project = load_project(overrides)
-    store = project.store
-    STATE["root"] = store.home
+    project, store = options.opened(overrides, recipe=True)
     with alive("planning", store.cache.told):
         made = project.plan(store, limit=chosen.limit, selection=chosen.targets(targets).selection())
     if as_json:

@@ -59,7 +59,6 @@ def sweep(
 
 def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | None, chosen: options.Chosen) -> Asked:
     """The combinations, expanded and written down under an id."""
-    from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError
     from pipelines.core.secrets import redact
     from pipelines.workflow.combinations import combine
@@ -70,24 +69,23 @@ def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | No
         raise ConfigError(
             "there is one combination only", do="give several values: steps.<name>.<field>=1,2 (or use cookhouse run)"
         )
-    project = load_project(found[0])
+    project, store = options.opened(found[0], recipe=True)
     kept = {"limit": chosen.limit, "selection": chosen.kept}
     shown = [[redact(text) for text in item] for item in found]
     name = sweep_id(project.recipe, shown, kept)
     about = {"combinations": shown, "varied": names, "cwd": str(Path.cwd()), **kept}
-    if not write_manifest(project.store.home, name, about):
+    if not write_manifest(store.home, name, about):
         say(f"sweep {name} is known: what it made is reused")
     return Asked(found, chosen, name, names)
 
 
 def _known(name: str, overrides: tuple[str, ...]) -> Asked:
     """The combinations as an earlier command wrote them down."""
-    from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.combinations import varied
     from pipelines.workflow.sweep import read_manifest
 
-    home = load_project(overrides, recipe=False).store.home
+    home = options.opened(overrides, recipe=False)[1].home
     manifest = read_manifest(home, name)
     if manifest is None:
         raise ConfigError(f"there is no sweep '{name}'", where=str(home / "sweeps"), do="leave out --resume")
