@@ -103,12 +103,12 @@ class Project:
         """Probe the world and compute the keys."""
         return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin, folder=self.composed.folder)
 
-    def plan(self, store: Store, *, limit: int | None = None, selection: Selection = EVERYTHING) -> Plan:
+    def plan(self, store: Store, selection: Selection = EVERYTHING) -> Plan:
         """Probe, read the store, decide. Raises ConfigError when a step is asked for that is left out."""
-        return plan_all([self], store, limit, selection)[1]
+        return plan_all([self], store, selection)[1]
 
 
-def plan_all(projects: Sequence[Project], store: Store, limit: int | None, selection: Selection) -> tuple[Union, Plan]:
+def plan_all(projects: Sequence[Project], store: Store, selection: Selection) -> tuple[Union, Plan]:
     """One plan for all combinations of a sweep; the ``selection`` names steps as the recipe does. Raises as
     :meth:`Project.plan`."""
     left_out = projects[0].left_out
@@ -119,7 +119,7 @@ def plan_all(projects: Sequence[Project], store: Store, limit: int | None, selec
                 why="other steps were, so the sample corpus does not stand in for it",
                 do=f"add {left_out[name]}=..., or leave the other sources out",
             )
-    union = unite([item.keyed(store, limit) for item in projects])
+    union = unite([item.keyed(store, selection.limit) for item in projects])
     return union, make_plan(union.steps, survey(store, union.steps), selection.renamed(union.named))
 
 

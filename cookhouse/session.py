@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,10 @@ import click
 from cookhouse.cli.failures import INTERRUPTED, STATE, say
 
 if TYPE_CHECKING:
-    from cookhouse.cli.options import Chosen, Manner
+    from cookhouse.cli.options import Manner
     from cookhouse.project import Project
     from pipelines.workflow.backends import Backend
-    from pipelines.workflow.plan import Plan
+    from pipelines.workflow.plan import Plan, Selection
     from pipelines.workflow.runner import StepResult
     from pipelines.workflow.session import Combination
     from pipelines.workflow.store import Store
@@ -37,7 +37,7 @@ class Asked:
     relative paths are those of ``folder``."""
 
     combinations: Sequence[tuple[str, ...]]
-    chosen: Chosen
+    chosen: Selection
     sweep: str = ""
     varied: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
@@ -61,7 +61,7 @@ def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
     STATE["root"] = store.home
     with interruptible():
         with alive("planning", store.cache.told):
-            union, plan = plan_all(projects, store, asked.chosen.limit, asked.chosen.selection(wait=manner.wait))
+            union, plan = plan_all(projects, store, replace(asked.chosen, wait=manner.wait))
         if not dry_run:
             refuse_blocked(plan)
             refuse_full_disk(plan, store, manner)

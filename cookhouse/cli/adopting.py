@@ -31,9 +31,10 @@ def adopt(step: str, folder: Path, overrides: tuple[str, ...], limit: int | None
     from pipelines.core import places
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.lease import Lease
+    from pipelines.workflow.plan import Selection
 
     project, store = options.opened(overrides, recipe=True)
-    plan = project.plan(store, limit=limit, selection=options.Chosen(limit, until=(step,)).selection())
+    plan = project.plan(store, Selection(limit, until=(step,)))
     planned = plan[step]
     if planned.facts.record is not None:
         raise ConfigError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,46 +20,10 @@ verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help
 """The handler of failures looks for it, the command need not."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What ``--limit --only --from --until --force ...`` said."""
+def _selection(**given: Any) -> Selection:
+    from pipelines.workflow.plan import Selection
 
-    limit: int | None = None
-    only: tuple[str, ...] = ()
-    start: tuple[str, ...] = ()
-    until: tuple[str, ...] = ()
-    force: tuple[str, ...] = ()
-    downstream: bool = False
-    refresh: bool = False
-    strict_code: bool = False
-
-    def selection(self, *, wait: bool = True) -> Selection:
-        """For the planner."""
-        from pipelines.workflow.plan import Selection
-
-        return Selection(**{name: value for name, value in vars(self).items() if name != "limit"}, wait=wait)
-
-    def targets(self, names: Sequence[str]) -> Chosen:
-        """With steps named without an option."""
-        return replace(self, until=(*self.until, *names))
-
-    @property
-    def kept(self) -> dict[str, tuple[str, ...]]:
-        """What a run record keeps of it, for ``resume``: nothing is forced or refreshed a second time."""
-        return {"only": self.only, "start": self.start, "until": self.until}
-
-    @classmethod
-    def again(cls, limit: int | None, kept: Mapping[str, Sequence[str]]) -> Chosen:
-        """What a run record kept."""
-        only, start, until = (tuple(kept.get(name, ())) for name in ("only", "start", "until"))
-        return cls(limit, only, start, until)
-
-    def typed(self, overrides: Sequence[str]) -> list[str]:
-        """The words to type for the same steps, without the options that make existing ones anew."""
-        options = ["--limit", str(self.limit)] if self.limit is not None else []
-        for option, names in (("--only", self.only), ("--from", self.start)):
-            options += [word for name in names for word in (option, name)]
-        return [*self.until, *overrides, *options]
+    return Selection(**given)
 
 
 @dataclass(frozen=True)
@@ -95,14 +59,14 @@ def opened(overrides: Sequence[str], *, recipe: bool | None = None) -> tuple[Pro
     return project, project.store
 
 
-def _grouped(name: str, record: type[Any], *added: Callable[..., Any]) -> Callable[..., Any]:
+def _grouped(name: str, make: Callable[..., Any], fields: Iterable[str], *added: Callable[..., Any]) -> Any:
     """Gives a command some options as one record under ``name``."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
-            values = {field.name: given.pop(field.name) for field in fields(record)}
-            return function(*args, **given, **{name: record(**values)})
+            values = {field: given.pop(field) for field in fields}
+            return function(*args, **given, **{name: make(**values)})
 
         for option in reversed(added):
             call = option(call)
@@ -113,7 +77,8 @@ def _grouped(name: str, record: type[Any], *added: Callable[..., Any]) -> Callab
 
 selection = _grouped(
     "chosen",
-    Chosen,
+    _selection,
+    ("limit", "only", "start", "until", "force", "downstream", "refresh", "strict_code"),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First try: only the first N inputs."),
     click.option("--only", multiple=True, metavar="STEP", help="Only this step; its inputs must exist."),
     click.option("--from", "start", multiple=True, metavar="STEP", help="This step and all that follows it."),
@@ -126,6 +91,7 @@ selection = _grouped(
 manner = _grouped(
     "manner",
     Manner,
+    tuple(Manner.__annotations__),
     click.option("--backend", type=click.Choice(["ray", "inprocess"]), help="Where steps run; default: cluster's."),
     click.option("--max-parallel", type=click.IntRange(min=1), help="Most steps at a time; default: as the CPUs go."),
     click.option("--keep-going", is_flag=True, help="After a failure go on with what does not depend on it."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from cookhouse.cli.words import duration, size
 if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan, PlannedStep
+    from pipelines.workflow.plan import Plan, PlannedStep, Selection
     from pipelines.workflow.store import Store
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
@@ -39,7 +40,7 @@ SHADES = {
 @options.verbose
 def plan(
     words: tuple[str, ...],
-    chosen: options.Chosen,
+    chosen: Selection,
     as_json: bool,
     graph: str | None,
     detailed_exitcode: bool,
@@ -56,7 +57,7 @@ def plan(
     targets, overrides = options.targets_and_overrides(words)
     project, store = options.opened(overrides, recipe=True)
     with alive("planning", store.cache.told):
-        made = project.plan(store, limit=chosen.limit, selection=chosen.targets(targets).selection())
+        made = project.plan(store, replace(chosen, until=(*chosen.until, *targets), wait=True))
     if as_json:
         costs = {name: vars(cost) for name, cost in estimate(made).items()}
         steps = [{**step.as_json(), "estimate": costs.get(step.name)} for step in made.steps]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,19 +16,22 @@ from cookhouse.cli.failures import say
 from cookhouse.cli.inspecting import RUN, known_steps, newest
 from cookhouse.session import Asked, carry_out
 
+if TYPE_CHECKING:
+    from pipelines.workflow.plan import Selection
+
 
 @click.command()
 @options.words
 @options.selection
 @options.manner
-def run(words: tuple[str, ...], chosen: options.Chosen, manner: options.Manner) -> int:
+def run(words: tuple[str, ...], chosen: Selection, manner: options.Manner) -> int:
     """Make what is missing; finished steps are reused.
 
     STEPs are the targets: those and what they need (as --until). Ctrl-C stops cleanly, a second one at once. Run the
     same command again to go on from what was committed.
     """
     targets, overrides = options.targets_and_overrides(words)
-    return carry_out(Asked([overrides], chosen.targets(targets)), manner)
+    return carry_out(Asked([overrides], replace(chosen, until=(*chosen.until, *targets))), manner)
 
 
 @click.command()
@@ -43,7 +48,7 @@ def sweep(
     file: Path | None,
     known: str | None,
     dry_run: bool,
-    chosen: options.Chosen,
+    chosen: Selection,
     manner: options.Manner,
 ) -> int:
     """Run every combination of values: steps.sft.seed=1,2,3 steps.sft.lr=1e-3,1e-4 make six.
@@ -51,13 +56,11 @@ def sweep(
     The grammar is Hydra's (a,b  range(1,4)  choice(a,b)). Shared steps are made once; a failed combination does not stop
     the others; the same command again goes on with what is missing.
     """
-    from dataclasses import replace
-
     asked = _combined(overrides, each, file, chosen) if known is None else _known(known, overrides)
     return carry_out(asked, replace(manner, keep_going=True), dry_run=dry_run)
 
 
-def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | None, chosen: options.Chosen) -> Asked:
+def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | None, chosen: Selection) -> Asked:
     """The combinations, expanded and written down under an id."""
     from pipelines.core.errors import ConfigError
     from pipelines.core.secrets import redact
@@ -91,7 +94,7 @@ def _known(name: str, overrides: tuple[str, ...]) -> Asked:
         raise ConfigError(f"there is no sweep '{name}'", where=str(home / "sweeps"), do="leave out --resume")
     more, folder = _from_here(overrides), Path(manifest["cwd"])
     rows = [(*item, *more) for item in manifest["combinations"]]
-    return Asked(rows, options.Chosen.again(manifest["limit"], manifest["selection"]), name, varied(rows), folder)
+    return Asked(rows, _kept(manifest), name, varied(rows), folder)
 
 
 @click.command()
@@ -139,9 +142,17 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
             + shlex.join(["cookhouse", "run", *kept]),
         )
     typed = (*kept, *_from_here(more))
-    chosen = options.Chosen.again(run.data["limit"], {} if targets else run.data["selection"]).targets(targets)
+    chosen = replace(_kept(run.data), only=(), start=(), until=targets) if targets else _kept(run.data)
     say(shlex.join(["cookhouse", "run", *chosen.typed(typed)]))
     return carry_out(Asked([typed], chosen, folder=folder), manner)
+
+
+def _kept(data: Mapping[str, Any]) -> Selection:
+    """The selection of a run record or a sweep's manifest."""
+    from pipelines.workflow.plan import Selection
+
+    only, start, until = (tuple(data["selection"][name]) for name in ("only", "start", "until"))
+    return Selection(data["limit"], only, start, until)
 
 
 def _from_here(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -59,8 +59,9 @@ class Selection:
     """What a person asked for: ``only`` these steps; ``start`` with these and make what follows them (``--from``); nothing
     after ``until``; ``force`` these again although they exist, with ``downstream`` all that follows them too;
     ``refresh`` rebuilds STALE steps, ``strict_code`` those with DRIFT. With ``wait`` a step that another run makes is
-    waited for, without it is BLOCKED."""
+    waited for, without it is BLOCKED. ``limit``: of the sources only the first so many."""
 
+    limit: int | None = None
     only: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
@@ -69,6 +70,19 @@ class Selection:
     refresh: bool = False
     strict_code: bool = False
     wait: bool = False
+
+    @property
+    def kept(self) -> dict[str, list[str]]:
+        """What a run record keeps of it, for ``resume``: nothing is forced or refreshed a second time."""
+        return {"only": list(self.only), "start": list(self.start), "until": list(self.until)}
+
+    def typed(self, overrides: Sequence[str]) -> list[str]:
+        """The words to type for the same steps, without the options that make existing ones anew."""
+        options = ["--limit", str(self.limit)] if self.limit is not None else []
+        options += [
+            word for field in ("only", "start") for name in getattr(self, field) for word in (NAMING[field], name)
+        ]
+        return [*self.until, *overrides, *options]
 
     @property
     def names(self) -> tuple[str, ...]:
