@@ -93,7 +93,7 @@ def write_down(
                 part(plan, nodes),
                 recipe=project.recipe,
                 overrides=[redact(text) for text in overrides],
-                backend=manner.backend or project.cluster.backend,
+                backend=manner.backend or project.settings.cluster.backend,
                 limit=asked.chosen.limit,
                 selection=asked.chosen.kept,
                 sweep=asked.sweep,
@@ -128,11 +128,11 @@ def _execute(
             say(told)
     rules = Rules(
         max_parallel=manner.max_parallel,
-        cpus=project.cluster.cpus,
+        cpus=project.settings.cluster.cpus,
         keep_going=manner.keep_going,
         wait=manner.wait,
-        stop_wait_s=project.cluster.stop_wait_s,
-        timeouts=project.timeouts,
+        stop_wait_s=project.settings.cluster.stop_wait_s,
+        timeouts=project.settings.timeouts.of_steps(),
     )
     backend = make_backend(project, store, first.data["backend"], keep=manner.keep_ray)
     wait_s = (MIRROR_WAIT_S if plan.work else MIRROR_WAIT_HITS_S) * (3 if asked.sweep else 1)
@@ -154,7 +154,7 @@ def mirrored(project: Project, store: Store, combinations: Sequence[Combination]
     """A process mirrors the runs' journals into MLflow meanwhile; a run without it is a run all the same. One that was
     interrupted does not wait for it long."""
     mirror = None
-    if project.tracking.enabled:
+    if project.settings.tracking.enabled:
         try:
             from pipelines.tracking.mirror import start_mirror
 

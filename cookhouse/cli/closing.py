@@ -48,7 +48,9 @@ def print_end(
     where = [text for text in asked.combinations[0] if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]
     runs = "combinations" if asked.sweep else "runs"
-    commands = [(["ui", *where], f"compare {runs} in MLflow")] if project.tracking.enabled and not failed else []
+    commands = (
+        [(["ui", *where], f"compare {runs} in MLflow")] if project.settings.tracking.enabled and not failed else []
+    )
     if failed:
         again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else ["run", *typed]
         commands = [

@@ -48,9 +48,9 @@ def doctor(overrides: tuple[str, ...]) -> int:
     project, held = options.opened(overrides)
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
     state = ray_of(project, held).state()
-    if project.cluster.address is not None:
+    if project.settings.cluster.address is not None:
         answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
-        checks.append(Check("ok" if state else "bad", "Ray", f"{project.cluster.address} {answers}"))
+        checks.append(Check("ok" if state else "bad", "Ray", f"{project.settings.cluster.address} {answers}"))
     else:
         up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
         checks.append(Check("ok", "local Ray", up))

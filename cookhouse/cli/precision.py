@@ -22,7 +22,7 @@ def warn_of_emulation(project: Project, steps: Iterable[Step]) -> None:
     """Say which of ``steps`` would crawl here, and what to set. Measures (torch's import and some milliseconds) only when
     one of them asks for bfloat16 on this machine's CPU: a cluster elsewhere has CPUs of its own."""
     asking = list(dict.fromkeys(step.shown for step in steps if asks_for_bfloat16_on_the_cpu(step.config)))
-    measured = None if project.cluster.address is not None or not asking else calibration()
+    measured = None if project.settings.cluster.address is not None or not asking else calibration()
     if measured is not None and measured.emulated:
         say(warning(measured, asking))
 

@@ -25,7 +25,7 @@ def local_ray(project: Project, store: Store) -> LocalRay:
     """The local Ray of a store, as ``conf/cluster`` describes it."""
     from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
 
-    cluster = project.cluster
+    cluster = project.settings.cluster
     return LocalRay(
         store.home, RayOptions(cluster.cpus, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s)
     )
@@ -37,7 +37,7 @@ def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     from pipelines.core.places import is_remote
     from pipelines.workflow.backends.given_ray import GivenRay
 
-    cluster = project.cluster
+    cluster = project.settings.cluster
     if cluster.address is None:
         return local_ray(project, store)
     if not is_remote(store.root) and not cluster.shared_root:

@@ -105,15 +105,15 @@ def schema(stages: tuple[str, ...]) -> None:
 @options.verbose
 def groups() -> None:
     """List the groups of ``conf/`` and their choices: the names to the right of ``recipe=``, ``cluster=``, ``model=`` ..."""
-    from pipelines.workflow.compose import choices_of, compose, search_folders
+    from pipelines.workflow.compose import choices_of, compose, file_of, search_folders
 
     folders = search_folders()
     chosen = compose([]).choices
     rows = []
     for group in sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()}):
         for name in choices_of(group, folders):
-            file = next(f for folder in folders if (f := folder / group / f"{name}.yaml").is_file())
-            rows.append((f"{group}={name}", "*" if chosen.get(group) == name else " ", _about(file.read_text())))
+            if (file := file_of(group, name, folders)) is not None:
+                rows.append((f"{group}={name}", "*" if chosen.get(group) == name else " ", _about(file.read_text())))
     width = max((len(text) for text, _, _ in rows), default=0)
     for text, mark, about in rows:
         click.echo(f"{mark} {text:<{width}}  {about}".rstrip())

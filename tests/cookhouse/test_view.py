@@ -153,7 +153,7 @@ def test_a_core_is_measured_in_a_process_of_its_own() -> None:
 
 def test_the_figures_of_tiny_are_those_of_its_steps() -> None:
     project = load_project(["recipe=tiny"])
-    assert list(project.reference.seconds) == [step.name for step in project.steps]
+    assert list(project.settings.reference.seconds) == [step.name for step in project.steps]
 
 
 TEXTS = """\
