@@ -22,8 +22,7 @@ def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     remote = places.is_remote(folder)
     if not remote and (folder / "config.json").is_file():
         return folder
-    record = read_record(folder) if remote or folder.is_dir() else None
-    if record is not None:
+    if (record := read_record(folder)) is not None:
         return record.open(record.step).path("model")
     if "/" in name or folder.exists():
         raise ConfigError(
@@ -48,11 +47,14 @@ def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
 
 def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
     """The error for a name that is neither the folder of a result nor a step that has one."""
-    from pipelines.core.errors import no_such
+    from pipelines.core.errors import ConfigError, did_you_mean
 
-    made, elsewhere = ", ".join(sorted(known)) or "nothing", "storage.root=... looks elsewhere"
-    what = "there is no folder and no result of a step"
-    return no_such(what, step, known, where=str(store.root), why=f"made so far: {made}", do=elsewhere)
+    return ConfigError(
+        f"'{step}' is neither a folder nor a step that was made",
+        where=str(store.root),
+        why=f"made so far: {', '.join(sorted(known)) or 'nothing'}",
+        do=did_you_mean(step, known) or "storage.root=... looks elsewhere",
+    )
 
 
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:

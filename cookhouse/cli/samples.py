@@ -76,11 +76,10 @@ def preview(
 def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
     from cookhouse.model_folder import never_made, newest_result
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.places import place
     from pipelines.workflow.store import read_record
 
-    folder = place(step)
-    if (is_remote(folder) or folder.is_dir()) and (found := read_record(folder)) is not None:
+    if (found := read_record(place(step))) is not None:
         return found
     newest, known = newest_result(store, step)
     if newest is None:
