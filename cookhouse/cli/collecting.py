@@ -39,8 +39,8 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     Never goes: what a remaining result was made from, a path its manifest names, adopted data, what is being made. With
     a recipe its present plan is kept too. Of a remote root only results that runs of this machine named can go.
     """
-    from pipelines.core import places
     from pipelines.core.errors import ConfigError
+    from pipelines.core.storage import Remote
     from pipelines.workflow.collect import find_waste
     from pipelines.workflow.dispose import dispose, holdings
     from pipelines.workflow.runs import keys_of_runs
@@ -50,12 +50,13 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     project, store = options.opened(overrides)
     roots = keys_of_runs(store.home, keep_runs) | {item.key for item in project.keyed(store)}
     held = holdings(store)
-    if places.is_remote(store.root):  # the runs of other machines are recorded there, so what they need is not known
+    if isinstance(store.root, Remote):  # the runs of other machines are recorded there: what they need is not known
         roots |= {item.key for item in held} - keys_of_runs(store.home, None)
-    rows = []
+    rows, amount = [], 0
     for item in find_waste(held, roots, older_than_s=older_than):
         gone = yes and dispose(store, item)
         about = {"kind": item.kind, "name": item.name, "folder": str(item.holding.folder), "bytes": item.bytes}
+        amount += item.bytes
         rows.append({**about, "why": item.why, "deleted": gone})
         if not as_json:
             state = "deleted" if gone else "in use" if yes else "waste"
@@ -64,8 +65,7 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     if as_json:
         click.echo(json.dumps({"root": str(store.root), "waste": rows}))
         return
-    amount = size(sum(row["bytes"] for row in rows))
-    end = f"{amount} freed in" if yes else f"{amount} in {len(rows)} places of"
+    end = f"{size(amount)} freed in" if yes else f"{size(amount)} in {len(rows)} places of"
     click.echo(f"{end if rows else 'nothing to delete in'} {store.root}" + ("" if yes or not rows else LISTED))
 
 

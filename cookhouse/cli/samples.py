@@ -45,9 +45,9 @@ def preview(
     source: Path | None,
 ) -> None:
     """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
+    from cookhouse.pages.samples import render
     from cookhouse.preview.cards import make_card
     from cookhouse.preview.pick import SourcePages, pick
-    from cookhouse.preview.sheet import render
     from pipelines.core.errors import DataError
 
     _, store = options.opened(overrides, recipe=False)
@@ -76,7 +76,7 @@ def preview(
 def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
     from cookhouse.model_folder import never_made, newest_result
-    from pipelines.core.places import place
+    from pipelines.core.storage import place
     from pipelines.workflow.store import read_record
 
     if (found := read_record(place(step))) is not None:

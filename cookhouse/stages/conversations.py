@@ -75,9 +75,9 @@ def build_interleaved_shards(config: InterleavedShards, inputs: Inputs, out: Att
 
 
 def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict[str, Any]:
+    from pipelines.media.video import DecodeSpec
     from pipelines.shards.tables import SUFFIXES, count_rows
     from pipelines.text.conversations import Rows, RowsJob, build_rows_unit
-    from pipelines.videos.decode import DecodeSpec
 
     if config.source is None and "sources" not in inputs:
         raise ConfigError(
@@ -98,7 +98,7 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict
             job = RowsJob(
                 unit=Rows(f"{form}-{number:04d}-{start // config.rows_per_unit:06d}", table, start, stop),
                 form=form,
-                root=str(path).removesuffix(table.name),
+                root=table.address.removesuffix(table.name),
                 max_bytes=config.max_bytes,
                 max_media=config.max_media,
                 max_pixels=config.max_pixels,
@@ -106,7 +106,6 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict
                 quality=config.jpeg_quality,
                 video=video,
                 split_seed=config.split_seed,
-                directory=str(out.dir),
                 deadline_s=config.deadline_s,
                 memory_bytes=config.memory_bytes,
             )

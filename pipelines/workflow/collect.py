@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from graphlib import TopologicalSorter
-from pathlib import Path
+
+from pipelines.core.storage import Place
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Tried:
 class Holding:
     """One key's folder, its generations in order. ``live``: somebody works on it; ``adopted``: it cannot be made again."""
 
-    folder: Path
+    folder: Place
     key: str
     made: tuple[Made, ...] = ()
     tried: tuple[Tried, ...] = ()
@@ -99,9 +100,9 @@ def _needed(by_key: dict[str, Holding], roots: Iterable[str]) -> set[str]:
     while rest:
         if (key := rest.pop()) not in needed:
             needed.add(key)
-            item = by_key.get(key, Holding(Path(), key))
-            rest += [parent for made in item.made for parent, _ in made.inputs]
-            rest += [parent for tried in item.tried if item.live for parent in tried.inputs]
+            for item in filter(None, [by_key.get(key)]):
+                rest += [parent for made in item.made for parent, _ in made.inputs]
+                rest += [parent for tried in item.tried if item.live for parent in tried.inputs]
     return needed
 
 

@@ -26,7 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.core.canonical import leaves
 from pipelines.core.errors import ConfigError, did_you_mean, no_such
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 
 PACKAGED = INSTALLED / "conf"
 COMMAND_LINE = "command line"

@@ -6,10 +6,10 @@ Deleting holds the key's lease and looks again first, so a run that began meanwh
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import LockError
+from pipelines.core.storage import Place
 from pipelines.workflow import lease
 from pipelines.workflow.collect import Holding, Kind, Made, Tried, Waste
 from pipelines.workflow.files import read_json
@@ -23,9 +23,9 @@ def holdings(store: Store) -> list[Holding]:
     return [holding for folder in folders if (holding := look(store, folder)) is not None]
 
 
-def look(store: Store, folder: Path) -> Holding | None:
+def look(store: Store, folder: Place) -> Holding | None:
     """One key's folder, None when nobody ever began anything there."""
-    numbers = sorted(int(match[1] or 1) for name in places.names(folder) if (match := COMMIT.fullmatch(name)))
+    numbers = sorted(int(match[1] or 1) for name in storage.names(folder) if (match := COMMIT.fullmatch(name)))
     read = [(number, read_json(folder / commit_name(number))) for number in numbers]
     records = [Record(folder, number, data) for number, data in read if data is not None]
     attempts = store.attempts(folder)
@@ -54,14 +54,14 @@ def dispose(store: Store, waste: Waste) -> bool:
             return False
         numbers = [made.number for made in now.made]  # the one readers see goes last
         for number in numbers if waste.kind is Kind.KEY else filter(None, [waste.generation]):
-            places.remove(folder / commit_name(number))
+            storage.delete(folder / commit_name(number))
         for name in waste.attempts:
-            places.remove(folder / "attempts" / name)
+            storage.delete(folder / "attempts" / name)
         empty = look(store, folder) is None
     finally:
         held.release()
     if empty:
-        places.remove(folder)
+        storage.delete(folder)
     return True
 
 
@@ -77,15 +77,15 @@ def _made(record: Record) -> Made:
     )
 
 
-def _tried(path: Path) -> Tried:
+def _tried(path: Place) -> Tried:
     about = read_json(path / "attempt.json") or {}
-    units = [read_json(path / "units" / name) or {} for name in places.names(path / "units")]
+    units = [read_json(path / "units" / name) or {} for name in storage.names(path / "units")]
     last = max(float(row.get(name, 0.0)) for row in (about, *units) for name in ("created", "time"))
     ports = (read_json(path / "spec.json") or {}).get("inputs", {})
     return Tried(
         path.name,
         int(about.get("generation", 1)),
         max(0.0, time.time() - last),
-        places.size(path),
+        sum(file.size for file in storage.files(path).values()),
         frozenset(row["key"] for rows in ports.values() for row in rows if row["key"]),
     )

@@ -8,14 +8,15 @@ was rebuilt with other bytes since.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import no_such
+from pipelines.core.storage import Place
 from pipelines.workflow.keys import SHORT, Document, difference, key_document, key_of
 from pipelines.workflow.probe import HashCache, Probed, probe_step
 from pipelines.workflow.recipe import Origin, Step
@@ -46,7 +47,7 @@ class Facts:
     """What the store says about one key. ``nearest`` are committed results of the same stage with other keys;
     ``units`` is how many finished units a new attempt would adopt; ``holder`` the live lease, if any."""
 
-    folder: Path
+    folder: Place
     record: Record | None = None
     units: int = 0
     nearest: tuple[Record, ...] = ()
@@ -164,7 +165,7 @@ class Plan:
 
 
 def key_steps(
-    steps: Sequence[Step], cache: HashCache, *, limit: int | None, origin: Origin, folder: Path | None = None
+    steps: Sequence[Step], cache: HashCache, *, limit: int | None, origin: Origin, folder: str | os.PathLike[str] = ""
 ) -> tuple[KeyedStep, ...]:
     """Probe every step and compute its key; ``steps`` come in topological order, relative paths are those of ``folder``.
     Raises what the probe raises."""
@@ -173,7 +174,7 @@ def key_steps(
         for step in steps:
             place = functools.partial(_place, origin, step.name)
             probes[step.name] = probe_step(
-                step.definition, step.config, cache, limit=limit, folder=folder or "", origin=place
+                step.definition, step.config, cache, limit=limit, folder=folder, origin=place
             )
     finally:
         cache.save()  # also what an interrupted planning has hashed
