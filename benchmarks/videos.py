@@ -74,7 +74,7 @@ def ours(fps: float, mode: str) -> None:
         SourceItem(str(path), path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "train")
         for path in make_fixture()
     ]
-    settings = VideoShards(fps=fps, decode=mode, jpeg_encoder="simplejpeg")  # type: ignore[arg-type]
+    settings = VideoShards(fps=fps, decode=mode, jpeg_encoder="simplejpeg")  # type: ignore[arg-type, call-arg]
     with tempfile.TemporaryDirectory() as directory:
         (unit,) = plan_units(items, len(items), "videos")
         first = replace(unit, name="first", items=unit.items[:1])

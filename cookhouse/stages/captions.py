@@ -43,7 +43,7 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
 def _near(jobs: list[CaptionJob], config: CaptionShards, out: Attempt) -> dict[str, str]:
     """Name -> earlier name of pictures that look alike, over all units: made anew by every attempt, always the same."""
     from pipelines.images.captions import measure_pictures
-    from pipelines.images.likeness import near_copies
+    from pipelines.media.likeness import near_copies
 
     marks: dict[str, int] = {}
     for done, (_, found) in enumerate(out.executor.map(measure_pictures, jobs, config.task, at_once=config.workers), 1):

@@ -15,7 +15,7 @@ class VideoShards(SandboxSettings):
     """Frames are sampled by presentation time at ``fps`` (at most 10), at most ``max_frames`` a clip, resized to an
     area of about ``view_pixels`` with sides that are multiples of ``patch`` pixels.
 
-    ``decode``: which source frames are decoded (``pipelines.videos.modes``); ``auto`` leaves some out only where few
+    ``decode``: which source frames are decoded (``pipelines.media.modes``); ``auto`` leaves some out only where few
     are wanted, and the row says so. ``split_by``: one clip a file (``none``), clips of ``clip_seconds`` (``length``),
     or cut where the picture changes by more than ``scene_threshold`` (0-1) and at ``clip_seconds`` at the latest
     (``scenes``); clips below ``min_clip_seconds`` are filtered. ``drop_similar``: drop frames that differ from the kept
