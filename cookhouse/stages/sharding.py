@@ -6,7 +6,6 @@ commit each receipt as it comes, close the books, then fail if too much was quar
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from pipelines.core.seeds import split_of
 from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import check_share, merge_counts
-from pipelines.workflow.attempt import build_unit
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile
 
 
@@ -128,13 +126,11 @@ def run_units(
     one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
-    waiting = [job for job in jobs if job.unit.name not in finished]
+    waiting = {job.unit.name: job for job in jobs if job.unit.name not in finished}
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        there = functools.partial(build_unit, build, out.place)
-        for job, unit in out.executor.map(there, waiting, Resources(), at_once=workers):
-            out.record(job.unit.name, unit)
-            finished[job.unit.name] = unit.receipt
+        for name, receipt in out.build(build, waiting, Resources(), at_once=workers):
+            finished[name] = dict(receipt)
             out.events.progress(len(finished), len(jobs), "units")
     finally:
         close_sandboxes()  # of this process: where the executor is this process they ran here
