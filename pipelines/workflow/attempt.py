@@ -199,7 +199,9 @@ def _bench(attempt: Place) -> Iterator[Path]:
     if isinstance(attempt, Path):
         yield attempt
         return
-    with tempfile.TemporaryDirectory(dir=work_folder(attempt), prefix=".unit-") as folder:
+    scratch = work_folder(attempt) / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         yield Path(folder)
 
 
