@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 from pipelines.core.storage import place
 from pipelines.tracking import state
 from pipelines.workflow.runs import newest_runs
-from pipelines.workflow.timeline import Timeline
+from pipelines.workflow.status import RunStatus
 
 PORT = 5000
 """Where ``cookhouse ui`` shows a database on loopback, unless it is told otherwise."""
 
 
-def mlflow_links(timeline: Timeline, uri: str) -> dict[str, str]:
+def mlflow_links(timeline: RunStatus, uri: str) -> dict[str, str]:
     """Step -> address of its MLflow run, for the steps the store at ``uri`` knows."""
     found = {}
-    for row in timeline.rows:
+    for row in timeline.steps:
         known = state.load(place(row.folder), uri, f"generation-{row.generation}")
         if known.get("run_id") and known.get("experiment_id"):
             found[row.step] = f"{_server(uri)}/#/experiments/{known['experiment_id']}/runs/{known['run_id']}"

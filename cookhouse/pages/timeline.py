@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from cookhouse.cli.words import duration, size
 from cookhouse.pages import kit
-from pipelines.workflow.timeline import Row, Timeline, layers
+from pipelines.workflow.status import RunStatus, StepStatus
 
 STATES = {"done": "made", "ok": "finished", "gone": "gone without a word", "LOST": "lost"}
 """States in words where their own name says too little."""
@@ -20,10 +20,10 @@ NODE, ACROSS, DOWN, MARGIN = (148, 44), 52, 16, 2
 """Pixels of the graph: a node, the gaps between columns and rows, the rim."""
 
 
-def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
+def render(timeline: RunStatus, links: Mapping[str, str], base: str) -> str:
     """HTML of a run. ``links``: step -> address of its MLflow run; ``base``: the folder the page lies in, which links to
     logs are relative to. What lies in a remote store is named and not linked."""
-    steps = [_step(row, timeline, links.get(row.step, "")) for row in timeline.rows]
+    steps = [_step(row, timeline, links.get(row.step, "")) for row in timeline.steps]
     counts = Counter(step["words"] for step in steps)
     rest = [text for text in timeline.overrides if not text.startswith("recipe=")]
     return kit.render(
@@ -31,7 +31,7 @@ def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
         run=timeline,
         steps=steps,
         states=STATES,
-        graph=_graph(timeline.rows),
+        graph=_graph(timeline.steps),
         summary=", ".join(f"{count} {words}" for words, count in counts.items()),
         typed=" ".join(["cookhouse run", f"recipe={timeline.recipe}", *rest]),
         href=lambda path: href(path, base),
@@ -40,12 +40,13 @@ def render(timeline: Timeline, links: Mapping[str, str], base: str) -> str:
     )
 
 
-def _step(row: Row, timeline: Timeline, link: str) -> dict[str, Any]:
+def _step(row: StepStatus, timeline: RunStatus, link: str) -> dict[str, Any]:
     """``state`` is its colour: ``hit`` for what this run found in the store, else the state."""
     found = row.state == "done" and row.made is not None and row.made < timeline.started
     words = "from the store" if found else STATES.get(row.state, row.state)
     current = [one for one in row.tries if one.ended >= timeline.started]
-    counted = f"{row.done:,}/{row.total:,} {row.unit}" if row.total and row.done is not None else ""
+    last = row.last
+    counted = f"{last.done:,}/{last.total:,} {last.unit}" if last and last.total and last.done is not None else ""
     took = row.seconds
     if took is None and current:
         took = current[-1].ended - current[-1].started
@@ -55,7 +56,7 @@ def _step(row: Row, timeline: Timeline, link: str) -> dict[str, Any]:
     elif row.state == "running" and counted:
         below = counted
     figures = [
-        counted if row.state != "done" else "",
+        counted,
         f"{row.samples:,.0f} samples" if row.samples else "",
         size(row.bytes) if row.bytes else "",
         f"{row.metric[0]} {row.metric[1]:.4g}" if row.metric and row.metric[0] != "samples" else "",
@@ -79,7 +80,7 @@ def _step(row: Row, timeline: Timeline, link: str) -> dict[str, Any]:
     }
 
 
-def _graph(rows: Sequence[Row]) -> dict[str, Any]:
+def _graph(rows: Sequence[StepStatus]) -> dict[str, Any]:
     """Where the nodes of a drawing from left to right stand (pixels), each column centred, and the edges."""
     place = layers({row.step: row.inputs for row in rows})
     width, height = NODE
@@ -103,6 +104,25 @@ def _graph(rows: Sequence[Row]) -> dict[str, Any]:
         "width": max(x for x, _ in corners.values()) + width + MARGIN,
         "height": tallest * (height + DOWN) - DOWN + 2 * MARGIN,
     }
+
+
+def layers(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """Step -> (column, row) of a drawing from left to right: a column further right than every input, rows near the
+    inputs' rows. Steps come in topological order."""
+    column: dict[str, int] = {}
+    for name, parents in inputs.items():
+        column[name] = max((column[parent] + 1 for parent in parents if parent in column), default=0)
+    place: dict[str, tuple[int, int]] = {}
+    for depth in range(max(column.values(), default=-1) + 1):
+        names = [name for name in column if column[name] == depth]
+        height = {
+            name: sum(place[parent][1] for parent in inputs[name] if parent in place)
+            / max(1, sum(parent in place for parent in inputs[name]))
+            for name in names
+        }
+        for row, name in enumerate(sorted(names, key=lambda name: (height[name], list(inputs).index(name)))):
+            place[name] = (depth, row)
+    return place
 
 
 def href(path: str, base: str) -> str:

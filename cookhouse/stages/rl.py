@@ -17,8 +17,8 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 
 if TYPE_CHECKING:
-    from rl.crew import Crew
-    from rl.types import Group, Question
+    from rl.crew.protocol import Crew
+    from rl.records import Group, Question
 
 SAMPLED_PROMPTS, SAMPLED_COMPLETIONS = 8, 2
 
@@ -62,10 +62,10 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
 def _crew(model: Path, config: ReinforceConfig, executor: Executor) -> Crew:
     """Ray actors where work leaves this process."""
     if executor.distributed:
-        from rl.fleet_ray import RayCrew
+        from rl.crew.ray import RayCrew
 
         return RayCrew(model, config)
-    from rl.local import LocalCrew
+    from rl.crew.local import LocalCrew
 
     return LocalCrew(model, config)
 

@@ -46,9 +46,12 @@ class RunRecord:
     @property
     def going(self) -> bool:
         """Whether its command still works on it, as far as this machine can tell."""
-        if process.is_alive(self.data["driver"]) is False:
-            return False
-        return not any(event["kind"] == "run_finished" for event in read_events(self.events_file))
+        return process.is_alive(self.data["driver"]) is not False and self.end is None
+
+    @property
+    def end(self) -> dict[str, Any] | None:
+        """Its event ``run_finished`` with time and status, None while it goes on and where its command was killed."""
+        return next((event for event in read_events(self.events_file) if event["kind"] == "run_finished"), None)
 
     def events(self) -> EventWriter:
         return EventWriter(self.events_file)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from pipelines.core.storage import INSTALLED
-from rl.rewards.judge import Case
-from rl.types import Judgement
+from rl.records import Judgement
+from rl.rewards.verify import Case
 
 
 class RewardService:

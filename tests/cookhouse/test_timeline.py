@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cookhouse.pages.timeline import href
-from pipelines.workflow.timeline import layers
+from cookhouse.pages.timeline import href, layers
 
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rl.crew import Rolled
-from rl.types import VERDICTS, Group, LearnReport
+from rl.crew.protocol import Rolled
+from rl.records import VERDICTS, Group, LearnReport
 
 
 def batch_metrics(groups: Sequence[Group], rolled: Rolled, report: LearnReport) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.core.cpus import Room
 from rl.controller import Controller, Watch
-from rl.local import LocalCrew
+from rl.crew.local import LocalCrew
 from rl.prompts import PromptPlan
 from rl.settings import ReinforceConfig
 
@@ -43,7 +43,7 @@ def run(crew, questions, after=lambda step: None):
 def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_model, questions, tmp_path):
     import ray
 
-    from rl.fleet_ray import RayCrew
+    from rl.crew.ray import RayCrew
 
     rows, version = run(LocalCrew(noisy_model, CONFIG), questions)
     crew = RayCrew(noisy_model, CONFIG)
@@ -63,7 +63,7 @@ def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_mod
 
         judge = ray.get(crew.judges.ready.remote())
         os.kill(judge, signal.SIGKILL)
-        from rl.rewards.judge import Case
+        from rl.rewards.verify import Case
 
         assert crew.judge([Case("7", "number", "short", "7", "stop")])[0].verdict == "correct"
         crew.export(tmp_path / "model")
@@ -80,7 +80,7 @@ def test_two_learner_ranks_make_the_update_of_one(ray_session, noisy_model, ques
     resume from."""
     import ray
 
-    from rl.fleet_ray import RayCrew
+    from rl.crew.ray import RayCrew
 
     def weights_after(crew, config, first=0):
         plan = PromptPlan(questions, seed=0, prompts_per_step=8, long_share=0.5, chunk=2)
@@ -108,8 +108,8 @@ def test_two_learner_ranks_make_the_update_of_one(ray_session, noisy_model, ques
 
 
 def test_no_room_says_what_is_missing(ray_session, noisy_model, monkeypatch):
-    import rl.fleet_ray
+    import rl.crew.ray
 
-    monkeypatch.setattr(rl.fleet_ray, "_PLACEMENT_SECONDS", 1.0)
+    monkeypatch.setattr(rl.crew.ray, "_PLACEMENT_SECONDS", 1.0)
     with pytest.raises(Exception, match="ask for 64"):
-        rl.fleet_ray.RayCrew(noisy_model, CONFIG.model_copy(update={"learner_cpus": 63.1}))
+        rl.crew.ray.RayCrew(noisy_model, CONFIG.model_copy(update={"learner_cpus": 63.1}))

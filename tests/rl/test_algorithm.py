@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rl.losses import Clip, ppo_clip, token_logprobs
+from rl.algorithm import Clip, ppo_clip, token_logprobs
 
 
 def scalar(ratio: float, advantage: float, clip: Clip) -> float:

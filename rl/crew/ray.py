@@ -16,13 +16,13 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipelines.core.errors import CookhouseError, InfraError
-from rl.actors import LearnerActor, RewardActor, RolloutActor
-from rl.crew import Published, Rolled, prove
-from rl.fleet import Fleet
+from rl.crew.actors import LearnerActor, RewardActor, RolloutActor
+from rl.crew.fleet import Fleet
+from rl.crew.protocol import Published, Rolled, prove
 from rl.prompts import Chunk
-from rl.rewards.judge import Case
+from rl.records import Group, Judgement, LearnReport
+from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
-from rl.types import Group, Judgement, LearnReport
 
 T = TypeVar("T")
 _PLACEMENT_SECONDS = 60.0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rl.buffer import GroupBuffer, Ledger
-from rl.types import Completion, Group, Judgement, PolicyVersion, Prompt, Question, Reward, Rollout
+from rl.flow import GroupBuffer, Ledger
+from rl.records import Completion, Group, Judgement, PolicyVersion, Prompt, Question, Reward, Rollout
 
 
 def group(uid: str, step: int) -> Group:

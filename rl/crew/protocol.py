@@ -1,5 +1,5 @@
-"""Who does the work, behind one small interface: in this process (``rl.local``: tests, debugging) or as Ray actors
-(``rl.fleet_ray``). The controller cannot tell which; handles stand for work that may still be going on elsewhere.
+"""Who does the work, behind one small interface: in this process (``rl.crew.local``: tests, debugging) or as Ray actors
+(``rl.crew.ray``). The controller cannot tell which; handles stand for work that may still be going on elsewhere.
 No torch here: the process that runs the loop stays small.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from pipelines.core.errors import InfraError
 from rl.prompts import Chunk
-from rl.rewards.judge import Case
-from rl.types import Group, Judgement, LearnReport, PolicyVersion, Rollout
+from rl.records import Group, Judgement, LearnReport, PolicyVersion, Rollout
+from rl.rewards.verify import Case
 
 T_co = TypeVar("T_co", covariant=True)
 

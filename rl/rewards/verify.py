@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rl.records import Finish, Judgement, Mode
 from rl.rewards.format import final_answer
 from rl.rewards.repetition import repetition
 from rl.rewards.rules import resolve, similarity
-from rl.types import Finish, Judgement, Mode
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Literal
 
-from rl.types import Group
+from rl.records import Group
 
 Outcome = Literal["trained", "skipped", "stale", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("trained", "skipped", "stale", "failed")

@@ -13,9 +13,9 @@ import ray
 
 if TYPE_CHECKING:
     from rl.prompts import Chunk
-    from rl.rewards.judge import Case
+    from rl.records import Group, Judgement, LearnReport
+    from rl.rewards.verify import Case
     from rl.settings import ReinforceConfig
-    from rl.types import Group, Judgement, LearnReport
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rl.crew import Handle, Published, Rolled
+from rl.crew.protocol import Handle, Published, Rolled
 from rl.learner import Learner
 from rl.prompts import Chunk
-from rl.rewards.judge import Case, judge
+from rl.records import Group, Judgement, LearnReport, Rollout
+from rl.rewards.verify import Case, judge
 from rl.settings import ReinforceConfig
-from rl.types import Group, Judgement, LearnReport, Rollout
-from rl.weights import Weights
+from rl.transport import Weights
 from rl.worker import RolloutWorker
 
 T = TypeVar("T")

@@ -14,12 +14,12 @@ from model.decode import generate
 from model.minicpmv import MiniCPMV
 from model.pack import Encoded
 from model.processor import Processor
+from rl.algorithm import token_logprobs
 from rl.engines.protocol import ScoreRequest
-from rl.losses import token_logprobs
 from rl.policy import Policy
+from rl.records import Completion, Mode, PolicyVersion, Sampling
+from rl.transport import Entry, Weights, fingerprint_of, load_into
 from rl.tree import Branch, PromptTensors, tree_pack
-from rl.types import Completion, Mode, PolicyVersion, Sampling
-from rl.weights import Entry, Weights, fingerprint_of, load_into
 
 NOTHING = PolicyVersion(-1, "nothing loaded")
 

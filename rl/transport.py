@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipelines.core.errors import InfraError
-from rl.types import PolicyVersion
+from rl.records import PolicyVersion
 
 
 @dataclass(frozen=True)
