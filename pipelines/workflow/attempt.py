@@ -16,7 +16,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -188,21 +187,14 @@ def work_folder(attempt: Place) -> Path:
 
 
 def _build_there(build: Callable[[Job, Path], Receipt], attempt: Place, named: tuple[str, Job]) -> Unit:
-    """In whatever process and on whatever node the executor chose: build a unit and carry its files to the attempt."""
-    with _bench(attempt) as folder:
-        return _carry(folder, attempt, build(named[1], folder))
-
-
-@contextmanager
-def _bench(attempt: Place) -> Iterator[Path]:
-    """A local folder for one unit: the attempt itself where it is local, else one that goes when the unit is up."""
+    """In whatever process and on whatever node the executor chose: build a unit and carry its files to the attempt. Where
+    that is elsewhere, the folder goes when the unit is up."""
     if isinstance(attempt, Path):
-        yield attempt
-        return
+        return _carry(attempt, attempt, build(named[1], attempt))
     scratch = work_folder(attempt) / "scratch"
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        yield Path(folder)
+        return _carry(Path(folder), attempt, build(named[1], Path(folder)))
 
 
 def _carry(folder: Path, attempt: Place, receipt: Receipt) -> Unit:
