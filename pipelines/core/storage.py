@@ -112,8 +112,8 @@ def names(folder: Place) -> list[str]:
 def files(folder: Place) -> dict[str, About]:
     """Every file under a folder, however deep, by its relative name; empty when there is none."""
     if isinstance(folder, Path):
-        paths = (os.path.join(top, name) for top, _, inside in os.walk(folder) for name in inside)
-        return {os.path.relpath(path, folder).replace(os.sep, "/"): about(Path(path)) for path in paths}
+        paths = (Path(top, name) for top, _, inside in os.walk(folder) for name in inside)
+        return {path.relative_to(folder).as_posix(): about(path) for path in paths if path.is_file()}
     found = _ask(folder, lambda system, path: system.find(path, detail=True))
     top = _path(folder) + "/"
     return {key.removeprefix(top): _about(info) for key, info in found.items() if key.startswith(top)}

@@ -58,15 +58,6 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A file of a step's result: the attempt that holds it, bytes and sha256."""
-
-    attempt: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Attempt:
     """What a stage gets to write into: all files under the local folder ``dir`` but ``RESERVED`` become the result.
 
@@ -159,21 +150,18 @@ class Attempt:
                 storage.download(folder / file, copies / file)
         return copies / name
 
-    def results(self) -> dict[str, Result]:
-        """Logical name -> file of the result, sorted: what finished units say they wrote, then everything else that was
-        written in this attempt, which is hashed and carried up now."""
-        found = {
-            name: Result(folder.name, about["size"], about["sha256"])
-            for folder in self._folders
-            for unit in read_units(folder).values()
-            for name, about in unit.files.items()
-        }
-        own = {name for name, result in found.items() if result.attempt == self.place.name}
-        for name in storage.files(self.dir):
-            if name.split("/")[0] not in RESERVED and name not in own:
-                about = _carry(self.dir, self.place, {"files": [name]}).files[name]
-                found[name] = Result(self.place.name, about["size"], about["sha256"])
-        return dict(sorted(found.items()))
+    def results(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Logical name -> (attempt that holds the file, its ``{size, sha256}``), sorted: what finished units say they wrote,
+        then everything else that was written in this attempt, which is hashed and carried up now."""
+        found: dict[str, tuple[str, dict[str, Any]]] = {}
+        told: set[str] = set()
+        for folder in self._folders:
+            units = read_units(folder).values()
+            told = {name for unit in units for name in unit.files}
+            found |= {name: (folder.name, about) for unit in units for name, about in unit.files.items()}
+        loose = [name for name in storage.files(self.dir) if name.split("/")[0] not in RESERVED and name not in told]
+        carried = _carry(self.dir, self.place, {"files": loose}).files
+        return dict(sorted((found | {name: (self.place.name, about) for name, about in carried.items()}).items()))
 
 
 def work_folder(attempt: Place) -> Path:
