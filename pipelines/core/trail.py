@@ -22,26 +22,31 @@ EVERY_S = 5.0
 
 
 class Trail:
-    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since."""
+    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since; ``more`` says that there are
+    others already."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
         self._parts: set[str] = set()
+        self.more = False
 
-    def new(self) -> bytes:
-        """Bytes written since the last call; empty when there are none, or no file yet."""
+    def new(self, most: int = -1) -> bytes:
+        """Bytes written since the last call, at most ``most`` of a local file and 16 parts of a remote one when it is given;
+        empty when there are none, or no file yet."""
         if not places.is_remote(self.path):
             try:
                 with open(self.path, "rb") as file:
                     file.seek(self._offset)
-                    found = file.read()
+                    found = file.read(most)
             except (FileNotFoundError, NotADirectoryError):
                 return b""
             self._offset += len(found)
             return found
         prefix = f"{self.path.name}."
         fresh = [name for name in places.names(self.path.parent) if name.startswith(prefix) and name not in self._parts]
+        self.more = most >= 0 and len(fresh) > 16
+        fresh = fresh[:16] if self.more else fresh
         with ThreadPoolExecutor(16) as pool:
             found = b"".join(pool.map(lambda name: places.read_bytes(self.path.with_name(name)) or b"", fresh))
         self._parts.update(fresh)

@@ -21,6 +21,7 @@ from pathlib import Path
 from pipelines.core.places import INSTALLED
 from pipelines.tracking import state
 
+ENDS = ("FINISHED", "FAILED", "KILLED")
 URI = "COOKHOUSE_TRACKING_URI"
 """Environment variable that tells the mirror's process where to write."""
 
@@ -54,7 +55,7 @@ class MirrorHandle:
     def delivered(self) -> bool:
         """Whether the store knows the end of every run."""
         ends = (state.load(self.root / "runs" / run_id, self.uri).get("status") for run_id in self.run_ids)
-        return all(status in ("FINISHED", "FAILED", "KILLED") for status in ends)
+        return all(status in ENDS for status in ends)
 
 
 def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
@@ -70,7 +71,6 @@ def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "driver.pid").write_text(str(os.getpid()), encoding="utf-8")
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,

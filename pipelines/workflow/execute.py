@@ -7,11 +7,8 @@ comes back. The exclusive create of the store decides if two processes ever do t
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
-import platform
-import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +25,7 @@ from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
+from pipelines.workflow.provenance import provenance
 from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
 from pipelines.workflow.store import Commit, Record, Store, open_attempt, read_record
 
@@ -47,6 +45,7 @@ def run_attempt(
     that are no JSON a DataError."""
     started = time.monotonic()
     try:
+        attempt.events.emit("code", **provenance())
         stats = definition.function(config, inputs, attempt) or {}
         try:
             json.dumps(stats, allow_nan=False)
@@ -91,20 +90,8 @@ def commit_of(
         },
         source_hash=source_hash(definition),
         deterministic=definition.deterministic,
-        provenance={
-            "host": socket.gethostname(),
-            "user": _user(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-        },
+        provenance=provenance(),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return str(os.getuid())
 
 
 @dataclass(frozen=True)
