@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
-from rl.types import Sampling
+from rl.records import Sampling
 
 
 class RewardSettings(Record):

@@ -96,15 +96,15 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
 
 def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
-    from cookhouse.timeline.links import mlflow_links
-    from cookhouse.timeline.page import render
-    from pipelines.core import places
+    from cookhouse.pages.links import mlflow_links
+    from cookhouse.pages.timeline import render
+    from pipelines.core import storage
     from pipelines.workflow.status import run_status
 
     found = run_status(store, run)
     text = render(found, mlflow_links(found, project.tracking_uri), str(page.parent.absolute()))
     page.parent.mkdir(parents=True, exist_ok=True)
-    places.write_bytes(page, text.encode())
+    storage.put(page, text.encode())
     return found.state == "running"
 
 
@@ -176,7 +176,7 @@ def _watch(store: Store, run: RunRecord) -> None:
 def logs(step: str, overrides: tuple[str, ...], follow: bool, attempt: int | None, run_id: str | None) -> None:
     """Print what a step printed, in its newest attempt."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import place
+    from pipelines.core.storage import place
     from pipelines.core.trail import Trail
     from pipelines.workflow.status import run_status
 

@@ -61,7 +61,7 @@ def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
 
 def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:
     """Stop the jobs that a killed command left; returns the steps that had one."""
-    from pipelines.core.places import place
+    from pipelines.core.storage import place
     from pipelines.workflow.backends import Handle
     from pipelines.workflow.files import read_json
     from pipelines.workflow.status import run_status

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.secrets import redact, secret_values
+from pipelines.core.storage import Place
 from pipelines.core.trail import Trail
 
 
@@ -46,7 +47,7 @@ class EventWriter:
         self._file.close()
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
+def read_events(path: Place) -> Iterator[dict[str, Any]]:
     """Every whole line, from wherever the store keeps the file; a torn last line (the writer was killed) is left out."""
     yield from parse_events(Trail(path).lines())
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core.storage import Place, about, exists, local_file
 from pipelines.tracking import state
 from pipelines.tracking.desired import Ids, RunFiles, Shown, Wanted, desired, difference
 from pipelines.tracking.files import RunReader
@@ -53,7 +53,7 @@ class Mirror:
         self.uri, self.warn, self._open = uri, warn, open_store
         self.readers = [RunReader(home, run_id, uri, warn) for run_id in run_ids]
         self.missing, self.why = 0, ""
-        self._targets: dict[tuple[Path, str], Target] = {}
+        self._targets: dict[tuple[Place, str], Target] = {}
         self._alive: dict[str, bool] = {}
 
     @cached_property
@@ -79,7 +79,7 @@ class Mirror:
             if run.end is not None and not missing:
                 self.readers.remove(reader)
 
-    def target(self, folder: Path, slot: str = "run") -> Target:
+    def target(self, folder: Place, slot: str = "run") -> Target:
         """The MLflow run that a slot of ``tracking.json`` remembers; KeyError when this process has not met it."""
         return self._targets[folder, slot]
 
@@ -188,12 +188,14 @@ class Mirror:
         log = (self.store.log, target.run, gap.params, gap.tags, gap.metrics)
         if rows and not self._refused(target, rows, *log):
             metrics = {**shown.metrics, **{point.name: point.value for point in gap.metrics}}
-            shown = replace(shown, params=shown.params | gap.params, tags=shown.tags | gap.tags, metrics=metrics)
+            shown = replace(
+                shown, params={**shown.params, **gap.params}, tags={**shown.tags, **gap.tags}, metrics=metrics
+            )
         if gap.inputs and not self._refused(target, len(gap.inputs), self.store.inputs, target.run, gap.inputs):
             shown = replace(shown, inputs=shown.inputs | {item.name for item in gap.inputs})
         for path in gap.files:
-            small = path.is_file() and path.stat().st_size <= MAX_FILE
-            if not small or not self._refused(target, 1, self.store.file, target.run, places.local_copy(path)):
+            small = exists(path) and about(path).size <= MAX_FILE
+            if not small or not self._refused(target, 1, self.store.file, target.run, local_file(path)):
                 shown = replace(shown, files=shown.files | {path})
         target.shown, missing = shown, missing + target.missing
         if want.status != shown.status and want.status and not missing:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from pipelines.core.places import place
+from pipelines.core.storage import Place, place
 from pipelines.tracking import describe
 
 STATUS = {"ok": "FINISHED", "hit": "FINISHED", "failed": "FAILED", "killed": "KILLED", "running": "RUNNING"}
@@ -67,16 +66,16 @@ class StepFiles:
     stage: str = ""
     decision: str = ""
     status: str = ""
-    attempt: Path | None = None
+    attempt: Place | None = None
     begun: float = 0.0
     ended: float = 0.0
     seconds: float | None = None
     what: str = ""
-    folder: Path | None = None
+    folder: Place | None = None
 
     generation: int = 1
     document: Mapping[str, Any] = field(default_factory=dict)
-    attempts: tuple[Path, ...] = ()
+    attempts: tuple[Place, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
@@ -94,7 +93,7 @@ class RunFiles:
     """One pipeline run: its event ``run_started``, its steps by name, and how it ended (status, seconds since the epoch)."""
 
     run_id: str
-    folder: Path
+    folder: Place
     code: Mapping[str, Any] = field(default_factory=dict)
     started: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, StepFiles] = field(default_factory=dict)
@@ -114,15 +113,15 @@ class Wanted:
     identity: Mapping[str, str]
     about: Mapping[str, str]
     started: float
-    folder: Path
+    folder: Place
     slot: str = "run"
     parent: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[Point] = ()
     inputs: Sequence[Input] = ()
-    files: Sequence[Path] = ()
-    attempts: Sequence[Path] = ()
+    files: Sequence[Place] = ()
+    attempts: Sequence[Place] = ()
     status: str = ""
     ended: float = 0.0
     memory: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +135,7 @@ class Shown:
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     inputs: frozenset[str] = frozenset()
-    files: frozenset[Path] = frozenset()
+    files: frozenset[Place] = frozenset()
     status: str = ""
 
 
@@ -146,7 +145,7 @@ class Difference:
     tags: Mapping[str, str]
     metrics: Sequence[Point]
     inputs: Sequence[Input]
-    files: Sequence[Path]
+    files: Sequence[Place]
 
 
 def fold(run: RunFiles, event: Mapping[str, Any]) -> RunFiles:
@@ -167,9 +166,10 @@ def fold(run: RunFiles, event: Mapping[str, Any]) -> RunFiles:
         stage = step.stage or folder.parent.name
         step = replace(step, stage=stage, status="running", attempt=attempt, folder=folder, begun=when)
         return run.with_step(step)
-    told = {"status": str(event["status"]), "ended": when, "seconds": event.get("seconds")}
-    folder = place(event["artifact_json"]).parent if event.get("artifact_json") else step.folder
-    return run.with_step(replace(step, **told, what=step.what or str(event.get("what") or ""), folder=folder))
+    if event.get("artifact_json"):
+        step = replace(step, folder=place(event["artifact_json"]).parent)
+    step = replace(step, status=str(event["status"]), ended=when, seconds=event.get("seconds"))
+    return run.with_step(replace(step, what=step.what or str(event.get("what") or "")))
 
 
 def desired(run: RunFiles, ids: Ids) -> dict[str, Wanted]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.events import parse_events
 from pipelines.core.trail import Trail
 from pipelines.tracking import state
@@ -40,7 +40,7 @@ def driver_gone(home: Path, run_id: str) -> bool:
 def _heard(record: RunRecord) -> bool:
     if record.events_file.exists() and time.time() - record.events_file.stat().st_mtime < ABSENT_S:
         return True
-    held = (lease.holder(places.place(row["folder"])) for row in record.data["steps"])
+    held = (lease.holder(storage.place(row["folder"])) for row in record.data["steps"])
     return any(item is not None and item["run_id"] == record.run_id for item in held)
 
 
@@ -79,7 +79,7 @@ class RunReader:
         if self.run.end is not None or not self.run.started:
             return self.run
         flying = [step for step in self.run.steps.values() if step.status == "running"]
-        if not any(places.is_remote(step.attempt) for step in flying if step.attempt) or self._due():
+        if not any(isinstance(step.attempt, storage.Remote) for step in flying) or self._due():
             for step in flying:
                 self.run = self.run.with_step(_end_of(self._read(step)))
         if leave or not any(step.status == "running" for step in self.run.steps.values()):
@@ -93,21 +93,22 @@ class RunReader:
 
     def _read(self, step: StepFiles) -> StepFiles:
         """The step with what lies in its folder. A failed attempt of a key that was made later has a result too."""
-        if step.folder is None:
+        folder, attempt = step.folder, step.attempt
+        if folder is None:
             return step
-        if step.attempt is not None:
-            about, spec = read_json(step.attempt / "attempt.json") or {}, read_json(step.attempt / "spec.json") or {}
-            what = (read_json(step.attempt / "outcome.json") or {}).get("what") or step.what
-            told = {"generation": int(about.get("generation", 1)), "document": spec.get("document", {}), "what": what}
-            step = replace(step, **told)
-        record = read_record(step.folder)
+        if attempt is not None:
+            generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
+            document = (read_json(attempt / "spec.json") or {}).get("document", {})
+            what = (read_json(attempt / "outcome.json") or {}).get("what") or step.what
+            step = replace(step, generation=generation, document=document, what=what)
+        record = read_record(folder)
         record = record if record is not None and record.generation >= step.generation else None
         generation = record.generation if record else step.generation
-        attempts = Store(step.folder.parent.parent).attempts(step.folder, generation)
+        attempts = Store(folder.parent.parent).attempts(folder, generation)
         step = replace(step, generation=generation, attempts=tuple(path for _, path in attempts))
         if record is None:
             return step
-        known = state.load(step.folder, self.uri, f"generation-{generation}")
+        known = state.load(folder, self.uri, f"generation-{generation}")
         whole = known.get("content") == record.content_digest
         return replace(
             step,
@@ -128,8 +129,8 @@ def _end_of(step: StepFiles) -> StepFiles:
         return replace(step, status=outcome["status"], ended=time.time())
     if worker and (alive := process.is_alive(worker)) is not None:
         return step if alive else replace(step, status="killed", ended=time.time())
-    heard = places.last_write(step.attempt / "logs")
-    if not places.is_remote(step.attempt):
+    heard = storage.last_write(step.attempt / "logs")
+    if isinstance(step.attempt, Path):
         heard = max(heard, step.attempt.stat().st_mtime)
     return replace(step, status="killed", ended=heard) if time.time() - heard > IDLE_S else step
 
@@ -143,7 +144,7 @@ def _data_inputs(record: Record) -> tuple[Input, ...]:
     """The inputs that hold shards; models and other inputs are tags only."""
     found = []
     for item in (item for items in record.data["inputs"].values() for item in items):
-        source = read_record(places.place(item["folder"]))
+        source = read_record(storage.place(item["folder"]))
         if source is None or not any(name.startswith("shards/") for name in _places(source)):
             continue
         profile = {"samples": source.stats.get("samples"), "bytes": source.data["bytes"], "files": source.data["files"]}

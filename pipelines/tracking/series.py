@@ -7,11 +7,10 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
 from pipelines.core.events import parse_events
+from pipelines.core.storage import Place, Remote
 from pipelines.core.trail import EVERY_S, Trail
 from pipelines.tracking import describe
 from pipelines.tracking.desired import Point, Summary, cuts
@@ -25,7 +24,7 @@ class Lines:
     delivered yet, ``end`` the byte after it. ``steps`` are the first and last steps of each metric, ``odd`` how many of
     its values were no finite numbers and the first step with one."""
 
-    attempt: Path
+    attempt: Place
     points: list[Point] = field(default_factory=list)
     end: int = 0
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -35,7 +34,7 @@ class Lines:
 
     def __post_init__(self) -> None:
         self._trail = Trail(self.attempt / "logs" / "events.jsonl")
-        self._every = EVERY_S if places.is_remote(self.attempt) else 0.0
+        self._every = EVERY_S if isinstance(self.attempt, Remote) else 0.0
         self._asked = -math.inf
         self._torn = b""
 
@@ -79,7 +78,7 @@ class Series:
     def __init__(self) -> None:
         self.lines: list[Lines] = []
 
-    def open(self, attempts: Sequence[Path]) -> None:
+    def open(self, attempts: Sequence[Place]) -> None:
         known = {lines.attempt: lines for lines in self.lines}
         self.lines = [known.get(attempt) or Lines(attempt) for attempt in attempts]
 

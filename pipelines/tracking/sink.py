@@ -113,7 +113,7 @@ class Sink:
             "metrics": iter([Metric(item.name, item.value, int(item.time * 1000), item.step) for item in metrics]),
         }
         while any((batch := {kind: list(islice(rows, ROWS_A_BATCH[kind])) for kind, rows in left.items()}).values()):
-            self.client.log_batch(run, **batch)
+            self.client.log_batch(run, batch["metrics"], batch["params"], batch["tags"])
 
     def untag(self, run: str, tag: str) -> None:
         self.client.delete_tag(run, tag)

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
+from pipelines.core.storage import Place
 from pipelines.workflow.files import read_json
 
 FILE = "tracking.json"
@@ -27,16 +28,16 @@ def store_id(uri: str) -> str:
     return hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-def load(folder: Path, uri: str, name: str = "run") -> dict[str, Any]:
+def load(folder: Place, uri: str, name: str = "run") -> dict[str, Any]:
     """The record of ``name`` for this store, empty when there is none or the file is torn."""
     return dict((read_json(folder / FILE) or {}).get(store_id(uri), {}).get(name, {}))
 
 
-def save(folder: Path, uri: str, record: Mapping[str, Any], name: str = "run") -> None:
+def save(folder: Place, uri: str, record: Mapping[str, Any], name: str = "run") -> None:
     """Replace the record of ``name`` for this store; other stores and names stay."""
     whole = read_json(folder / FILE) or {}
     whole.setdefault(store_id(uri), {})[name] = dict(record)
-    places.write_bytes(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
+    storage.put(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 
 IMAGE = "COOKHOUSE_IMAGE"
 """Environment variable: the container image the code runs in; its Dockerfile sets it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import EventWriter, read_events
-from pipelines.core.places import INSTALLED, names
+from pipelines.core.storage import INSTALLED, names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.plan import Plan

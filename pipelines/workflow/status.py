@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import read_events
-from pipelines.core.places import is_remote, names, place
+from pipelines.core.storage import Place, about, names, place
 from pipelines.workflow import lease, process
 from pipelines.workflow.execute import Outcome
 from pipelines.workflow.files import read_json
@@ -155,7 +154,7 @@ def _state(last: Try, failure: str, held: Any, since: float) -> tuple[str, str]:
     )
 
 
-def _try(number: int, path: Path, record: Record | None, held: bool) -> tuple[Try, str]:
+def _try(number: int, path: Place, record: Record | None, held: bool) -> tuple[Try, str]:
     """An attempt, and the class of its failure. Without an outcome it works while its process lives, or may live on another
     host and ``held`` says that somebody looks after it."""
     log, begun = str(path / "logs" / "job.log"), float((read_json(path / "attempt.json") or {}).get("created", 0.0))
@@ -171,7 +170,7 @@ def _try(number: int, path: Path, record: Record | None, held: bool) -> tuple[Tr
     outcome = Outcome.read(path)
     if outcome is not None:
         state = {"ok": "ok", "killed": "stopped"}.get(outcome.status, "failed")
-        ended = ended if is_remote(path) else max(ended, (path / "outcome.json").stat().st_mtime)
+        ended = max(ended, about(path / "outcome.json").written)
     else:
         worker = read_json(path / "worker.json")
         alive = process.is_alive(worker) if worker else None
