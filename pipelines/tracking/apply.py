@@ -6,7 +6,7 @@ counted, shown in the tag ``cookhouse.incomplete``, tried again at every look, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.core.storage import Place, about, exists, local_file
 from pipelines.tracking import state
-from pipelines.tracking.desired import Ids, RunFiles, Shown, Wanted, desired, difference
+from pipelines.tracking.desired import Ids, RunFiles, Shown, Summary, Wanted, desired, difference
 from pipelines.tracking.files import RunReader
 from pipelines.tracking.series import Series
 from pipelines.tracking.sink import Sink, refusal
@@ -22,21 +22,23 @@ from pipelines.tracking.sink import Sink, refusal
 MAX_FILE = 20_000_000
 """Bytes above which a file is not copied into the store; it lies in the artifact anyway."""
 INCOMPLETE = "cookhouse.incomplete"
+NEW: dict[str, Any] = {"status": "RUNNING", "cursors": {}, "sent": {}, "content": ""}
+"""What is remembered of an MLflow run nothing was delivered to."""
 
 
 @dataclass
 class Target:
-    """An MLflow run as this process knows it. ``cursors``: attempt -> byte up to which its metric lines were delivered;
-    ``sent``: attempt -> the cuts under which they were."""
+    """An MLflow run as this process knows it. ``memory`` is its record in ``tracking.json``: ``cursors`` say up to which
+    byte the metric lines of an attempt were delivered, ``sent`` under which cuts."""
 
-    run: str
-    experiment: str
-    shown: Shown
     memory: dict[str, Any]
-    cursors: dict[str, int] = field(default_factory=dict)
-    sent: dict[str, dict[str, int]] = field(default_factory=dict)
+    shown: Shown
     series: Series = field(default_factory=Series)
     missing: int = 0
+
+    @property
+    def run(self) -> str:
+        return str(self.memory["run_id"])
 
 
 class Mirror:
@@ -51,10 +53,9 @@ class Mirror:
         warn: Callable[[str], None] = print,
     ) -> None:
         self.uri, self.warn, self._open = uri, warn, open_store
-        self.readers = [RunReader(home, run_id, uri, warn) for run_id in run_ids]
+        self.readers = [RunReader(home, run_id, warn) for run_id in run_ids]
         self.missing, self.why = 0, ""
         self._targets: dict[tuple[Place, str], Target] = {}
-        self._alive: dict[str, bool] = {}
 
     @cached_property
     def store(self) -> Sink:
@@ -74,7 +75,7 @@ class Mirror:
             run = reader.look()
             if gone:
                 run = reader.settle(leave=leave)
-            missing = self._show(self._without_lost(reader, run))
+            missing = self._show(run)
             self.missing += missing
             if run.end is not None and not missing:
                 self.readers.remove(reader)
@@ -83,140 +84,108 @@ class Mirror:
         """The MLflow run that a slot of ``tracking.json`` remembers; KeyError when this process has not met it."""
         return self._targets[folder, slot]
 
-    def _without_lost(self, reader: RunReader, run: RunFiles) -> RunFiles:
-        """A result that arrived before is made again where the store has lost it."""
-        for step in run.steps.values():
-            if known := step.known.get("run_id"):
-                if known not in self._alive:
-                    self._alive[known] = self.store.shown(known) is not None
-                if not self._alive[known]:
-                    run = reader.run = run.with_step(replace(step, known={}))
-        return run
-
     def _show(self, run: RunFiles) -> int:
         """Returns how many values the store refused."""
-        ids = self._ids(run, {})
+        ids: dict[str, tuple[str, str]] = {}
         for name, want in desired(run, ids).items():
             target = self._meet(want, ids)
-            target.missing = 0
-            ids[name] = target.experiment, target.run
-        for name, want in desired(run, ids).items():
-            if want.attempts:
-                target = self._targets[want.folder, want.slot]
-                self._series(target, want, ids, now=run.end is not None)
-                step = run.steps[name.removeprefix("step ")]
-                run = run.with_step(replace(step, summary=target.series.summary))
-        wanted = desired(run, self._ids(run, desired(run, ids)))
-        missing = sum(self._apply(want, 0) for name, want in wanted.items() if name.startswith("step "))
-        if "run" in wanted:
-            missing = self._apply(wanted["run"], missing)
-        if "sweep" in wanted:
-            missing += self._apply(self._with_state(wanted["sweep"], run), 0)
+            if name.startswith("step "):
+                step = run.steps[name[5:]]
+                summary = self._series(target, want, ids, now=run.end is not None)
+                run = run.with_step(name[5:], replace(step, summary=summary))
+            ids[name] = target.memory["experiment_id"], target.run
+        missing = 0
+        for name, want in reversed(desired(run, ids).items()):  # a run is whole when its steps are
+            missing += self._apply(name, want, 0 if name.startswith("step ") else missing)
         return missing
-
-    def _ids(self, run: RunFiles, wanted: Mapping[str, Wanted]) -> dict[str, tuple[str, str]]:
-        ids = {
-            f"step {name}": (str(step.known["experiment_id"]), str(step.known["run_id"]))
-            for name, step in run.steps.items()
-            if step.known
-        }
-        for name, want in wanted.items():
-            target = self._targets[want.folder, want.slot]
-            ids[name] = target.experiment, target.run
-        return ids
-
-    def _with_state(self, want: Wanted, run: RunFiles) -> Wanted:
-        """A sweep's state comes from its combinations as the store knows them; it goes on while one of them does."""
-        target = self._targets[want.folder, want.slot]
-        if run.end is None:
-            return replace(want, status="RUNNING")
-        tags = {"mlflow.parentRunId": target.run, "cookhouse.level": "combination"}
-        found = self.store.statuses(target.experiment, tags)
-        worst = next((status for status in ("RUNNING", "KILLED", "FAILED") if status in found), "FINISHED")
-        return replace(want, status=worst, ended=run.end[1])
 
     def _meet(self, want: Wanted, ids: Ids) -> Target:
         """The run as remembered, as found by its tags, or made."""
-        if (want.folder, want.slot) in self._targets:
-            return self._targets[want.folder, want.slot]
-        memory = state.load(want.folder, self.uri, want.slot)
-        shown = self.store.shown(memory["run_id"]) if memory else None
-        if shown is None:
-            experiment = self.store.experiment(f"cookhouse/{want.about['cookhouse.recipe']}")
-            found = self.store.find(experiment, want.identity) or self._create(experiment, want, ids)
-            target = Target(found, experiment, self.store.shown(found) or Shown(), {})
-        else:
-            target = Target(memory["run_id"], memory["experiment_id"], shown, memory)
-            target.cursors, target.sent = dict(memory.get("cursors", {})), dict(memory.get("sent", {}))
-        self._targets[want.folder, want.slot] = target
-        self._remember(target, want, {})
+        if (target := self._targets.get((want.folder, want.slot))) is None:
+            memory = state.load(want.folder, self.uri, want.slot)
+            shown = self.store.shown(memory["run_id"]) if memory else None
+            if shown is not None:
+                target = Target({**NEW, **memory}, shown)
+            else:
+                experiment = self.store.experiment(f"cookhouse/{want.about['cookhouse.recipe']}")
+                found = self.store.find(experiment, want.identity) or ""
+                target = Target({"experiment_id": experiment}, Shown())
+                self._take(target, want, found or self._create(target, want, ids))
+            self._targets[want.folder, want.slot] = target
+        target.missing = 0
         return target
 
-    def _create(self, experiment: str, want: Wanted, ids: Ids, before: Mapping[str, str] | None = None) -> str:
+    def _create(self, target: Target, want: Wanted, ids: Ids) -> str:
         parent = {"mlflow.parentRunId": ids[want.parent][1]} if want.parent else {}
-        tags = {**want.identity, **want.about, **parent, **(before or {})}
-        return self.store.create(experiment, want.name, tags, want.started)
+        before = {name: value for name, value in target.shown.tags.items() if name != INCOMPLETE}
+        tags = {**want.identity, **want.about, **parent, **before}
+        return self.store.create(target.memory["experiment_id"], want.name, tags, want.started)
 
-    def _series(self, target: Target, want: Wanted, ids: Ids, *, now: bool) -> None:
-        """Metric lines go from file to store, and nothing of them stays here but how far they were read."""
-        target.series.open(want.attempts)
-        for lines, points in target.series.pieces(now=now):
-            name = lines.attempt.name
-            at = target.cursors.get(name, 0)
-            if lines.end > at:
+    def _take(self, target: Target, want: Wanted, run: str) -> None:
+        """Begin at the beginning with a run of the store."""
+        target.shown, target.series = self.store.shown(run) or Shown(), Series()
+        self._remember(target, want, run_id=run, **NEW)
+
+    def _series(self, target: Target, want: Wanted, ids: Ids, *, now: bool) -> Summary:
+        """Metric lines go from file to store; nothing of them stays but how far they were read and a summary. Those of a
+        result that arrived whole are not read again."""
+        if want.content and target.memory["content"] == want.content:
+            return Summary(target.shown.metrics)
+        series = target.series
+        series.open(want.attempts)
+        for lines, points in series.pieces(now=now):
+            name, memory = lines.attempt.name, target.memory
+            if lines.end > (at := memory["cursors"].get(name, 0)):
                 if points and self._refused(target, len(points), self.store.log, target.run, metrics=points):
-                    return
-                target.cursors[name] = lines.end
-                if not at:
-                    target.sent[name] = target.series.cuts[name]
-                self._remember(target, want, {})
+                    return series.summary
+                sent = memory["sent"] if at else {**memory["sent"], name: series.cuts[name]}
+                self._remember(target, want, cursors={**memory["cursors"], name: lines.end}, sent=sent)
             lines.points.clear()
-        if target.series.stale(target.sent) and not self._refused(target, 1, self.store.remove, target.run):
+        target.shown = replace(target.shown, metrics={**target.shown.metrics, **series.summary.last})
+        if series.stale(target.memory["sent"]) and not self._refused(target, 1, self.store.remove, target.run):
             # a store takes no value back, so the run is made anew from what is true now
-            before = {name: value for name, value in target.shown.tags.items() if name != INCOMPLETE}
-            target.run = self._create(target.experiment, want, ids, before)
-            target.shown = self.store.shown(target.run) or Shown()
-            target.cursors, target.sent, target.series = {}, {}, Series()
-            self._remember(target, want, {})
-            self._series(target, want, ids, now=now)
+            self._take(target, want, self._create(target, want, ids))
+            return self._series(target, want, ids, now=now)
+        return series.summary
 
-    def _apply(self, want: Wanted, missing: int) -> int:
-        """Send what differs; the final state only when nothing is ``missing``, of its steps either. Returns how much is."""
+    def _apply(self, name: str, want: Wanted, below: int) -> int:
+        """Send what differs; the final state only when nothing is missing, ``below`` neither. Returns how much is."""
         target = self._targets[want.folder, want.slot]
-        gap, shown = difference(want, target.shown), target.shown
-        rows = len(gap.params) + len(gap.tags) + len(gap.metrics)
-        log = (self.store.log, target.run, gap.params, gap.tags, gap.metrics)
-        if rows and not self._refused(target, rows, *log):
+        run, shown = target.run, target.shown
+        if want.content and target.memory["content"] == want.content:
+            return 0
+        if name == "sweep" and want.status != "RUNNING":  # it goes on while one of its combinations does
+            tags = {"mlflow.parentRunId": run, "cookhouse.level": "combination"}
+            found = self.store.statuses(target.memory["experiment_id"], tags)
+            want = replace(want, status=next((s for s in ("RUNNING", "KILLED", "FAILED") if s in found), "FINISHED"))
+        gap = difference(want, shown)
+        rows, log = len(gap.params) + len(gap.tags) + len(gap.metrics), (gap.params, gap.tags, gap.metrics)
+        if rows and not self._refused(target, rows, self.store.log, run, *log):
             metrics = {**shown.metrics, **{point.name: point.value for point in gap.metrics}}
-            shown = replace(
-                shown, params={**shown.params, **gap.params}, tags={**shown.tags, **gap.tags}, metrics=metrics
-            )
-        if gap.inputs and not self._refused(target, len(gap.inputs), self.store.inputs, target.run, gap.inputs):
+            params, tags = {**shown.params, **gap.params}, {**shown.tags, **gap.tags}
+            shown = replace(shown, params=params, tags=tags, metrics=metrics)
+        if gap.inputs and not self._refused(target, len(gap.inputs), self.store.inputs, run, gap.inputs):
             shown = replace(shown, inputs=shown.inputs | {item.name for item in gap.inputs})
         for path in gap.files:
             small = exists(path) and about(path).size <= MAX_FILE
-            if not small or not self._refused(target, 1, self.store.file, target.run, local_file(path)):
+            if not small or not self._refused(target, 1, self.store.file, run, local_file(path)):
                 shown = replace(shown, files=shown.files | {path})
-        target.shown, missing = shown, missing + target.missing
-        if want.status != shown.status and want.status and not missing:
-            if self._refused(target, 1, self.store.state, target.run, want.status, want.ended):
-                missing = 1
-            else:
-                target.shown = replace(shown, status=want.status)
-        self._tell(target, missing)
-        done = {"status": want.status, **want.memory} if want.status and not missing else {"status": "RUNNING"}
-        self._remember(target, want, {**done, "missing": missing})
+        ends = gap.status and not target.missing + below
+        if ends and not self._refused(target, 1, self.store.state, run, want.status, want.ended):
+            shown = replace(shown, status=want.status)
+        target.shown, missing = shown, target.missing
+        self._tell(target, missing + below)
+        arrived = want.status and not missing + below
+        content = want.content if arrived else ""
+        self._remember(target, want, status=want.status if arrived else "RUNNING", content=content, missing=missing)
         return missing
 
     def _tell(self, target: Target, missing: int) -> None:
-        told = f"{missing} values did not arrive: {self.why}"[:500]
-        tags = {name: value for name, value in target.shown.tags.items() if name != INCOMPLETE}
-        if missing and target.shown.tags.get(INCOMPLETE) != told:
-            if not self._refused(target, 0, self.store.log, target.run, tags={INCOMPLETE: told}):
-                target.shown = replace(target.shown, tags={**tags, INCOMPLETE: told})
-        elif not missing and INCOMPLETE in target.shown.tags:
-            self.store.untag(target.run, INCOMPLETE)
-            target.shown = replace(target.shown, tags=tags)
+        told = f"{missing} values did not arrive: {self.why}"[:500] if missing else ""
+        if told == target.shown.tags.get(INCOMPLETE, ""):
+            return
+        if not self._refused(target, 0, self.store.tag, target.run, INCOMPLETE, told):
+            target.shown = replace(target.shown, tags={**target.shown.tags, INCOMPLETE: told})
 
     def _refused(self, target: Target, rows: int, call: Callable[..., None], *values: Any, **named: Any) -> bool:
         """Make a call to the store; True when it refuses it, which is counted and said once for each reason. Raises what
@@ -234,9 +203,7 @@ class Mirror:
             return True
         return False
 
-    def _remember(self, target: Target, want: Wanted, more: Mapping[str, Any]) -> None:
-        now = {"run_id": target.run, "experiment_id": target.experiment, "cursors": target.cursors, "sent": target.sent}
-        memory = {"status": "RUNNING", **target.memory, **now, **more}
-        if memory != target.memory:
+    def _remember(self, target: Target, want: Wanted, **more: Any) -> None:
+        if (memory := {**target.memory, **more}) != target.memory:
             state.save(want.folder, self.uri, memory, want.slot)
-            target.memory = {**memory, "cursors": dict(target.cursors), "sent": dict(target.sent)}
+            target.memory = memory

@@ -2,8 +2,8 @@
 many looks they were read.
 
     fold(files, event) -> files                 the events of the pipeline run, one after the other
-    desired(files, ids) -> {name: Wanted}       the runs it should be: ``run``, ``step sft`` ..., ``sweep``
-    difference(wanted, shown) -> Difference     what is still to be sent; empty when everything arrived
+    desired(files, ids) -> {name: Wanted}       the runs it should be: ``sweep``, ``run``, ``step sft`` ...
+    difference(wanted, shown) -> Wanted         what is still to be sent; nothing when everything arrived
 
 A run of a step belongs to its (key, generation): a pipeline run that hits the key links to it and copies its final metrics.
 """
@@ -47,8 +47,8 @@ class Input:
 
 @dataclass(frozen=True)
 class Summary:
-    """The metric lines of all attempts of a result in short: last values, and for each metric with values that are no finite
-    number how many there were and the first step. ``code`` is the code that wrote them."""
+    """The metric lines of all attempts of a result: last values, and of each metric with values that are no finite number
+    how many and the first step. ``code`` is the code that wrote them."""
 
     last: Mapping[str, float] = field(default_factory=dict)
     odd: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -57,40 +57,33 @@ class Summary:
 
 @dataclass(frozen=True)
 class StepFiles:
-    """One step of a pipeline run. The first lines are what the events said; then what lies in the folder of its key:
-    ``attempts`` of the generation (oldest first), ``record`` (``artifact.json``), ``places`` (of the manifest), ``inputs``,
-    and ``known``: what was remembered of a result that arrived whole before."""
+    """One step of a pipeline run: ``told`` by its events, the later over the earlier. The rest lies in the folder of its
+    key: ``attempts`` of the generation, oldest first; ``record`` is ``artifact.json``, ``places`` are its manifest's."""
 
-    step: str
-    key: str = ""
-    stage: str = ""
-    decision: str = ""
-    status: str = ""
-    attempt: Place | None = None
-    begun: float = 0.0
-    ended: float = 0.0
-    seconds: float | None = None
-    what: str = ""
-    folder: Place | None = None
-
+    told: Mapping[str, Any]
     generation: int = 1
     document: Mapping[str, Any] = field(default_factory=dict)
+    what: str = ""
     attempts: tuple[Place, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[Input, ...] = ()
-    known: Mapping[str, Any] = field(default_factory=dict)
     summary: Summary = Summary()
 
     @property
-    def final(self) -> dict[str, float]:
-        """The metrics of a committed result: the last of each series, and its stats."""
-        return dict(self.known.get("final") or {**self.summary.last, **describe.stat_metrics(self.record)})
+    def attempt(self) -> Place | None:
+        return place(self.told["attempt_dir"]) if "attempt_dir" in self.told else None
+
+    @property
+    def folder(self) -> Place | None:
+        if committed := self.told.get("artifact_json"):
+            return place(committed).parent
+        return self.attempt.parent.parent if self.attempt else None
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """One pipeline run: its event ``run_started``, its steps by name, and how it ended (status, seconds since the epoch)."""
+    """One pipeline run: its event ``run_started``, its steps, and how it ended (status, seconds since the epoch)."""
 
     run_id: str
     folder: Place
@@ -99,15 +92,15 @@ class RunFiles:
     steps: Mapping[str, StepFiles] = field(default_factory=dict)
     end: tuple[str, float] | None = None
 
-    def with_step(self, step: StepFiles) -> RunFiles:
-        return replace(self, steps={**self.steps, step.step: step})
+    def with_step(self, name: str, step: StepFiles) -> RunFiles:
+        return replace(self, steps={**self.steps, name: step})
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one MLflow run should be. It is found by the tags ``identity``, made with ``about`` too, as a child of
-    ``parent``; ``attempts`` are the folders whose metric lines belong to it, oldest first; ``slot`` of ``tracking.json`` in
-    ``folder`` remembers it. An empty ``status`` is not for this run to say."""
+    """What one MLflow run should be. It is found by the tags ``identity`` and made with ``about`` too, as a child of
+    ``parent``; the metric lines of ``attempts``, oldest first, belong to it; ``slot`` of ``tracking.json`` in ``folder``
+    remembers it, and when it arrived whole its ``content``. An empty ``status`` is not for this run to say."""
 
     name: str
     identity: Mapping[str, str]
@@ -124,7 +117,7 @@ class Wanted:
     attempts: Sequence[Place] = ()
     status: str = ""
     ended: float = 0.0
-    memory: Mapping[str, Any] = field(default_factory=dict)
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,85 +132,65 @@ class Shown:
     status: str = ""
 
 
-@dataclass(frozen=True)
-class Difference:
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Sequence[Point]
-    inputs: Sequence[Input]
-    files: Sequence[Place]
-
-
 def fold(run: RunFiles, event: Mapping[str, Any]) -> RunFiles:
-    """The run after one more of its events. Raises LookupError, TypeError or ValueError for one that says too little."""
-    kind, when = event.get("kind"), float(event.get("t") or 0.0)
+    """The run after one more of its events. Raises LookupError or TypeError for one that says too little."""
+    kind, when = event["kind"], event["t"]
     if kind == "run_started":
-        return replace(run, started={**event, "t": when, "recipe": event["recipe"]})
+        return replace(run, started={"sweep": {}, "overrides": [], **event, "recipe": event["recipe"]})
     if kind == "run_finished":
         return replace(run, end=(STATUS.get(event["status"], "FAILED"), when))
     if kind not in ("step_planned", "step_started", "step_finished"):
         return run
-    step = replace(run.steps.get(event["step"], StepFiles(event["step"])), key=event["key"])
-    if kind == "step_planned":
-        return run.with_step(replace(step, stage=event.get("stage", ""), decision=event["decision"]))
-    if kind == "step_started":
-        attempt = place(event["attempt_dir"])
-        folder = attempt.parent.parent
-        stage = step.stage or folder.parent.name
-        step = replace(step, stage=stage, status="running", attempt=attempt, folder=folder, begun=when)
-        return run.with_step(step)
-    if event.get("artifact_json"):
-        step = replace(step, folder=place(event["artifact_json"]).parent)
-    step = replace(step, status=str(event["status"]), ended=when, seconds=event.get("seconds"))
-    return run.with_step(replace(step, what=step.what or str(event.get("what") or "")))
+    before = run.steps.get(event["step"]) or StepFiles({"stage": "", "decision": "", "status": ""})
+    more = {"status": "running", "begun": when} if kind == "step_started" else {}
+    return run.with_step(event["step"], replace(before, told={**before.told, **event, "key": event["key"], **more}))
 
 
 def desired(run: RunFiles, ids: Ids) -> dict[str, Wanted]:
     """Every MLflow run this pipeline run stands for, parents first; links to runs without an id are left out."""
     if not run.started:
         return {}
-    recipe, sweep = str(run.started["recipe"]), run.started.get("sweep") or {}
-    about = {"cookhouse.recipe": recipe, "cookhouse.run": run.run_id}
-    wanted = {}
+    sweep, wanted = run.started["sweep"], {}
     if sweep:
         identity = {"cookhouse.sweep": sweep["id"], "cookhouse.level": "sweep"}
-        told = {"cookhouse.recipe": recipe, **describe.code_tags(run.code)}
-        wanted["sweep"] = Wanted(f"sweep {sweep['id']}", identity, told, run.started["t"], run.folder, "sweep")
-    wanted["run"] = _run(run, sweep, about, ids)
-    for name, step in run.steps.items():
-        if step.folder is not None and not step.known:
-            wanted[f"step {name}"] = _step(step, run, about, "sweep" if sweep else "run")
-    return wanted
+        about = {"cookhouse.recipe": run.started["recipe"], **describe.code_tags(run.code)}
+        status, ended = run.end or ("RUNNING", 0.0)
+        first = Wanted(f"sweep {sweep['id']}", identity, about, run.started["t"], run.folder, "sweep")
+        wanted["sweep"] = replace(first, status=status, ended=ended)
+    wanted["run"] = _run(run, ids)
+    steps = {f"step {name}": _step(name, step, run) for name, step in run.steps.items() if step.folder is not None}
+    return wanted | steps
 
 
-def _run(run: RunFiles, sweep: Mapping[str, Any], about: Mapping[str, str], ids: Ids) -> Wanted:
-    overrides = [str(item) for item in run.started.get("overrides") or ()]
+def _run(run: RunFiles, ids: Ids) -> Wanted:
+    recipe, sweep, overrides = run.started["recipe"], run.started["sweep"], run.started["overrides"]
     identity = {"cookhouse.run": run.run_id, "cookhouse.level": "pipeline"}
-    level = {}
+    about = {"cookhouse.recipe": recipe, "cookhouse.run": run.run_id, "cookhouse.overrides": " ".join(overrides)}
     if sweep:  # a combination keeps its run when the sweep goes on in a second command
         identity = {"cookhouse.sweep": sweep["id"], "cookhouse.combination": str(sweep["index"])}
-        level = {"cookhouse.level": "combination"}
-    params = {"recipe": about["cookhouse.recipe"], "overrides": " ".join(overrides)[: describe.MAX_PARAM]}
-    tags, metrics, rows = {}, [], {}
+        about["cookhouse.level"] = "combination"
+    params, metrics = {"recipe": recipe, "overrides": " ".join(overrides)[: describe.MAX_PARAM]}, []
+    tags, rows = {}, {}
     for name, step in run.steps.items():
-        experiment, known = ids.get(f"step {name}", ("", ""))
-        short = step.key[: describe.SHORT]
-        tags[f"cookhouse.step.{name}"] = f"{step.decision or step.status.upper()} {short}"
-        if step.status and step.status != "running":
-            tags |= {f"cookhouse.step.{name}.run": known or "-", f"cookhouse.step.{name}.status": step.status}
-        params |= describe.params_of(step.record.get("document") or step.document, f"{name}.")
-        seconds = step.record.get("seconds", step.seconds)
-        main = describe.main_metric(step.record.get("stats", {}))
-        rows[name] = {**vars(step), "experiment_id": experiment, "run_id": known, "main": main, "seconds": seconds}
-        if step.record:
-            copied, made = describe.parent_metrics(name, step.final), float(step.record["created"])
-            metrics += [Point(metric, value, made) for metric, value in copied.items()]
-    tags["mlflow.note.content"] = describe.parent_note(about["cookhouse.recipe"], overrides, rows)
+        told, record, (experiment, known) = step.told, step.record, ids.get(f"step {name}", ("", ""))
+        decided = told["decision"] or told["status"].upper()
+        tags[f"cookhouse.step.{name}"] = f"{decided} {told['key'][: describe.SHORT]}"
+        if told["status"] not in ("", "running"):
+            tags |= {f"cookhouse.step.{name}.run": known or "-", f"cookhouse.step.{name}.status": told["status"]}
+        params |= describe.params_of(record.get("document") or step.document, f"{name}.")
+        main = describe.main_metric(record.get("stats", {}))
+        rows[name] = {**told, "experiment_id": experiment, "run_id": known, "main": main}
+        if record:
+            rows[name]["seconds"] = record["seconds"]
+            final = {**step.summary.last, **describe.stat_metrics(record)}
+            copied = describe.parent_metrics(name, final).items()
+            metrics += [Point(metric, value, float(record["created"])) for metric, value in copied]
+    tags["mlflow.note.content"] = describe.parent_note(recipe, overrides, rows)
     status, ended = run.end or ("RUNNING", 0.0)
     return Wanted(
-        describe.run_name(about["cookhouse.recipe"], run.run_id, sweep.get("varied", overrides)),
+        describe.run_name(recipe, run.run_id, sweep.get("varied", overrides)),
         identity,
-        {**about, **level, "cookhouse.overrides": " ".join(overrides), **describe.code_tags(run.code)},
+        {**about, **describe.code_tags(run.code)},
         run.started["t"],
         run.folder,
         parent="sweep" if sweep else "",
@@ -229,67 +202,65 @@ def _run(run: RunFiles, sweep: Mapping[str, Any], about: Mapping[str, str], ids:
     )
 
 
-def _step(step: StepFiles, run: RunFiles, about: Mapping[str, str], parent: str) -> Wanted:
-    assert step.folder is not None
-    record, attempt, generation = step.record, step.attempt, step.record.get("generation", step.generation)
+def _step(name: str, step: StepFiles, run: RunFiles) -> Wanted:
+    folder, attempt, record, told = step.folder, step.attempt, step.record, step.told
+    assert folder is not None
+    identity = {"cookhouse.key": told["key"], "cookhouse.generation": str(step.generation), "cookhouse.level": "step"}
+    stage = record.get("stage") or told["stage"] or folder.parent.name
+    about = {"cookhouse.step": name, "cookhouse.stage": stage, "cookhouse.recipe": run.started["recipe"]}
     code = record.get("provenance") or step.summary.code
-    tags = {"cookhouse.folder": str(step.folder), **describe.code_tags(code), **describe.odd_tags(step.summary.odd)}
-    if name := record.get("attempt") or (attempt.name if attempt else ""):
-        tags["cookhouse.attempt"] = name
-    if step.what and not record:
-        tags["cookhouse.failure"] = step.what
-    status, begun, ended, metrics, files, memory = STATUS.get(step.status, "FAILED"), step.begun, step.ended, [], [], {}
+    tags = {"cookhouse.folder": str(folder), **describe.code_tags(code), **describe.odd_tags(step.summary.odd)}
+    want = Wanted(
+        describe.step_name(name, told["key"], run.started["overrides"]),
+        identity,
+        {**about, "cookhouse.run": run.run_id},
+        told.get("begun", told["t"]),
+        folder,
+        f"generation-{step.generation}",
+        "sweep" if run.started["sweep"] else "run",
+        describe.params_of(record.get("document") or step.document),
+        inputs=step.inputs,
+        attempts=step.attempts,
+    )
     if record:
-        tags |= {
-            "cookhouse.content_digest": record["content_digest"],
-            "mlflow.note.content": describe.step_note(record),
-        }
+        tags |= {"cookhouse.attempt": record["attempt"], "cookhouse.content_digest": record["content_digest"]}
+        tags["mlflow.note.content"] = describe.step_note(record)
         items = [item for items in record["inputs"].values() for item in items]
         tags |= {f"cookhouse.input.{item['step']}": item["key"] for item in items}
-        status, ended = "FINISHED", float(record["created"])
-        begun = ended - float(record.get("seconds") or 0.0)
-        stats = describe.stat_metrics(record)
-        metrics = [Point(name, value, ended) for name, value in stats.items() if name not in step.summary.last]
+        made, stats = float(record["created"]), describe.stat_metrics(record)
         named = [record["manifest"], *(step.places[name] for name in SHOWN_FILES if name in step.places)]
-        files, memory = (
-            [step.folder / name for name in named],
-            {"content": record["content_digest"], "final": step.final},
+        return replace(
+            want,
+            started=made - float(record.get("seconds") or 0.0),
+            tags=tags,
+            metrics=[Point(metric, value, made) for metric, value in stats.items() if metric not in step.summary.last],
+            files=[folder / file for file in named],
+            status="FINISHED",
+            ended=made,
+            content=record["content_digest"],
         )
-    elif attempt is not None:
+    status, files = STATUS.get(told["status"], "FAILED"), []
+    if attempt is not None:
+        tags["cookhouse.attempt"] = attempt.name
         files = [attempt / "logs" / "traceback.txt"] if status == "FAILED" else []
         if step.attempts and attempt != step.attempts[-1]:
             status = ""  # a later run is at it
-    identity = {"cookhouse.key": step.key, "cookhouse.generation": str(generation), "cookhouse.level": "step"}
-    overrides = [str(item) for item in run.started.get("overrides") or ()]
-    return Wanted(
-        describe.step_name(step.step, step.key, overrides),
-        identity,
-        {**about, "cookhouse.step": step.step, "cookhouse.stage": record.get("stage") or step.stage},
-        begun,
-        step.folder,
-        f"generation-{generation}",
-        parent,
-        describe.params_of(record.get("document") or step.document),
-        tags,
-        metrics,
-        step.inputs,
-        files,
-        step.attempts,
-        status,
-        ended,
-        memory,
-    )
+    if step.what:
+        tags["cookhouse.failure"] = step.what
+    return replace(want, tags=tags, files=files, status=status, ended=told["t"])
 
 
-def difference(want: Wanted, have: Shown) -> Difference:
+def difference(want: Wanted, have: Shown) -> Wanted:
     """What is to be sent; params are write-once, and a step's key promises that they are the same."""
     tags = {name: value[: describe.MAX_TAG] for name, value in want.tags.items()}
-    return Difference(
-        {name: value for name, value in want.params.items() if name not in have.params},
-        {name: value for name, value in tags.items() if have.tags.get(name) != value},
-        [point for point in want.metrics if not _same(have.metrics.get(point.name), point.value)],
-        [item for item in want.inputs if item.name not in have.inputs],
-        [path for path in want.files if path not in have.files],
+    return replace(
+        want,
+        params={name: value for name, value in want.params.items() if name not in have.params},
+        tags={name: value for name, value in tags.items() if have.tags.get(name) != value},
+        metrics=[point for point in want.metrics if not _same(have.metrics.get(point.name), point.value)],
+        inputs=[item for item in want.inputs if item.name not in have.inputs],
+        files=[path for path in want.files if path not in have.files],
+        status="" if want.status == have.status else want.status,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from pipelines.core import storage
 from pipelines.core.events import parse_events
 from pipelines.core.trail import Trail
-from pipelines.tracking import state
 from pipelines.tracking.desired import Input, RunFiles, StepFiles, fold
 from pipelines.workflow import lease, process
 from pipelines.workflow.files import read_json
@@ -47,12 +46,11 @@ def _heard(record: RunRecord) -> bool:
 class RunReader:
     """``look`` gives the run as its files tell it now. What a remote store did not give comes with the next look."""
 
-    def __init__(self, home: Path, run_id: str, uri: str, warn: Callable[[str], None]) -> None:
-        folder = home / "runs" / run_id
-        self.uri, self.warn = uri, warn
-        self.run = RunFiles(run_id, folder)
+    def __init__(self, home: Path, run_id: str, warn: Callable[[str], None]) -> None:
+        self.warn = warn
+        self.run = RunFiles(run_id, home / "runs" / run_id)
         self._record = home / "runs" / f"{run_id}.json"
-        self._events = Trail(folder / "events.jsonl")
+        self._events = Trail(self.run.folder / "events.jsonl")
         self._stale: set[str] = set()
         self._settled = -SETTLE_REMOTE_S
 
@@ -60,7 +58,7 @@ class RunReader:
         for event in parse_events(self._events.lines()):
             try:
                 self.run = fold(self.run, event)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError) as error:
                 self.warn(f"passed over an event {event.get('kind')}: {type(error).__name__}: {error}")
                 continue
             if event["kind"] == "run_started":
@@ -68,7 +66,7 @@ class RunReader:
             if event["kind"] in ("step_started", "step_finished"):
                 self._stale.add(event["step"])
         for name in list(self._stale):
-            self.run = self.run.with_step(self._read(self.run.steps[name]))
+            self.run = self.run.with_step(name, _read(self.run.steps[name]))
             self._stale.remove(name)
         return self.run
 
@@ -78,61 +76,53 @@ class RunReader:
         its driver."""
         if self.run.end is not None or not self.run.started:
             return self.run
-        flying = [step for step in self.run.steps.values() if step.status == "running"]
-        if not any(isinstance(step.attempt, storage.Remote) for step in flying) or self._due():
-            for step in flying:
-                self.run = self.run.with_step(_end_of(self._read(step)))
-        if leave or not any(step.status == "running" for step in self.run.steps.values()):
+        flying = [name for name, step in self.run.steps.items() if step.told["status"] == "running"]
+        remote = any(isinstance(self.run.steps[name].attempt, storage.Remote) for name in flying)
+        if not remote or time.monotonic() - self._settled >= SETTLE_REMOTE_S:
+            self._settled = time.monotonic()
+            for name in flying:
+                self.run = self.run.with_step(name, _end_of(_read(self.run.steps[name])))
+        if leave or not any(step.told["status"] == "running" for step in self.run.steps.values()):
             self.run = replace(self.run, end=("KILLED", time.time()))
         return self.run
 
-    def _due(self) -> bool:
-        due = time.monotonic() - self._settled >= SETTLE_REMOTE_S
-        self._settled = time.monotonic() if due else self._settled
-        return due
 
-    def _read(self, step: StepFiles) -> StepFiles:
-        """The step with what lies in its folder. A failed attempt of a key that was made later has a result too."""
-        folder, attempt = step.folder, step.attempt
-        if folder is None:
-            return step
-        if attempt is not None:
-            generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
-            document = (read_json(attempt / "spec.json") or {}).get("document", {})
-            what = (read_json(attempt / "outcome.json") or {}).get("what") or step.what
-            step = replace(step, generation=generation, document=document, what=what)
-        record = read_record(folder)
-        record = record if record is not None and record.generation >= step.generation else None
-        generation = record.generation if record else step.generation
-        attempts = Store(folder.parent.parent).attempts(folder, generation)
-        step = replace(step, generation=generation, attempts=tuple(path for _, path in attempts))
-        if record is None:
-            return step
-        known = state.load(folder, self.uri, f"generation-{generation}")
-        whole = known.get("content") == record.content_digest
-        return replace(
-            step,
-            stage=record.data["stage"],
-            record=record.data,
-            places=_places(record),
-            inputs=_data_inputs(record),
-            known=known if whole else {},
-        )
+def _read(step: StepFiles) -> StepFiles:
+    """The step with what lies in its folder. A failed attempt of a key that was made later has a result too."""
+    folder, attempt = step.folder, step.attempt
+    if folder is None:
+        return step
+    generation, document, what = 1, {}, step.told.get("what") or ""
+    if attempt is not None:
+        generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
+        document = (read_json(attempt / "spec.json") or {}).get("document", {})
+        what = (read_json(attempt / "outcome.json") or {}).get("what") or what
+    record = read_record(folder)
+    record = record if record is not None and record.generation >= generation else None
+    generation = record.generation if record else generation
+    attempts = tuple(path for _, path in Store(folder.parent.parent).attempts(folder, generation))
+    step = replace(step, generation=generation, document=document, what=what, attempts=attempts)
+    if record is None:
+        return step
+    return replace(step, record=record.data, places=_places(record), inputs=_data_inputs(record))
 
 
 def _end_of(step: StepFiles) -> StepFiles:
-    assert step.attempt is not None
+    """A step in flight without a driver, at its end if it has reached one."""
     if step.record:
-        return replace(step, status="ok", ended=float(step.record["created"]))
-    outcome, worker = read_json(step.attempt / "outcome.json") or {}, read_json(step.attempt / "worker.json")
-    if outcome.get("status", "ok") != "ok":
-        return replace(step, status=outcome["status"], ended=time.time())
-    if worker and (alive := process.is_alive(worker)) is not None:
-        return step if alive else replace(step, status="killed", ended=time.time())
-    heard = storage.last_write(step.attempt / "logs")
-    if isinstance(step.attempt, Path):
-        heard = max(heard, step.attempt.stat().st_mtime)
-    return replace(step, status="killed", ended=heard) if time.time() - heard > IDLE_S else step
+        return replace(step, told={**step.told, "status": "ok"})
+    attempt = step.attempt
+    assert attempt is not None
+    outcome, worker = read_json(attempt / "outcome.json") or {}, read_json(attempt / "worker.json")
+    status, ended = outcome.get("status", "ok"), time.time()
+    if status == "ok":
+        alive = process.is_alive(worker) if worker else None
+        if alive is None:
+            heard = storage.last_write(attempt / "logs")
+            heard = max(heard, attempt.stat().st_mtime) if isinstance(attempt, Path) else heard
+            alive, ended = time.time() - heard <= IDLE_S, heard
+        status = "running" if alive else "killed"
+    return replace(step, told={**step.told, "status": status, "t": ended})
 
 
 def _places(record: Record) -> Mapping[str, str]:

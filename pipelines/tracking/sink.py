@@ -115,8 +115,9 @@ class Sink:
         while any((batch := {kind: list(islice(rows, ROWS_A_BATCH[kind])) for kind, rows in left.items()}).values()):
             self.client.log_batch(run, batch["metrics"], batch["params"], batch["tags"])
 
-    def untag(self, run: str, tag: str) -> None:
-        self.client.delete_tag(run, tag)
+    def tag(self, run: str, name: str, value: str) -> None:
+        """Set a tag; an empty ``value`` takes it away."""
+        self.client.set_tag(run, name, value) if value else self.client.delete_tag(run, name)
 
     def inputs(self, run: str, inputs: Iterable[Input]) -> None:
         """Data the run read. ``search_runs("dataset.name = 'documents'")`` finds the runs that saw it."""
