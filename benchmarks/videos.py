@@ -65,10 +65,10 @@ def make_fixture() -> list[Path]:
 
 def ours(fps: float, mode: str) -> None:
     """One unit of the videos stage, as a worker runs it."""
+    from pipelines.media.video import DecodeSpec
     from pipelines.shards.manifest import read_manifest
     from pipelines.shards.plan import SourceItem, plan_units
     from pipelines.videos.clips import ClipJob, build_clip_unit
-    from pipelines.videos.decode import DecodeSpec
 
     items = [
         SourceItem(str(path), path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "train")

@@ -95,7 +95,7 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
 def _near(jobs: list[CaptionJob], out: Attempt, workers: int) -> dict[str, str]:
     """Name -> earlier name of pictures that look alike, over all units: made anew by every attempt, always the same."""
     from pipelines.images.captions import measure_pictures
-    from pipelines.images.likeness import near_copies
+    from pipelines.media.likeness import near_copies
 
     marks: dict[str, int] = {}
     for done, (_, found) in enumerate(out.executor.map(measure_pictures, jobs, Resources(), at_once=workers), 1):

@@ -75,9 +75,9 @@ def build_interleaved_shards(config: InterleavedShards, inputs: Inputs, out: Att
 
 
 def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict[str, Any]:
+    from pipelines.media.video import DecodeSpec
     from pipelines.shards.tables import SUFFIXES, count_rows
     from pipelines.text.conversations import Rows, RowsJob, build_rows_unit
-    from pipelines.videos.decode import DecodeSpec
 
     if config.source is None and "sources" not in inputs:
         raise ConfigError(

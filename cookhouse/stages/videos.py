@@ -22,7 +22,7 @@ class VideoShards(StageConfig):
     """Frames are sampled by presentation time at ``fps`` (at most 10), at most ``max_frames`` a clip, resized to an
     area of about ``view_pixels`` with sides that are multiples of ``patch`` pixels.
 
-    ``decode``: which source frames are decoded (``pipelines.videos.modes``); ``auto`` leaves some out only where few
+    ``decode``: which source frames are decoded (``pipelines.media.modes``); ``auto`` leaves some out only where few
     are wanted, and the row says so. ``split_by``: one clip a file (``none``), clips of ``clip_seconds`` (``length``),
     or cut where the picture changes by more than ``scene_threshold`` (0-1) and at ``clip_seconds`` at the latest
     (``scenes``); clips below ``min_clip_seconds`` are filtered. ``drop_similar``: drop frames that differ from the kept
@@ -77,9 +77,9 @@ class VideoShards(StageConfig):
 )
 def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Plan units from the sorted files, decode them in sandboxes, commit each."""
+    from pipelines.media.video import DecodeSpec
     from pipelines.shards.plan import plan_units
     from pipelines.videos.clips import SUFFIXES, ClipJob, build_clip_unit
-    from pipelines.videos.decode import DecodeSpec
     from pipelines.videos.targets import SIDECARS
 
     listing = list_inputs(inputs, "videos")

@@ -17,9 +17,9 @@ from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import local_file
-from pipelines.images.decode import Picture
-from pipelines.images.likeness import likeness
 from pipelines.images.sources import TAR, read_sidecar, read_tar
+from pipelines.media.likeness import likeness
+from pipelines.media.picture import Picture
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 STAGE = "captions"
-TARGET = "pipelines.images.decode:read_picture"
+TARGET = "pipelines.media.picture:read_picture"
 Score = Callable[["Image.Image", str], float]
 
 

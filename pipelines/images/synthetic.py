@@ -19,7 +19,7 @@ from pipelines.shards.sample import encode_jpeg, image_content, sample_json, tex
 from pipelines.shards.unit import Item, write_unit
 
 STAGE = "synthetic_ocr"
-PICTURE, PAGE = "pipelines.images.decode:read_picture", "pipelines.images.pages:render_page"
+PICTURE, PAGE = "pipelines.media.picture:read_picture", "pipelines.images.pages:render_page"
 PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 
 

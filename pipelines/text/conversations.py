@@ -13,17 +13,17 @@ from typing import Any, Literal
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
+from pipelines.media.video import DecodeSpec
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size
 from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
 from pipelines.text.chats import Medium, Message, Part, read_chat, read_interleaved
-from pipelines.videos.decode import DecodeSpec
 
 Form = Literal["conversations", "interleaved"]
 KIND = {"conversations": "conversation", "interleaved": "interleaved"}
-PICTURE, VIDEO = "pipelines.images.decode:read_picture", "pipelines.videos.decode:read_frames"
+PICTURE, VIDEO = "pipelines.media.picture:read_picture", "pipelines.media.video:read_frames"
 
 
 @dataclass(frozen=True)

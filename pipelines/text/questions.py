@@ -84,7 +84,7 @@ def build_question_unit(job: QuestionJob, folder: Path) -> dict[str, Any]:
     planned = len(job.questions) * len(job.modes)
     with (
         Sandbox("pipelines.text.render:render_pages", job.deadline_s, job.memory_bytes) as pages,
-        Sandbox("pipelines.images.decode:read_picture", job.deadline_s, job.memory_bytes) as pictures,
+        Sandbox("pipelines.media.picture:read_picture", job.deadline_s, job.memory_bytes) as pictures,
     ):
         return write_unit(folder, job.unit.name, _items(job, pages, pictures), planned=planned)
 

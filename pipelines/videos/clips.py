@@ -10,15 +10,15 @@ from typing import Any
 
 from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
+from pipelines.media.video import DecodeSpec, Frames
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import CLIP, FRAME, clip_content, sample_json, text_content, text_size, turn, video_content
 from pipelines.shards.unit import Item, write_unit
-from pipelines.videos.decode import DecodeSpec, Frames
 from pipelines.videos.targets import UNTIMED, Target, read_targets, targets_within
 
 STAGE = "videos"
-TARGET = "pipelines.videos.decode:read_clips"
+TARGET = "pipelines.media.video:read_clips"
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".wmv", ".ogv")
 PARTIAL = "partial"
 Place = tuple[int | None, int]

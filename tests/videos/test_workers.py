@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.executor import InProcess, Resources
+from pipelines.media.video import DecodeSpec
 from pipelines.shards.plan import SourceItem, plan_units
 from pipelines.videos.clips import ClipJob, build_clip_unit
-from pipelines.videos.decode import DecodeSpec
 from pipelines.workflow.backends.ray_executor import RayExecutor
 from toy.corpus.clips import write_clips
 

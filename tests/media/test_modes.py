@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.media.modes import Timeline, choose_mode, seek_cost, slots, widest_gap
+from pipelines.media.video import DecodeSpec, Frames, read_frames
 from pipelines.shards.read import decode_parts
-from pipelines.videos.decode import DecodeSpec, Frames, read_frames
-from pipelines.videos.modes import Timeline, choose_mode, seek_cost, slots, widest_gap
 
 STEP = Fraction(1, 25)
 

@@ -15,13 +15,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.images.likeness import likeness
+from pipelines.media.likeness import likeness
+from pipelines.media.modes import Asked, Mode, Timeline, choose_mode, is_sparse
+from pipelines.media.reader import Reader, open_video, read_timeline
+from pipelines.media.sampling import Keeper, asked_rate, rate_for
+from pipelines.media.shape import Shaper, encode_clip
+from pipelines.media.split import By, Splitter
 from pipelines.shards.sample import JpegEncoder, encode_jpeg
-from pipelines.videos.modes import Asked, Mode, Timeline, choose_mode, is_sparse
-from pipelines.videos.reader import Reader, open_video, read_timeline
-from pipelines.videos.sampling import Keeper, asked_rate, rate_for
-from pipelines.videos.shape import Shaper, encode_clip
-from pipelines.videos.split import By, Splitter
 
 if TYPE_CHECKING:
     from PIL import Image
