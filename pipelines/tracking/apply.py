@@ -135,8 +135,8 @@ class Mirror:
         series.open(want.attempts)
         for lines, points in series.pieces(now=now):
             name, memory = lines.attempt.name, target.memory
-            if lines.end > (at := memory["cursors"].get(name, 0)):
-                if points and self._refused(target, len(points), self.store.log, target.run, metrics=points):
+            if points and lines.end > (at := memory["cursors"].get(name, 0)):
+                if self._refused(target, len(points), self.store.log, target.run, metrics=points):
                     return series.summary
                 sent = memory["sent"] if at else {**memory["sent"], name: series.cuts[name]}
                 self._remember(target, want, cursors={**memory["cursors"], name: lines.end}, sent=sent)

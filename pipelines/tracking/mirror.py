@@ -10,6 +10,7 @@ closed it, crashed or was killed with -9; the mirror has a session of its own, s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -41,12 +42,10 @@ class MirrorHandle:
         Never raises. The mirror is not stopped: it finishes, or gives up and leaves the rest to ``sync``."""
         if self.process is None:
             return False
-        try:
-            if self.process.stdin:
+        if self.process.stdin:
+            with contextlib.suppress(OSError):
                 self.process.stdin.close()
             self.process.stdin = None
-        except OSError:
-            pass
         end = time.monotonic() + timeout
         while not self.delivered() and self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
@@ -68,18 +67,11 @@ def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     paths = [str(INSTALLED), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1", URI: uri}
     process = None
-    try:
+    with contextlib.suppress(OSError):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, start_new_session=True
             )
-    except OSError:
-        pass
     return MirrorHandle(Path(root).absolute(), tuple(run_ids), uri, process, log)

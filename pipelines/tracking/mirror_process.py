@@ -23,8 +23,8 @@ from pipelines.tracking.files import driver_gone
 from pipelines.tracking.mirror import ENDS, URI
 
 POLL, PATIENCE, LONGEST_PAUSE, LINGER = 0.5, 20.0, 15.0, 6 * 3600.0
-"""Seconds: between looks, with an absent store after the driver left, between its retries, with jobs that outlive
-it."""
+"""Seconds: between looks at least (they take a twentieth of the time at most), with an absent store after the driver left,
+between its retries, with jobs that outlive it."""
 CATCH_UP = 5
 
 
@@ -35,10 +35,10 @@ def follow(mirror: Mirror, closing: threading.Event, patience: float = PATIENCE,
     have ended too, at most ``linger`` seconds, and then calls the run killed."""
     pause, warned, give_up, left = POLL, False, None, None
     while not mirror.done:
-        gone = closing.is_set()
-        left = (left or time.monotonic()) if gone else None
+        gone, began = closing.is_set(), time.monotonic()
+        left = (left or began) if gone else None
         try:
-            mirror.look(gone=gone, leave=left is not None and time.monotonic() - left >= linger)
+            mirror.look(gone=gone, leave=left is not None and began - left >= linger)
             trouble = mirror.missing > 0
         except Exception as error:  # whatever the store raises, the run must not feel it
             trouble = True
@@ -46,7 +46,7 @@ def follow(mirror: Mirror, closing: threading.Event, patience: float = PATIENCE,
                 text = f"{type(error).__name__}: {first_line(error)}"
                 mirror.warn(f"store not reachable, events stay in JSONL: {text}")
                 warned = True
-        pause = min(pause * 2, LONGEST_PAUSE) if trouble else POLL
+        pause = min(pause * 2, LONGEST_PAUSE) if trouble else max(POLL, 20 * (time.monotonic() - began))
         if not trouble:
             give_up = None
         elif gone:
@@ -54,20 +54,18 @@ def follow(mirror: Mirror, closing: threading.Event, patience: float = PATIENCE,
             if time.monotonic() >= give_up:
                 return False
             pause = min(pause, 2.0)
-        if mirror.done:
-            break
-        if gone:
+        if gone and not mirror.done:
             time.sleep(pause)
-        else:
+        elif not mirror.done:
             closing.wait(pause)
     return True
 
 
 def sync(root: Path, run_id: str, uri: str, warn: Callable[[str], None] = print) -> bool:
     """Deliver a run again from its files: after an outage, or into another store. Returns whether everything of it is there;
-    a run that another mirror follows now is left alone. A run without an end counts as killed: its driver must be."""
+    a run that goes on is left to its own mirror. A run without an end counts as killed."""
     with state.only_mirror(root / "runs" / run_id, warn) as mine:
-        if not mine:
+        if not mine or not driver_gone(root, run_id):
             return False
         closing = threading.Event()
         closing.set()

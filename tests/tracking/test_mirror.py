@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.tracking import state
 from pipelines.tracking.mirror import start_mirror
-from pipelines.tracking.mirror_process import unfinished
+from pipelines.tracking.mirror_process import sync, unfinished
 from pipelines.tracking.sink import Sink
 from pipelines.workflow import process
 
@@ -82,6 +82,7 @@ def test_a_pid_of_another_host_says_nothing_of_a_run_there(kitchen):
     held = made.root / "lease.json"
     held.write_text(json.dumps({"run_id": "r1", "host": "elsewhere", "pid": 1, "start": "1"}))
     assert unfinished(kitchen.root, "u", besides=()) == [], "its lease has a heartbeat"
+    assert not sync(kitchen.root, "r1", "sqlite:///nowhere.db"), "it is not called killed"
     os.utime(held, (1.0, 1.0))
     assert unfinished(kitchen.root, "u", besides=()) == ["r1"]
 
