@@ -9,8 +9,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
+from pipelines.core.executor import Resources
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
-from rl.records import Sampling
+from rl.records import Mode
 
 
 class RewardSettings(Record):
@@ -32,7 +33,8 @@ class ReinforceConfig(StageConfig):
     ``overlap`` 1 rolls the next batch while the learner works, so its completions are one version old; 0 waits.
     ``checkpoint_every`` updates the learner's state is saved and the pipeline drained, which makes resuming exact in
     both cases. ``chunk`` prompts are decoded together: it decides rounding, so it is identity; the number of workers is
-    not. Their threads decide last digits too, as everywhere; they follow the machine unless they are given.
+    not. Their threads decide last digits too, as everywhere; they follow the machine unless they are given. GPUs are of
+    each rollout worker and each learner; a part of one is shared.
     """
 
     seeds: Identity[tuple[int, ...]] = (0,)
@@ -64,8 +66,10 @@ class ReinforceConfig(StageConfig):
     rollout_workers: Runtime[int] = Field(default=FOLLOWS, ge=0)
     rollout_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     rollout_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
+    rollout_gpus: Runtime[float] = Field(default=0.0, ge=0)
     learner_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     learner_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
+    learner_gpus: Runtime[float] = Field(default=0.0, ge=0)
     reward_cpus: Runtime[float] = Field(default=0.1, gt=0)
     deadline: Runtime[float] = Field(default=300.0, gt=0)
 
@@ -110,12 +114,23 @@ class ReinforceConfig(StageConfig):
     @property
     def chunks(self) -> int:
         """Chunks of one batch (``PromptPlan``): so many rollout workers can be busy at once."""
-        longs = round(self.long_share * self.prompts_per_step)
-        return math.ceil(longs / self.chunk) + math.ceil((self.prompts_per_step - longs) / self.chunk)
+        return math.ceil(self.longs / self.chunk) + math.ceil((self.prompts_per_step - self.longs) / self.chunk)
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(self.group, self.temperature, self.max_new_tokens_short, self.max_new_tokens_long)
+    def longs(self) -> int:
+        """Long-mode prompts of a batch."""
+        return round(self.long_share * self.prompts_per_step)
+
+    def bundles(self) -> list[Resources]:
+        """What each process reserves: the rollout workers, the reward worker, the learners."""
+        return [
+            *[Resources(self.rollout_cpus, self.rollout_gpus)] * self.rollout_workers,
+            Resources(self.reward_cpus),
+            *[Resources(self.learner_cpus, self.learner_gpus)] * self.learners,
+        ]
+
+    def max_new_tokens(self, mode: Mode) -> int:
+        return self.max_new_tokens_long if mode == "long" else self.max_new_tokens_short
 
     @property
     def reuses_vision(self) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.errors import DataError
+from pipelines.core.places import sha256_of
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rl.crew.protocol import Crew
     from rl.records import Group, Question
 
-SAMPLED_PROMPTS, SAMPLED_COMPLETIONS = 8, 2
+SAMPLED_PROMPTS, SAMPLED_ROLLOUTS = 8, 2
 
 
 @stage(
@@ -34,13 +35,14 @@ SAMPLED_PROMPTS, SAMPLED_COMPLETIONS = 8, 2
 def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """All seeds share one crew: the learner goes back to the input weights between them. ``--limit N`` takes N
     questions."""
-    from rl.questions import load_questions
+    from rl.crew.protocol import crew_of
+    from rl.prompts import load_questions
 
     questions = load_questions(inputs["questions"], config.question_kinds, config.families, out.limit)
     finished = out.units()
     todo = [seed for seed in config.seeds if f"seed-{seed}" not in finished]
     if todo:
-        crew = _crew(inputs.one("model").path("model"), config)
+        crew = crew_of(out.executor, inputs.one("model").path("model"), config)
         try:
             for seed in todo:
                 out.events.emit("note", text=f"rl: seed {seed}")
@@ -59,18 +61,6 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
     }
 
 
-def _crew(model: Path, config: ReinforceConfig) -> Crew:
-    """Ray actors where a cluster is connected, else this process."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        from rl.crew.ray import RayCrew
-
-        return RayCrew(model, config)
-    from rl.crew.local import LocalCrew
-
-    return LocalCrew(model, config)
-
-
 class _Seed:
     """One seed's run with its files and units. What a resumed run must remember besides tensors (curves, samples,
     counts) travels in the checkpoint's receipt."""
@@ -87,13 +77,7 @@ class _Seed:
         from rl.prompts import PromptPlan
 
         config = self.config
-        plan = PromptPlan(
-            self.questions,
-            seed=self.seed,
-            prompts_per_step=config.prompts_per_step,
-            long_share=config.long_share,
-            chunk=config.chunk,
-        )
+        plan = PromptPlan(self.questions, config, self.seed)
         first, checkpoint = self._resume()
         self.crew.start(first, checkpoint)
         self.controller = Controller(self.crew, plan, config, Watch(self._metrics, self._groups, self._checkpoint))
@@ -103,15 +87,10 @@ class _Seed:
         self.crew.export(self.out.dir / folder / "model")
         with (self.out.dir / folder / "rollouts.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.samples)
-        files = [
-            path.relative_to(self.out.dir).as_posix()
-            for path in sorted((self.out.dir / folder).rglob("*"))
-            if path.is_file()
-        ]
         self.out.commit_unit(
             folder,
             {
-                "files": files,
+                "files": self._files(self.out.dir / folder),
                 "completions": config.group * config.prompts_per_step * config.steps,
                 "ledger": self._ledger(),
                 "first": _mean(self.curve[: max(1, len(self.curve) // 5)]),
@@ -127,6 +106,13 @@ class _Seed:
         for receipt in sorted(found, key=lambda item: -item["step"]):
             folder = self.out.path(receipt["folder"])
             if folder.is_dir():
+                for name, told in receipt["digests"].items():  # they are unpickled: only what we wrote is read
+                    if sha256_of(self.out.path(name)) != told:
+                        raise DataError(
+                            "a checkpoint file changed after it was written",
+                            where=str(self.out.path(name)),
+                            do="remove that checkpoint folder; the seed goes on from the one before, or from the start",
+                        )
                 self.curve, self.samples, self.spent = receipt["curve"], receipt["samples"], receipt["ledger"]
                 return receipt["step"], folder
         return 0, None
@@ -150,40 +136,39 @@ class _Seed:
         if step % self.config.checkpoint_every and step + 1 != self.config.steps:
             return
         for group in groups[:: max(1, len(groups) // SAMPLED_PROMPTS)]:
-            prompt, version = group.rollout.prompt, group.rollout.version
-            for completion, reward, advantage in list(
-                zip(group.rollout.completions, group.rewards, group.advantages, strict=True)
-            )[:SAMPLED_COMPLETIONS]:
-                self.samples.append(
-                    {
-                        "step": step,
-                        "version": version.step,
-                        "fingerprint": version.fingerprint,
-                        "prompt": prompt.uid,
-                        "sample": prompt.question.key,
-                        "kind": prompt.question.kind,
-                        "mode": prompt.mode,
-                        "expected": prompt.question.answer,
-                        "text": completion.text,
-                        "finish": completion.finish,
-                        "verdict": reward.judgement.verdict,
-                        "reward": round(reward.total, 4),
-                        "advantage": round(advantage, 4),
-                    }
-                )
+            question = group.prompt.question
+            rows = zip(group.rollouts, group.rewards, group.advantages, strict=True)
+            self.samples += [
+                {
+                    "step": step,
+                    "version": rollout.version.step,
+                    "fingerprint": rollout.version.fingerprint,
+                    "prompt": group.prompt.uid,
+                    "sample": question.key,
+                    "kind": question.kind,
+                    "mode": question.mode,
+                    "expected": question.answer,
+                    "text": rollout.text,
+                    "finish": rollout.finish,
+                    "verdict": reward.judgement.verdict,
+                    "reward": round(reward.total, 4),
+                    "advantage": round(advantage, 4),
+                }
+                for rollout, reward, advantage in list(rows)[:SAMPLED_ROLLOUTS]
+            ]
 
     def _checkpoint(self, step: int) -> None:
         """Learner state in ``scratch`` (not part of the result), its receipt last; then the older one may go."""
         folder = self.out.scratch / f"seed-{self.seed}-step-{step}"
         self.crew.save(folder)
+        state = self._files(folder)
         self.out.commit_unit(
             f"checkpoint-seed-{self.seed}-{step:06d}",
             {
                 "step": step,
                 "folder": folder.relative_to(self.out.dir).as_posix(),
-                "state": sorted(
-                    path.relative_to(self.out.dir).as_posix() for path in folder.rglob("*") if path.is_file()
-                ),
+                "state": state,
+                "digests": {name: sha256_of(self.out.dir / name) for name in state},
                 "curve": self.curve,
                 "samples": self.samples,
                 "ledger": self._ledger(),
@@ -192,13 +177,17 @@ class _Seed:
         self._drop_checkpoint()
         self.kept = folder
 
+    def _files(self, folder: Path) -> list[str]:
+        """Logical names of the files under a folder of this attempt."""
+        return sorted(path.relative_to(self.out.dir).as_posix() for path in folder.rglob("*") if path.is_file())
+
     def _drop_checkpoint(self) -> None:
         if self.kept is not None:
             shutil.rmtree(self.kept, ignore_errors=True)
             self.kept = None
 
     def _ledger(self) -> dict[str, int]:
-        counts = self.controller.ledger.counts
+        counts = self.controller.flow.counts
         return {name: self.spent.get(name, 0) + counts.get(name, 0) for name in {*self.spent, *counts}}
 
 

@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from enum import Enum
 
 from pipelines.core.errors import InfraError
@@ -32,21 +32,17 @@ class Fleet:
         self.max_tries, self.max_replacements = max_tries, max_replacements
         self.replacements = 0
         self.reasons: list[str] = []
-        self._queue: deque[Hashable] = deque()
-        self._work: dict[int, Hashable] = {}
-        self._tries: dict[Hashable, int] = {}
+        self._queue: deque[str] = deque()
+        self._work: dict[int, str] = {}
+        self._tries: dict[str, int] = {}
 
-    def submit(self, chunks: Iterable[Hashable]) -> None:
+    def submit(self, chunks: Iterable[str]) -> None:
         self._queue.extend(chunks)
-
-    @property
-    def finished(self) -> bool:
-        return not self._queue and not self._work
 
     def dead(self) -> list[int]:
         return [slot for slot, state in enumerate(self.states) if state is State.DEAD]
 
-    def assign(self) -> tuple[int, Hashable] | None:
+    def assign(self) -> tuple[int, str] | None:
         """The next (worker, chunk), or None when no worker is idle or nothing waits. Lowest idle slot first."""
         if not self._queue:
             return None
@@ -58,7 +54,7 @@ class Fleet:
                 return slot, chunk
         return None
 
-    def done(self, slot: int) -> Hashable:
+    def done(self, slot: int) -> str:
         """The worker finished; returns its chunk. Raises ValueError if it held none (a reply from a dead worker)."""
         if self.states[slot] is not State.BUSY:
             raise ValueError(f"worker {slot} is {self.states[slot].value}, it cannot finish anything")
@@ -67,7 +63,7 @@ class Fleet:
         self._tries.pop(chunk, None)
         return chunk
 
-    def failed(self, slot: int, reason: str) -> Hashable | None:
+    def failed(self, slot: int, reason: str) -> str | None:
         """The worker is gone or not to be trusted; its chunk waits again. Raises InfraError beyond the bounds."""
         self.states[slot] = State.DEAD
         self.reasons.append(f"worker {slot}: {reason}")
@@ -77,7 +73,7 @@ class Fleet:
         if self._tries[chunk] >= self.max_tries:
             raise InfraError(
                 f"a chunk of prompts failed on {self._tries[chunk]} rollout workers",
-                where=str(chunk),
+                where=chunk,
                 why="; ".join(self.reasons[-self.max_tries :]),
                 do="read the workers' log; an out-of-memory kill is cured by fewer workers or a smaller group",
             )

@@ -82,7 +82,7 @@ class RewardService:
             self.close()
             path = os.pathsep.join(filter(None, (str(INSTALLED), os.environ.get("PYTHONPATH"))))
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "rl.rewards.child"],
+                [sys.executable, "-m", "rl.rewards.verify"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path},

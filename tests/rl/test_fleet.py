@@ -16,7 +16,7 @@ def test_every_chunk_is_done_once(seed):
     chunks = [f"c{i}" for i in range(12)]
     fleet.submit(chunks)
     busy, done = [], []
-    while not fleet.finished:
+    while len(done) < len(chunks):
         while job := fleet.assign():
             busy.append(job[0])
         slot = busy.pop(draw.randrange(len(busy)))
