@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.corpus.words import ENGLISH
+from pipelines.images.words import ENGLISH
 
 WIDTH, HEIGHT, MARGIN = 595.0, 842.0, 54.0
 LEADING = 13.72  # PyMuPDF's distance of baselines at 10 points in its Helvetica

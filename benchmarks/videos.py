@@ -81,7 +81,7 @@ def ours(fps: float, mode: str) -> None:
         few = replace(spec, max_decoded=1, mode="all")
         for job_unit, job_spec in ((first, few), (unit, spec)):
             with Meter() as meter:
-                build_clip_unit(ClipJob(job_unit, job_spec, "Describe the video.", directory, 300, 4 << 30))
+                build_clip_unit(ClipJob(job_unit, job_spec, "Describe the video.", 300, 4 << 30), Path(directory))
         rows = read_manifest(Path(directory) / "manifest" / f"{unit.name}.parquet")
     assert {(row.width, row.height) for row in rows} == {VIEW}
     emit({"source_frames": SOURCE_FRAMES, "kept": sum(row.frames for row in rows)}, meter.usage)

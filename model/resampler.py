@@ -195,7 +195,7 @@ def _start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, 
 
 @torch.no_grad()
 def start_from_bridge(resampler: Resampler, bridge: Tensor, scale: float) -> None:
-    """Let values pass through a bridge ``[kv_dim, D]`` (``model.backbones.bridge``): each query then writes about the
+    """Let values pass through a bridge ``[kv_dim, D]`` (``toy.towers.bridge``): each query then writes about the
     mean token embedding of its cell. ``scale``: root mean square of the decoder's embeddings, which the output gets.
 
     Follows ``init_resampler``; queries and keys stay as they are. ``ln_kv`` turns some channels down for the keys, so

@@ -15,6 +15,7 @@ from cookhouse.cli.words import duration, size
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
+    from pipelines.core.storage import Place
     from pipelines.workflow.estimate import Estimate
     from pipelines.workflow.plan import Plan, PlannedStep
 
@@ -108,7 +109,7 @@ def words_of(cost: Estimate) -> str:
     return f"about {duration(cost.seconds)}, {size(cost.bytes)} ({cost.basis})"
 
 
-def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Path) -> list[str]:
+def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> list[str]:
     """The last lines: how much there is to do, and whether the disk holds it."""
     from pipelines.workflow.estimate import total
 
@@ -125,10 +126,10 @@ def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Path) -> lis
     return [line] if free is None else [f"{line}; {size(free)} free at {root}"]
 
 
-def free_bytes(root: Path) -> int | None:
+def free_bytes(root: Place) -> int | None:
     """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
-    place = next((path for path in (root, *root.parents) if path.exists()), None) if "://" not in str(root) else None
-    return shutil.disk_usage(place).free if place is not None else None
+    found = next((path for path in (root, *root.parents) if path.exists()), None) if isinstance(root, Path) else None
+    return shutil.disk_usage(found).free if found is not None else None
 
 
 def mermaid(made: Plan) -> list[str]:

@@ -5,10 +5,10 @@ function.
 """
 
 STAGES: dict[str, str] = {
-    "vision_backbone": "cookhouse.stages.backbones:train_vision_backbone",
-    "bridge": "cookhouse.stages.backbones:fit_tower_bridge",
-    "language_backbone": "cookhouse.stages.backbones:train_language_backbone",
-    "sample_corpus": "cookhouse.stages.sample_corpus:build_sample_corpus",
+    "vision_backbone": "toy.towers.stage:train_vision_backbone",
+    "bridge": "toy.towers.stage:fit_tower_bridge",
+    "language_backbone": "toy.towers.stage:train_language_backbone",
+    "sample_corpus": "toy.corpus.stage:build_sample_corpus",
     "documents": "cookhouse.stages.documents:build_document_shards",
     "pretrain": "cookhouse.stages.pretrain:pretrain",
     "sft": "cookhouse.stages.sft:fine_tune",

@@ -48,7 +48,6 @@ def adopt_shards(config: AdoptShards, inputs: Inputs, out: Attempt) -> dict[str,
             split=config.split,
             split_seed=config.split_seed,
             limits=Limits(config.most_member_bytes, config.most_sample_bytes, config.most_source_pixels),
-            directory=str(out.dir),
         )
         for unit in plan_units(items, 1, "adopted")
     ]

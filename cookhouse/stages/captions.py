@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from cookhouse.stages.parallel import map_units
 from cookhouse.stages.sharding import Listing, list_inputs, missing_names, run_units, shard_stats
 from pipelines.core.cpus import FOLLOWS
+from pipelines.core.executor import Resources
 from pipelines.core.identity import Identity, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -77,7 +77,6 @@ def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) ->
             max_pixels=config.max_pixels,
             most_source_pixels=config.most_source_pixels,
             quality=config.jpeg_quality,
-            directory=str(out.dir),
             deadline_s=config.deadline_s,
             memory_bytes=config.memory_bytes,
             max_aspect=config.max_aspect,
@@ -99,7 +98,7 @@ def _near(jobs: list[CaptionJob], out: Attempt, workers: int) -> dict[str, str]:
     from pipelines.images.likeness import near_copies
 
     marks: dict[str, int] = {}
-    for done, (_, found) in enumerate(map_units(measure_pictures, jobs, workers), 1):
+    for done, (_, found) in enumerate(out.executor.map(measure_pictures, jobs, Resources(), at_once=workers), 1):
         marks |= found
         out.events.progress(done, len(jobs), "units measured")
     return near_copies(sorted(marks.items()))

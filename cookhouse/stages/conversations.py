@@ -98,7 +98,7 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict
             job = RowsJob(
                 unit=Rows(f"{form}-{number:04d}-{start // config.rows_per_unit:06d}", table, start, stop),
                 form=form,
-                root=str(path).removesuffix(table.name),
+                root=table.address.removesuffix(table.name),
                 max_bytes=config.max_bytes,
                 max_media=config.max_media,
                 max_pixels=config.max_pixels,
@@ -106,7 +106,6 @@ def _build(config: TableShards, inputs: Inputs, out: Attempt, form: Any) -> dict
                 quality=config.jpeg_quality,
                 video=video,
                 split_seed=config.split_seed,
-                directory=str(out.dir),
                 deadline_s=config.deadline_s,
                 memory_bytes=config.memory_bytes,
             )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from cookhouse.stages.ocr_pool import ocr_pool
-from cookhouse.stages.parallel import map_units
 from cookhouse.stages.sharding import list_inputs, run_units, shard_stats
 from pipelines.core.cpus import FOLLOWS, Room
+from pipelines.core.executor import Resources
 from pipelines.core.identity import Runtime, Source
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.config import DocumentSettings
@@ -79,9 +79,9 @@ def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) 
     settings = DocumentSettings(**config.model_dump(exclude={"source", "workers"}))
     try:
         units = _planned(items, settings, out, config.workers)
-        with ocr_pool(settings) as ocr:
+        with ocr_pool(settings, out.executor) as ocr:
             ordered = sorted(units, key=lambda unit: -unit.cost)
-            jobs = [PageJob(unit, settings, str(out.dir), ocr) for unit in ordered]
+            jobs = [PageJob(unit, settings, ocr) for unit in ordered]
             receipts = run_units(build_page_unit, jobs, out, config.workers)
     finally:
         close_sandboxes()
@@ -108,7 +108,7 @@ def _planned(items: list[SourceItem], settings: DocumentSettings, out: Attempt, 
         return read_plan(out.path(PLAN), items)
     found: dict[str, Any] = {}
     jobs = [ProbeJob(tuple(items[at : at + PROBE_FILES]), settings) for at in range(0, len(items), PROBE_FILES)]
-    for done, (_, files) in enumerate(map_units(probe_files, jobs, workers), 1):
+    for done, (_, files) in enumerate(out.executor.map(probe_files, jobs, Resources(), at_once=workers), 1):
         found.update(files)
         out.events.progress(done, len(jobs), "groups of files opened")
     items, pages = mark_similar(items, found, settings)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import DataError
+from pipelines.core.executor import Resources
 from pipelines.core.identity import Identity, Runtime, StageConfig
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, stage
 
@@ -51,7 +52,6 @@ class Evaluate(StageConfig):
 def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Plan chunks, run those no earlier attempt finished, gather. Raises DataError for samples outside the test
     split."""
-    from cookhouse.stages.parallel import map_units
     from model.evaluation.pictures import run_pictures, visual_digest
     from model.evaluation.plan import choose_questions, choose_reading, question_chunks, reading_chunks, with_rows
     from model.evaluation.predictions import AnswerRow, RegionRow, read_rows, write_table
@@ -86,11 +86,12 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     todo = [chunk for chunk in chunks if chunk.unit not in finished]
     if todo:
         out.events.progress(0, len(pictures), "pictures")
-        for number, _ in enumerate(map_units(run_pictures, pictures, config.workers), 1):
+        for number, _ in enumerate(out.executor.map(run_pictures, pictures, Resources(), at_once=config.workers), 1):
             out.events.progress(number, len(pictures), "pictures")
     seconds = 0.0
     out.events.progress(len(chunks) - len(todo), len(chunks), "chunks")
-    for number, (chunk, receipt) in enumerate(map_units(run_chunk, todo, config.workers), len(chunks) - len(todo) + 1):
+    done = out.executor.map(run_chunk, todo, Resources(), at_once=config.workers)
+    for number, (chunk, receipt) in enumerate(done, len(chunks) - len(todo) + 1):
         out.commit_unit(chunk.unit, {**receipt, "files": [PART.format(unit=chunk.unit)]})
         out.events.progress(number, len(chunks), "chunks")
         seconds += receipt["seconds"]

@@ -67,7 +67,6 @@ def build_question_shards(config: QuestionShards, inputs: Inputs, out: Attempt) 
             modes=config.modes,
             dpi=config.dpi,
             max_pixels=config.max_pixels,
-            directory=str(out.dir),
             deadline_s=config.deadline_s,
             memory_bytes=config.memory_bytes,
         )

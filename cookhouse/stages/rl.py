@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import DataError
-from pipelines.core.places import sha256_of
+from pipelines.core.storage import sha256_of
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 

@@ -6,19 +6,21 @@ commit each receipt as it comes, close the books, then fail if too much was quar
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from cookhouse.stages.parallel import map_units
 from pipelines.core.errors import DataError
-from pipelines.core.places import sha256_of
+from pipelines.core.executor import Resources
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
+from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.unit import check_share, merge_counts
+from pipelines.workflow.attempt import build_unit
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile
 
 
@@ -76,13 +78,13 @@ class Listing:
         places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
         beside = next((place for place in places if place is not None), None)
         return SourceItem(
-            path=str(file.path),
+            address=file.uri,
             name=name,
             size=file.size,
             sha256=sha256,
             split=row.get("split") or split_of(sha256 or name, split_seed),
             family=row.get("family", ""),
-            sidecar=str(beside.path) if beside else "",
+            sidecar=beside.uri if beside else "",
         )
 
 
@@ -97,8 +99,9 @@ def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
     if "source" in inputs.sources:
         return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
     artifact = inputs.one("sources")
+    sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
-    files = {name: SourceFile(str(path := artifact.path(name)), name, path.stat().st_size, "") for name in names}
+    files = {name: SourceFile(artifact.address(name), name, sizes[name], told.get(name, "")) for name in names}
     return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
 
 
@@ -119,21 +122,22 @@ def _hash_file(path: Path) -> str:
 
 
 def run_units(
-    build: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
+    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
 ) -> list[dict[str, Any]]:
-    """Receipts of all units by name: adopted ones as they are, the others built by ``build`` and committed one by
-    one."""
+    """Receipts of all units by name: adopted ones as they are, the others built by ``build(job, folder)`` and committed
+    one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
     waiting = [job for job in jobs if job.unit.name not in finished]
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        for job, receipt in map_units(build, waiting, workers):
-            out.commit_unit(job.unit.name, receipt)
-            finished[job.unit.name] = receipt
+        there = functools.partial(build_unit, build, out.place)
+        for job, unit in out.executor.map(there, waiting, Resources(), at_once=workers):
+            out.record(job.unit.name, unit)
+            finished[job.unit.name] = unit.receipt
             out.events.progress(len(finished), len(jobs), "units")
     finally:
-        close_sandboxes()  # of this process: without Ray the units ran here
+        close_sandboxes()  # of this process: where the executor is this process they ran here
     return [finished[name] for name in sorted(finished)]
 
 

@@ -96,7 +96,6 @@ def build_synthetic_ocr(config: SyntheticOcr, inputs: Inputs, out: Attempt) -> d
             quality=config.jpeg_quality,
             split_seed=config.split_seed,
             chromium=config.chromium,
-            directory=str(out.dir),
             deadline_s=config.deadline_s,
             memory_bytes=config.memory_bytes,
         )

@@ -40,7 +40,7 @@ def build_text_shards(config: TextShards, inputs: Inputs, out: Attempt) -> dict[
     items = [listing.item(name, config.split_seed) for name in listing.names(SUFFIXES)[: out.limit]]
     declared = all(item.family for item in items)
     jobs = [
-        TextJob(unit, config.prompt, config.max_bytes, config.split_seed, declared, str(out.dir))
+        TextJob(unit, config.prompt, config.max_bytes, config.split_seed, declared)
         for unit in plan_units(items, config.files_per_unit, "text")
     ]
     receipts = run_units(build_text_unit, jobs, out, config.workers)

@@ -26,11 +26,12 @@ CHECKPOINT_LOOK_S = 2.0
 
 
 class GangConfig(StageConfig):
-    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
-    threads per process, by default as many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of
-    the gang after lost workers. ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5
-    for Qwen's). ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may
-    choose it, because it enters the key."""
+    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``launcher`` ray starts
+    processes of this machine where the step has no cluster. ``threads``: torch threads per process, by default as
+    many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of the gang after lost workers.
+    ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's).
+    ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may choose it,
+    because it enters the key."""
 
     phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
     optimizer: Identity[Optimizer] = Optimizer()
@@ -123,7 +124,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
     )
     with checkpoints_kept(out):
         totals = launch(
-            config.launcher,
+            "local" if config.launcher == "ray" and not out.executor.distributed else config.launcher,
             job,
             cpus_per_worker=config.cpus_per_worker or 1.0,
             gpus_per_worker=config.gpus_per_worker,
@@ -161,8 +162,8 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
 def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
     """Folders of this machine with checkpoints of the attempts before, the newest whole one among them. Of a remote store
     that one alone is copied down: they are large. One whose files somebody removed is passed over."""
-    if out.remote is None:
-        return tuple(elder / CHECKPOINTS for elder in out.elders)
+    if not out.carries:
+        return tuple(elder / CHECKPOINTS for elder in out.elders if isinstance(elder, Path))
     names = [file for receipt in out.units().values() for file in receipt.get("state", ())]
     folders = {"/".join(name.split("/")[:2]) for name in names if name.startswith(f"{CHECKPOINTS}/")}
     for folder in sorted(folders, key=lambda name: int(name.rpartition("-")[2]), reverse=True):
@@ -175,7 +176,7 @@ def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
 def checkpoints_kept(out: Attempt) -> Iterator[None]:
     """In a remote store a checkpoint outlives its machine only if it is carried there: while training runs, every whole
     one becomes a unit of the ledger. In a local store the next attempt finds them where they lie."""
-    if out.remote is None:
+    if not out.carries:
         yield
         return
     stop = threading.Event()

@@ -110,7 +110,6 @@ def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dic
             unit=unit,
             spec=spec,
             prompt=config.prompt,
-            directory=str(out.dir),
             deadline_s=config.deadline_s,
             memory_bytes=config.memory_bytes,
             keep_from=config.keep_from,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import ConfigError
-from pipelines.core.places import INSTALLED, sha256_of
+from pipelines.core.storage import INSTALLED, sha256_of
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ IDENTITY, RUNTIME, SOURCE = Marker("identity"), Marker("runtime"), Marker("sourc
 Identity = Annotated[T, IDENTITY]
 Runtime = Annotated[T, RUNTIME]
 Source = Annotated[T, SOURCE]
+
+
+LocalPath = Annotated[str, AfterValidator(lambda value: os.path.abspath(os.path.expanduser(value)))]
+"""A path of the machine that plans, absolute from then on."""
 
 
 class Record(BaseModel):

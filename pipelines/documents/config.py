@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.core.identity import Identity, Record, Runtime, StageConfig
+from pipelines.core.identity import Identity, LocalPath, Record, Runtime, StageConfig
 from pipelines.corruption.view import Address
 from pipelines.documents.layout import Layout
 
@@ -130,8 +130,8 @@ class DocumentSettings(StageConfig):
     ocr_sample: Identity[int] = Field(4, ge=0)
     ocr_min_score: Identity[float] = Field(0.9, ge=0, le=1)
     ocr_side: Identity[int] = Field(960, ge=64)
-    ocr_detection_model_dir: Runtime[str | None] = None
-    ocr_recognition_model_dir: Runtime[str | None] = None
+    ocr_detection_model_dir: Runtime[LocalPath | None] = None
+    ocr_recognition_model_dir: Runtime[LocalPath | None] = None
     ocr_threads: Runtime[int] = Field(1, ge=1)
     ocr_actors: Runtime[int] = Field(0, ge=0)
     ocr_cpus: Runtime[float] = Field(1.0, ge=0)

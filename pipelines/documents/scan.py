@@ -32,7 +32,7 @@ class PageRef:
     """A page by address: what an OCR actor renders for itself, so that no picture travels."""
 
     engine: str
-    path: str
+    address: str
     index: int
     render: Render
 

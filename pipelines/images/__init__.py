@@ -2,7 +2,7 @@
 
 ``sources`` reads tables, sidecars and foreign tars, ``decode`` opens one picture inside the sandbox (upright, RGB, bounded
 size), ``likeness`` finds near copies, ``captions`` turns each planned picture into a row: written, filtered (no caption, a
-copy, a rule) or quarantined. ``drawing`` sets lines of text on photographs and textures, ``pages`` renders local HTML in the
-sandbox, ``synthetic`` makes samples of both. Imports ``pipelines.shards``, ``pipelines.core`` and, for words and fonts,
-``pipelines.corpus``; used by ``cookhouse.stages.captions`` and ``cookhouse.stages.synthetic_ocr``.
+copy, a rule) or quarantined. ``drawing`` sets lines of text (``words``, ``fonts``) on photographs and textures, ``pages``
+renders local HTML in the sandbox, ``synthetic`` makes samples of both. Imports ``pipelines.shards`` and
+``pipelines.core``; used by ``cookhouse.stages.captions`` and ``cookhouse.stages.synthetic_ocr``.
 """

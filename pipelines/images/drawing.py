@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.corpus.fonts import faces
-from pipelines.corpus.words import draw_word, sentence
+from pipelines.images.fonts import faces
+from pipelines.images.words import draw_word, sentence
 
 if TYPE_CHECKING:
     from PIL import Image

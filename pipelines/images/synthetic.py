@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import generator, split_of
 from pipelines.images.drawing import Line, draw_lines
-from pipelines.shards.manifest import CATEGORIES, Row
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import encode_jpeg, image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
@@ -49,15 +49,14 @@ class OcrJob:
     quality: int
     split_seed: int
     chromium: str
-    directory: str
     deadline_s: float
     memory_bytes: int
 
 
-def build_ocr_unit(job: OcrJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``."""
+def build_ocr_unit(job: OcrJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``."""
     planned = job.unit.stop - job.unit.start + len(job.unit.pages)
-    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job), planned=planned)
 
 
 def _items(job: OcrJob) -> Iterator[Item]:
@@ -83,61 +82,47 @@ def _drawn(job: OcrJob, number: int) -> Item:
             box = kept_sandbox(PICTURE, job.deadline_s, job.memory_bytes)
             picture = box.call(photo.path, 4 * job.sizes[1] ** 2, 100_000_000, 95)
         except SandboxError as error:
-            return _bad(key, photo, number, split, error), None
+            return _bad(photo.row(key, STAGE, "ocr", number, split), photo, error)
         background = Image.open(io.BytesIO(picture.jpeg))
     drawing = draw_lines(rng, split if split == "test" else "train", background, size, job.most_lines)
     about = {"background": photo.name if photo else "texture", "background_digest": photo.sha256 if photo else ""}
-    source = SourceItem("", f"drawing/{number:07d}", 0, "", split)
-    return _sample(job, key, source, number, encode_jpeg(drawing.image, job.quality), size, drawing.lines, about)
+    row = SourceItem("", f"drawing/{number:07d}", 0, "", split).row(key, STAGE, "ocr", number)
+    return _sample(job, row, encode_jpeg(drawing.image, job.quality), size, drawing.lines, about)
 
 
 def _rendered(job: OcrJob, page: SourceItem) -> Item:
-    key = f"{page.key('w')}-w{job.page_size[0]:05d}"
+    row = page.row(f"{page.key('w')}-w{job.page_size[0]:05d}", STAGE, "ocr")
     if page.copy_of:
-        reason = f"same bytes as {page.copy_of}"
-        return page.row(key, STAGE, "ocr", "filtered", "duplicate", reason), None
+        return row.filtered("duplicate", f"same bytes as {page.copy_of}")
     try:
         # no memory limit: Chromium reserves address space by the terabyte
         box = kept_sandbox(PAGE, job.deadline_s, 0)
         shown = box.call(str(Path(page.path).resolve()), *job.page_size, job.chromium, job.quality)
     except SandboxError as error:
-        return _bad(key, page, 0, page.split, error), None
+        return _bad(row, page, error)
     if not shown.lines:
-        reason = "no text can be seen"
-        return page.row(key, STAGE, "ocr", "filtered", "empty_text", reason), None
-    return _sample(job, key, page, 0, shown.jpeg, (shown.width, shown.height), shown.lines, {"page": page.name})
+        return row.filtered("empty_text", "no text can be seen")
+    return _sample(job, row, shown.jpeg, (shown.width, shown.height), shown.lines, {"page": page.name})
 
 
 def _sample(
-    job: OcrJob,
-    key: str,
-    source: SourceItem,
-    item: int,
-    jpeg: bytes,
-    size: tuple[int, int],
-    lines: tuple[Line, ...],
-    about: dict[str, str],
+    job: OcrJob, row: Row, jpeg: bytes, size: tuple[int, int], lines: tuple[Line, ...], about: dict[str, str]
 ) -> Item:
     messages = turn([image_content(), text_content(job.prompt)], "\n".join(line.text for line in lines))
     regions = [{"text": line.text, "quad": [list(corner) for corner in line.quad]} for line in lines]
-    meta: dict[str, Any] = {"source": source.name, "source_digest": source.sha256, "regions": regions, **about}
-    parts = {"jpg": jpeg, "json": sample_json("ocr", source.split, "none", messages, meta)}
-    row = source.row(
-        key,
-        STAGE,
-        "ocr",
-        "ok",
-        item=item,
-        size=size,
+    meta: dict[str, Any] = {"source": row.source, "source_digest": row.source_digest, "regions": regions, **about}
+    parts = {"jpg": jpeg, "json": sample_json(row.kind, row.split, "none", messages, meta)}
+    written = replace(
+        row,
         views=1,
+        width=size[0],
+        height=size[1],
         text_bytes=text_size(messages),
         tags=("none",),
         detail=json.dumps({**about, "lines": len(lines)}, sort_keys=True, ensure_ascii=False),
     )
-    return row, parts
+    return written, parts
 
 
-def _bad(key: str, source: SourceItem, item: int, split: str, error: SandboxError) -> Row:
-    category = error.category if error.category in CATEGORIES else "render"
-    reason = f"{source.name}: {source.told(error.message)}"
-    return source.row(key, STAGE, "ocr", "quarantined", category, reason, item=item, split=split)
+def _bad(row: Row, source: SourceItem, error: SandboxError) -> Item:
+    return row.quarantined(error.category, f"{source.name}: {source.told(error.message)}", otherwise="render")

@@ -20,13 +20,13 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import split_of
-from pipelines.shards.manifest import Row, Status
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import MODES, image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
@@ -60,7 +60,6 @@ class AdoptJob:
     split: str | None
     split_seed: int
     limits: Limits
-    directory: str
 
 
 @dataclass(frozen=True)
@@ -72,24 +71,24 @@ class Foreign:
     trouble: tuple[str, str] | None = None
 
 
-def build_adopted_unit(job: AdoptJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``."""
-    return write_unit(job.directory, job.unit.name, _items(job))
+def build_adopted_unit(job: AdoptJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``."""
+    return write_unit(folder, job.unit.name, _items(job))
 
 
 def _items(job: AdoptJob) -> Iterator[Item]:
     seen: dict[str, str] = {}
     for source in job.unit.items:
         if source.copy_of:
-            yield _row(source, 0, "", "train", "filtered", ("duplicate", f"same bytes as {source.copy_of}")), None
+            yield _row(source, 0).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         number = -1
         for number, sample in enumerate(read_foreign(source.path, job.limits)):
             content = hashlib.sha256(b"".join(sample.parts[name] for name in sorted(sample.parts))).hexdigest()
             split = job.split or split_of(content, job.split_seed)
+            row = _row(source, number, sample.key, split)
             if sample.trouble is None and content in seen:
-                trouble = ("duplicate", f"same content as {seen[content]}")
-                yield _row(source, number, sample.key, split, "filtered", trouble), None
+                yield row.filtered("duplicate", source.told(f"same content as {seen[content]}"))
                 continue
             try:
                 if sample.trouble is not None:
@@ -97,9 +96,9 @@ def _items(job: AdoptJob) -> Iterator[Item]:
                 yield _convert(job, source, number, sample, split)
                 seen[content] = f"{sample.key} of {source.name}"
             except _Refused as refused:
-                yield _row(source, number, sample.key, split, "quarantined", (refused.category, refused.reason)), None
+                yield row.quarantined(refused.category, source.told(refused.reason))
         if number < 0:
-            yield _row(source, 0, "", "train", "quarantined", ("empty", "the tar holds no sample")), None
+            yield _row(source, 0).quarantined("empty", "the tar holds no sample")
 
 
 class _Refused(Exception):
@@ -212,16 +211,12 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _Refused("parse", f"messages do not fit the schema: {error}") from error
     first = sizes[0] if sizes else (0, 0)
-    row = _row(
-        source,
-        number,
-        sample.key,
-        split,
-        "ok",
-        kind=kind,
+    row = replace(
+        _row(source, number, sample.key, split, kind),
         views=len(used),
         frames=frames,
-        size=first,
+        width=first[0],
+        height=first[1],
         text_bytes=size,
         tags=(mode,),
     )
@@ -273,35 +268,6 @@ def _size_of(name: str, data: bytes, limits: Limits) -> tuple[int, int]:
     return size
 
 
-def _row(
-    source: SourceItem,
-    number: int,
-    foreign_key: str,
-    split: str,
-    status: Status,
-    trouble: tuple[str, str] | None = None,
-    kind: str = "",
-    views: int = 0,
-    frames: int = 0,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-    tags: tuple[str, ...] = (),
-) -> Row:
-    category, reason = (trouble[0], source.told(trouble[1])) if trouble else (None, None)
-    key = f"{source.key('a')}-{number:06d}"
-    return source.row(
-        key,
-        STAGE,
-        kind,
-        status,
-        category,
-        reason,
-        split=split,
-        item=number,
-        views=views,
-        frames=frames,
-        size=size,
-        text_bytes=text_bytes,
-        tags=tags,
-        detail=json.dumps({"foreign_key": foreign_key}),
-    )
+def _row(source: SourceItem, number: int, foreign_key: str = "", split: str = "train", kind: str = "") -> Row:
+    row = source.row(f"{source.key('a')}-{number:06d}", STAGE, kind, number, split)
+    return replace(row, detail=json.dumps({"foreign_key": foreign_key}))

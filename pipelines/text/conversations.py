@@ -6,14 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
-from pipelines.shards.manifest import CATEGORIES, Row, Status
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size
 from pipelines.shards.tables import read_rows
@@ -51,15 +51,14 @@ class RowsJob:
     quality: int
     video: DecodeSpec
     split_seed: int
-    directory: str
     deadline_s: float
     memory_bytes: int
 
 
-def build_rows_unit(job: RowsJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad row costs itself only."""
+def build_rows_unit(job: RowsJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad row costs itself only."""
     planned = job.unit.stop - job.unit.start
-    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job), planned=planned)
 
 
 def _items(job: RowsJob) -> Iterator[Item]:
@@ -70,17 +69,17 @@ def _items(job: RowsJob) -> Iterator[Item]:
                 raise record
             messages = (read_chat if job.form == "conversations" else read_interleaved)(record)
         except ValueError as error:
-            yield _row(job, number, job.unit.table.split, "quarantined", "parse", str(error)), None
+            yield _row(job, number).quarantined("parse", str(error))
             continue
         mark = _digest(messages)
-        split = split_of(_first_medium(messages, job) or mark.hex(), job.split_seed)
+        row = _row(job, number, split_of(_first_medium(messages, job) or mark.hex(), job.split_seed))
         if reason := _refused(job, messages):
-            yield _row(job, number, split, "filtered", "policy", reason), None
+            yield row.filtered("policy", reason)
         elif mark in seen:
-            yield _row(job, number, split, "filtered", "duplicate", "the same row came before in this unit"), None
+            yield row.filtered("duplicate", "the same row came before in this unit")
         else:
             seen.add(mark)
-            yield _sample(job, number, split, messages)
+            yield _sample(job, number, row, messages)
 
 
 def _refused(job: RowsJob, messages: tuple[Message, ...]) -> str:
@@ -91,29 +90,26 @@ def _refused(job: RowsJob, messages: tuple[Message, ...]) -> str:
     return f"{media} pictures and videos, more than {job.max_media}" if media > job.max_media else ""
 
 
-def _sample(job: RowsJob, number: int, split: str, messages: tuple[Message, ...]) -> Item:
+def _sample(job: RowsJob, number: int, row: Row, messages: tuple[Message, ...]) -> Item:
     stored = _Stored(job)
     try:
         told = [_told(message, stored) for message in messages]
     except SandboxError as error:
-        category = error.category if error.category in CATEGORIES else "parse"
-        return _row(job, number, split, "quarantined", category, error.message), None
+        return row.quarantined(error.category, error.message)
     mode = "none" if job.form == "interleaved" else "long" if messages[-1].thought else "short"
     meta = {"source": job.unit.table.name, "source_digest": job.unit.table.sha256, "row": number, "media": stored.media}
-    parts = {**stored.parts, "json": sample_json(KIND[job.form], split, mode, told, meta)}
-    row = _row(
-        job,
-        number,
-        split,
-        "ok",
+    parts = {**stored.parts, "json": sample_json(row.kind, row.split, mode, told, meta)}
+    written = replace(
+        row,
         views=stored.views,
         frames=stored.frames,
-        size=stored.size,
+        width=stored.size[0],
+        height=stored.size[1],
         text_bytes=text_size(told),
         tags=(mode,),
         detail=json.dumps({"media": stored.media} if stored.media else {}, sort_keys=True, ensure_ascii=False),
     )
-    return row, parts
+    return written, parts
 
 
 def _told(message: Message, stored: _Stored) -> dict[str, Any]:
@@ -208,34 +204,6 @@ def _digest(messages: tuple[Message, ...]) -> bytes:
     return digest.digest()
 
 
-def _row(
-    job: RowsJob,
-    number: int,
-    split: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    views: int = 0,
-    frames: int = 0,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-    tags: tuple[str, ...] = (),
-    detail: str = "{}",
-) -> Row:
+def _row(job: RowsJob, number: int, split: str = "") -> Row:
     table = job.unit.table
-    return table.row(
-        f"{table.key('m')}-l{number:07d}",
-        job.form,
-        KIND[job.form],
-        status,
-        category,
-        reason,
-        split=split,
-        item=number,
-        views=views,
-        frames=frames,
-        size=size,
-        text_bytes=text_bytes,
-        tags=tags,
-        detail=detail,
-    )
+    return table.row(f"{table.key('m')}-l{number:07d}", job.form, KIND[job.form], number, split)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.core.errors import CookhouseError, LockError
+from pipelines.core.storage import Place
 from pipelines.workflow import lease as leases
 from pipelines.workflow.backends import Backend
 from pipelines.workflow.changes import Changes, Differ, broken_promise, changed_files
@@ -67,7 +67,7 @@ class StepResult:
     seconds: float = 0.0
     error: CookhouseError | None = None
     attempts: int = 0
-    log: Path | None = None
+    log: Place | None = None
     changes: Changes | None = None
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 from rl.records import Judgement
 from rl.rewards.verify import Case
 

@@ -15,6 +15,7 @@ from cookhouse.golden_keys import golden_keys
 from cookhouse.project import load_project
 from cookhouse.stages.documents import DocumentShards
 from pipelines.core.cpus import Room
+from pipelines.core.executor import Resources
 from pipelines.core.identity import identity_of
 from rl.settings import ReinforceConfig
 
@@ -120,7 +121,7 @@ def test_threads_are_set_where_the_environment_says_one() -> None:
 
 def test_steps_that_share_the_cpus_keep_no_more_tasks_at_work_than_there_are(ray_session) -> None:
     """Three steps of two workers each on a Ray of two CPUs: two tasks at a time, and each step gets its turn."""
-    from cookhouse.stages.parallel import map_units
+    from pipelines.workflow.backends.ray_executor import RayExecutor
 
     def spell(unit: int) -> tuple[float, float]:
         begun = time.time()
@@ -131,7 +132,7 @@ def test_steps_that_share_the_cpus_keep_no_more_tasks_at_work_than_there_are(ray
     done: dict[int, list[tuple[float, float]]] = {0: [], 1: [], 2: []}
 
     def step(number: int) -> None:
-        done[number] += [times for _, times in map_units(spell, range(4), workers=2)]
+        done[number] += [times for _, times in RayExecutor().map(spell, range(4), Resources(), at_once=2)]
 
     threads = [threading.Thread(target=step, args=(number,)) for number in done]
     for thread in threads:

@@ -22,7 +22,7 @@ def model(tmp_path_factory) -> Path:
     from model.processor import Processor
     from model.tokenizer import build_byte_tokenizer
 
-    folder, assets = tmp_path_factory.mktemp("tiny"), REPO / "model" / "assets" / "tiny"
+    folder, assets = tmp_path_factory.mktemp("tiny"), REPO / "toy" / "assets"
     config = ModelConfig(**yaml.safe_load((REPO / "conf" / "model" / "tiny.yaml").read_text()))
     network = init_from_parts(
         config, *(assets / f"{part}.safetensors" for part in ("vision", "language")),

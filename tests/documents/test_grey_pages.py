@@ -78,7 +78,7 @@ def build(folder: Path, pdf: Path, **more: object) -> dict[str, tuple[dict, Imag
     item = SourceItem(str(pdf), "a.pdf", 1, "5a" * 32, "train")
     (unit,) = plan_pages([Span(item, 0, 3)], Bounds(10_000, 10_000, 1 << 29, 1_000_000), 2)
     settings = DocumentSettings.model_validate({"dpi": 100, "seed": 3, "ocr": False, **more})
-    receipt = build_page_unit(PageJob(unit, settings, str(folder)))
+    receipt = build_page_unit(PageJob(unit, settings), folder)
     assert receipt["counts"]["ok"] == 3 * settings.views_per_page
     found: dict[str, dict[str, bytes]] = {}
     with tarfile.open(folder / receipt["files"][0]) as tar:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from pipelines.core.errors import ConfigError
-from pipelines.corpus.pages import Scan, make_scans
 from pipelines.corruption.view import choose
 from pipelines.documents import ocr
 from pipelines.documents.build import read_here
@@ -17,6 +16,7 @@ from pipelines.documents.config import DocumentSettings
 from pipelines.documents.engine import PageContent, Render
 from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task, cut_line
 from pipelines.documents.scan import PageRef, ocr_setup, read_scan
+from toy.corpus.pages import Scan, make_scans
 
 PAGE = PageRef("pymupdf", "/nowhere.pdf", 0, Render(120, 1_000_000))
 ENGINES = ["paddleocr", "rapidocr"]

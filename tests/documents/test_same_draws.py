@@ -25,7 +25,7 @@ def test_a_fixed_page_gets_the_draws_it_always_got(tmp_path: Path) -> None:
     settings = DocumentSettings(dpi=100, seed=3, ocr=False, views_per_page=2)
     try:
         (unit,) = plan_pages([Span(item, 0, 3)], Bounds(10_000, 10_000, 1 << 29, 1_000_000), 2)
-        receipt = build_page_unit(PageJob(unit, settings, str(tmp_path)))
+        receipt = build_page_unit(PageJob(unit, settings), tmp_path)
     finally:
         close_sandboxes()
     assert receipt["counts"]["ok"] == 6

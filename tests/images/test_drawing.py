@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.core.seeds import generator
-from pipelines.corpus.words import word_split
 from pipelines.images.drawing import draw_lines, draw_text, homography, texture
 from pipelines.images.pages import lines_of
+from pipelines.images.words import word_split
 
 
 def area(quads: list, size: tuple[int, int], grown: int = 0) -> np.ndarray:

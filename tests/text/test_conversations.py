@@ -27,7 +27,6 @@ from model.tokenizer import build_byte_tokenizer
 from model.training.loader import encode_item
 from model.training.plan import Item
 from pipelines.core.errors import ConfigError
-from pipelines.corpus.clips import write_clips
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
@@ -35,14 +34,7 @@ from pipelines.shards.verify import verify
 from pipelines.text import conversations
 from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.stage import Artifact
-
-
-@pytest.fixture(autouse=True)
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what is patched below lives in this process."""
-    monkeypatch.setattr(
-        "cookhouse.stages.sharding.map_units", lambda build, jobs, workers: ((job, build(job)) for job in jobs)
-    )
+from toy.corpus.clips import write_clips
 
 
 def chat(question: str, answer: str, **more: Any) -> dict:

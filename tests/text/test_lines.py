@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cookhouse.stages.text import TextShards, build_text_shards
-from pipelines.corpus.texts import write_texts
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import read_json
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
+from toy.corpus.texts import write_texts
 
 
 def test_every_line_has_a_row(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from cookhouse.stages.questions import QuestionShards, build_question_shards
 from pipelines.core.errors import DataError
-from pipelines.corpus.cards import write_cards
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
@@ -16,6 +15,7 @@ from pipelines.shards.verify import verify
 from pipelines.text.questions import read_questions
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
+from toy.corpus.cards import write_cards
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from PIL import Image
 from cookhouse.stages.videos import VideoShards, build_video_shards
 from pipelines.core.errors import DataError
 from pipelines.core.sandbox import SandboxError
-from pipelines.corpus.clips import BAD, PLANS, write_clips
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
@@ -23,6 +22,7 @@ from pipelines.shards.verify import verify
 from pipelines.videos.decode import DecodeSpec, read_frames
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
+from toy.corpus.clips import BAD, PLANS, write_clips
 
 SPEC = DecodeSpec(fps=5, max_frames=24, view_pixels=160 * 160)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError, InfraError
+from pipelines.core.executor import Resources
 from pipelines.core.identity import Identity, Record, Runtime, Source, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
@@ -150,11 +151,9 @@ def one_number(job: tuple[str, int, str]) -> dict[str, Any]:
 @stage("toy_spread", code_version=1, deterministic="bytes")
 def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Numbers made by tasks on the nodes of a cluster."""
-    from cookhouse.stages.parallel import map_units
-
     done = out.units()
     jobs = [(str(out.dir), index, config.gate) for index in range(config.count) if f"u{index}" not in done]
-    for (_, index, _), receipt in map_units(one_number, jobs, config.workers):
+    for (_, index, _), receipt in out.executor.map(one_number, jobs, Resources(), at_once=config.workers):
         out.commit_unit(f"u{index}", receipt)
         out.events.progress(len(out.units()), config.count, "numbers")
     return {"samples": config.count, "made": len(jobs)}

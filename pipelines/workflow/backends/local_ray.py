@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InfraError
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 from pipelines.workflow import process
 from pipelines.workflow.files import read_json, write_json
 

@@ -1,3 +1,0 @@
-"""Pretrained towers for the tiny model: the recipe's first phase trains only the resampler, so both ends must already
-know something. ``vision`` teaches the tower glyphs by dense labels per patch, ``language`` teaches the decoder generated
-text. Arrays and strings come in (``cookhouse.stages.backbones`` makes them), one safetensors file each goes out."""

@@ -1,0 +1,88 @@
+"""Text cards look to the decoder like real samples of the processor, and keep the splits apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from model.config import ModelConfig
+from model.processor import Processor
+from model.tokenizer import build_byte_tokenizer
+from pipelines.images.words import pair_split, word_split
+from pipelines.shards.sample import image_content, text_content, turn
+from toy.corpus.cards import Card, Face, Typesetter
+from toy.towers.language import IGNORED, NOTHING
+from toy.towers.textcards import BLANK, FORMS, TextCards, card_example, draw, grid_tokens
+
+TINY = Path(__file__).resolve().parents[2] / "conf" / "model" / "tiny.yaml"
+CARD = Card("add", ("12 + 7",), "What is the sum?", "19", "12 + 7 = 19")
+
+
+@pytest.mark.parametrize("form", ["short", "long"])
+def test_a_text_card_is_laid_out_as_the_processor_does(form: str, tmp_path: Path) -> None:
+    config = ModelConfig.model_validate(yaml.safe_load(TINY.read_text(encoding="utf-8")))
+    processor = Processor(config, build_byte_tokenizer(tmp_path))
+    messages = turn(
+        [image_content(), text_content(CARD.question)], CARD.answer, CARD.thought if form == "long" else None
+    )
+    encoded = processor.encode(messages, {"jpg": Image.new("RGB", (224, 112))}, mode=form)
+    ids, labels = card_example(CARD, np.full((64, 3), BLANK), form)
+    assert ids[:, 0].tolist() == encoded.input_ids.tolist()
+    assert labels.tolist() == encoded.labels.tolist()
+    assert (labels == IGNORED).sum() > 64
+
+
+def test_a_clean_grid_spells_the_lines_where_they_stand() -> None:
+    rng = np.random.default_rng(3)
+
+    class Clean:
+        """Draws as ``rng`` does where lines are placed, and misreads nothing."""
+
+        def __getattr__(self, name: str):
+            return getattr(rng, name)
+
+        def random(self, size=None):
+            return np.ones(size) if size is not None else 0.0
+
+    card = Card("read", ("till fox", "umbrella"), "", "", "")
+    grid = grid_tokens(card, Face("helv"), Clean()).reshape(4, 16, 3)
+    rows = ["".join(chr(t) if t != BLANK else " " for t in row[row != NOTHING].ravel()) for row in grid]
+    assert [re.sub(" +", " ", row).strip() for row in rows if row.strip()] == ["till fox", "umbrella"]
+    assert (grid[..., 1] != NOTHING).any(), "narrow glyphs share cells"
+
+
+def test_held_out_cards_have_only_test_words_and_pairs() -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for _ in range(60):
+            card, _ = draw(rng, split)
+            words = [word for line in card.lines for word in re.findall("[a-z]+", line)]
+            assert all(word_split(word) == split for word in words)
+            if card.kind == "add":
+                a, b = (int(n) for n in re.findall(r"\d+", card.lines[-1]))
+                assert pair_split(a, b) == split
+
+
+def test_the_stream_holds_all_forms_and_is_a_function_of_its_generator() -> None:
+    cards = TextCards(text_share=0.2, question_share=0.5)
+    first = [cards.example(np.random.default_rng([1, n])) for n in range(80)]
+    again = [cards.example(np.random.default_rng([1, n])) for n in range(80)]
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
+    texts = [bytes(t for t in ids[:, 0] if 0 <= t < 256).decode() for ids, _ in first]
+    assert sum("Read.\n" in text for text in texts) > 5
+    assert sum("user" not in text for text in texts) > 5
+    assert {len(list(cards.held_out(form, 3))) for form in FORMS} == {3}
+
+
+def test_a_drawn_card_stands_where_the_face_says() -> None:
+    setter = Typesetter("helv")
+    placed = setter.set(CARD, np.random.default_rng(0))
+    words = setter.document[0].get_text("words")
+    assert placed[0].line == "12 + 7"
+    assert words[0][0] == pytest.approx(placed[0].x, abs=1.5)
+    assert words[0][1] < placed[0].baseline < words[0][3]
