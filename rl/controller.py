@@ -51,25 +51,22 @@ class Controller:
     def run(self, first: int) -> Flow:
         """Raises InfraError for machines that fail beyond repair, DataError when nothing can be learned."""
         published = self.crew.publish()
-        if first < self.config.steps:
-            self._dispatch(first, published)
-            rolling = self._collect()
+        following: Rolling | None = None
         for step in range(first, self.config.steps):
             begun = time.perf_counter()
-            groups, rolled = self._take(step, rolling), rolling
+            if following is None:
+                self._dispatch(step, published)
+            rolling = following or self._collect()
+            groups = self._take(step, rolling)
             last, saving = step + 1 == self.config.steps, (step + 1) % self.config.checkpoint_every == 0
             ahead = bool(self.config.overlap) and not last and not saving
             if ahead:
                 self._dispatch(step + 1, published)
             learning = self.crew.learn(groups)
-            if ahead:
-                rolling = self._collect()
-            report = learning.result()
+            following = self._collect() if ahead else None
+            report = learning()
             published = self.crew.publish()
-            if not ahead and not last:
-                self._dispatch(step + 1, published)
-                rolling = self._collect()
-            values = batch_metrics(groups, rolled, report)
+            values = batch_metrics(groups, rolling, report)
             values["seconds/step"] = time.perf_counter() - begun
             self.watch.metrics(step, values)
             self.watch.groups(step, groups)
@@ -109,16 +106,8 @@ class Controller:
 
     def _case(self, rollout: Rollout) -> Case:
         question, rule = rollout.prompt.question, self.config.rewards
-        return Case(
-            question.answer,
-            question.verifier,
-            question.mode,
-            rollout.text,
-            rollout.finish,
-            rule.window,
-            rule.limit,
-            rule.partial,
-        )
+        asked = (question.answer, question.verifier, question.mode)
+        return Case(*asked, rollout.text, rollout.finish, rule.window, rule.limit, rule.partial)
 
     def _take(self, step: int, rolling: Rolling) -> list[Group]:
         """The groups of update ``step``."""

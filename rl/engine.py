@@ -48,9 +48,7 @@ class RolloutEngine:
 
     def prepare(self, uids: Sequence[str], encoded: Sequence[Encoded]) -> list[PromptTensors]:
         """Prompts ready to be sampled; their pictures are embedded here if they are to be reused."""
-        if not encoded or not self.reuse_vision:
-            return [PromptTensors.of(uid, prompt) for uid, prompt in zip(uids, encoded, strict=True)]
-        rows = self.policy.visual_rows(encoded)
+        rows = self.policy.visual_rows(encoded) if encoded and self.reuse_vision else [None] * len(encoded)
         return [PromptTensors.of(uid, prompt, visual) for uid, prompt, visual in zip(uids, encoded, rows, strict=True)]
 
     def generate(

@@ -22,7 +22,7 @@ from rl.policy import Policy
 from rl.records import Group, LearnReport, PolicyVersion
 from rl.settings import ReinforceConfig
 from rl.transport import Weights, flatten
-from rl.tree import Branch, PromptTensors, TreePack, plan_packs, split_minibatches, token_count, tree_cost, tree_pack
+from rl.tree import Branch, PromptTensors, TreePack, plan_packs, split_minibatches, tree_cost, tree_pack
 
 _SUMS = ("loss", "entropy", "kl", "clip_high", "clip_low", "tokens")
 
@@ -82,11 +82,8 @@ class Learner:
                 totals[name] += value
             norms += [result.grad_norm] if result is not None and result.updated else []
             if fresh and result is not None:
-                parity = max(
-                    self.engine.sum(
-                        [widest if rank == self.engine.rank else 0.0 for rank in range(self.engine.world_size)]
-                    )
-                )
+                ranks = range(self.engine.world_size)
+                parity = max(self.engine.sum([widest if rank == self.engine.rank else 0.0 for rank in ranks]))
                 self._check(parity)
         rate = self._rate()
         self.step += 1
@@ -107,7 +104,7 @@ class Learner:
     ) -> tuple[dict[str, float], float, StepResult | None]:
         """Gradient of one minibatch and the step. Third value: None when no group was informative."""
         sums = dict.fromkeys(_SUMS, 0.0)
-        denominator = token_count(groups)
+        denominator = sum(group.tokens for group in groups)  # informative or not
         kept = [group for group in groups if group.informative]
         if not kept:
             return sums, 0.0, None

@@ -72,15 +72,13 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the verifiable part of the reward says of one rollout (paper 5.2): accuracy in [0, 1] (below 1 only as
-    partial credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, the verdict that explains them, and
-    the seconds it took."""
+    """What the verifiable part of the reward says of one rollout (paper 5.2): accuracy in [0, 1] (between only as partial
+    credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, and the verdict that explains them."""
 
     accuracy: float
     format: float
     repetition: float
     verdict: Verdict
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

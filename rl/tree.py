@@ -172,11 +172,6 @@ def split_minibatches(groups: Sequence[Group], count: int) -> list[list[Group]]:
     return [part for part in parts if part]
 
 
-def token_count(groups: Sequence[Group]) -> int:
-    """Sampled tokens of all rollouts, informative or not: the denominator of the token mean."""
-    return sum(group.tokens for group in groups)
-
-
 def plan_packs(costs: Sequence[int], budget: int, ranks: int) -> list[list[tuple[int, ...]]]:
     """Row indices of every pack of every rank. A pack of r rows costs r x its widest row (rows are padded to it) and
     stays within ``budget``, unless one row alone is wider. Every rank gets equally many packs: a short rank is filled

@@ -53,31 +53,20 @@ class RolloutWorker:
             except Exception as error:  # data, not machine: this prompt fails everywhere
                 failures[prompt.uid] = f"{type(error).__name__}: {error}"
         tensors = self.engine.prepare([prompt.uid for prompt in readable], encoded)
+        sampled = self.engine.generate(
+            tensors,
+            n=self.config.group,
+            max_new_tokens=self.config.max_new_tokens(chunk.prompts[0].mode),
+            temperature=self.config.temperature,
+            seed=chunk.seed,
+        )
         rollouts: list[Rollout] = []
-        if readable:
-            config = self.config
-            sampled = self.engine.generate(
-                tensors,
-                n=config.group,
-                max_new_tokens=config.max_new_tokens(readable[0].mode),
-                temperature=config.temperature,
-                seed=chunk.seed,
-            )
-            for prompt, shape, completions in zip(readable, tensors, sampled, strict=True):
-                scores = self.scorer(self.engine, prompt, shape, completions) if self.scorer else [None] * config.group
-                rollouts += [
-                    Rollout(
-                        prompt,
-                        index,
-                        item.token_ids,
-                        item.logprobs,
-                        self.processor.decode(item.token_ids),
-                        item.finish,
-                        weights.version,
-                        score,
-                    )
-                    for index, (item, score) in enumerate(zip(completions, scores, strict=True))
-                ]
+        for prompt, shape, completions in zip(readable, tensors, sampled, strict=True):
+            scores = self.scorer(self.engine, prompt, shape, completions) if self.scorer else [None] * len(completions)
+            for index, (item, score) in enumerate(zip(completions, scores, strict=True)):
+                text = self.processor.decode(item.token_ids)
+                said = (item.token_ids, item.logprobs, text, item.finish)
+                rollouts.append(Rollout(prompt, index, *said, weights.version, score))
         return Rolled(chunk.uid, tuple(rollouts), weights.version, failures), [part.shipped() for part in tensors]
 
     def _encode(self, prompt: Prompt) -> Encoded:

@@ -66,70 +66,69 @@ class _Seed:
     counts) travels in the checkpoint's receipt."""
 
     def __init__(self, crew: Crew, questions: list[Question], config: ReinforceConfig, out: Attempt, seed: int) -> None:
-        self.crew, self.questions, self.config, self.out, self.seed = crew, questions, config, out, seed
-        self.curve: list[dict[str, float]] = []
-        self.samples: list[dict[str, Any]] = []
-        self.spent: dict[str, int] = {}
-        self.kept: Path | None = None
-
-    def run(self) -> None:
         from rl.controller import Controller, Watch
         from rl.prompts import PromptPlan
 
-        config = self.config
-        plan = PromptPlan(self.questions, config, self.seed)
-        first, checkpoint = self._resume()
-        self.crew.start(first, checkpoint)
-        self.controller = Controller(self.crew, plan, config, Watch(self._metrics, self._groups, self._checkpoint))
+        self.crew, self.config, self.out, self.seed = crew, config, out, seed
+        self.before = config.seeds.index(seed) * config.steps  # updates of the seeds before
+        self.curve: list[dict[str, float]] = []
+        self.samples: list[dict[str, Any]] = []
+        self.kept: Path | None = None
+        watch = Watch(self._metrics, self._groups, self._checkpoint)
+        self.controller = Controller(crew, PromptPlan(questions, config, seed), config, watch)
+
+    def run(self) -> None:
+        first = 0
+        if (found := self._newest()) is not None:
+            first, self.curve, self.samples = found["step"], found["curve"], found["samples"]
+            self.controller.flow.counts.update(found["ledger"])
+        self.crew.start(first, self.out.path(found["folder"]) if found else None)
         self._tell(first)
-        self.controller.run(first)
+        counts = self.controller.run(first).counts
         folder = f"seed-{self.seed}"
         self.crew.export(self.out.dir / folder / "model")
         with (self.out.dir / folder / "rollouts.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.samples)
+        fifth = max(1, len(self.curve) // 5)
         self.out.commit_unit(
             folder,
             {
                 "files": self._files(self.out.dir / folder),
-                "completions": config.group * config.prompts_per_step * config.steps,
-                "ledger": self._ledger(),
-                "first": _mean(self.curve[: max(1, len(self.curve) // 5)]),
-                "last": _mean(self.curve[-max(1, len(self.curve) // 5) :]),
+                "completions": self.config.group * self.config.prompts_per_step * self.config.steps,
+                "ledger": dict(counts),
+                "first": _mean(self.curve[:fifth]),
+                "last": _mean(self.curve[-fifth:]),
             },
         )
         self._drop_checkpoint()
 
-    def _resume(self) -> tuple[int, Path | None]:
-        """(updates done, folder of the learner's state) of the newest whole checkpoint of this seed, or (0, None)."""
-        prefix = f"checkpoint-seed-{self.seed}-"
-        found = [receipt for name, receipt in self.out.units().items() if name.startswith(prefix)]
+    def _newest(self) -> dict[str, Any] | None:
+        """The receipt of this seed's newest checkpoint that is still there. Its files are unpickled, so only what we
+        wrote is taken: raises DataError for a file that changed."""
+        found = [one for name, one in self.out.units().items() if name.startswith(f"checkpoint-seed-{self.seed}-")]
         for receipt in sorted(found, key=lambda item: -item["step"]):
-            folder = self.out.path(receipt["folder"])
-            if folder.is_dir():
-                for name, told in receipt["digests"].items():  # they are unpickled: only what we wrote is read
-                    if sha256_of(self.out.path(name)) != told:
-                        raise DataError(
-                            "a checkpoint file changed after it was written",
-                            where=str(self.out.path(name)),
-                            do="remove that checkpoint folder; the seed goes on from the one before, or from the start",
-                        )
-                self.curve, self.samples, self.spent = receipt["curve"], receipt["samples"], receipt["ledger"]
-                return receipt["step"], folder
-        return 0, None
+            if not self.out.path(receipt["folder"]).is_dir():
+                continue
+            for path, told in ((self.out.path(name), told) for name, told in receipt["digests"].items()):
+                if sha256_of(path) != told:
+                    raise DataError(
+                        "a checkpoint file changed after it was written",
+                        where=str(path),
+                        do="remove that checkpoint folder; the seed goes on from the one before, or from the start",
+                    )
+            return receipt
+        return None
 
     def _metrics(self, step: int, values: dict[str, float]) -> None:
         """Steps of later seeds follow those of earlier ones, so that one chart shows every seed's rise."""
         self.curve.append(values)
-        at = self.config.seeds.index(self.seed) * self.config.steps + step
-        self.out.events.metrics(
-            at, {f"rl/{name}": value for name, value in values.items()} | {"rl/seed": float(self.seed)}
-        )
+        named = {f"rl/{name}": value for name, value in values.items()} | {"rl/seed": float(self.seed)}
+        self.out.events.metrics(self.before + step, named)
         self._tell(step + 1)
 
     def _tell(self, done: int) -> None:
         """Progress counts the updates of all seeds."""
-        before = self.config.seeds.index(self.seed) * self.config.steps
-        self.out.events.progress(before + done, len(self.config.seeds) * self.config.steps, "updates")
+        self.out.events.progress(self.before + done, len(self.config.seeds) * self.config.steps, "updates")
 
     def _groups(self, step: int, groups: list[Group]) -> None:
         """Some answers of the first and the last batch, and of those after each checkpoint."""
@@ -171,7 +170,7 @@ class _Seed:
                 "digests": {name: sha256_of(self.out.dir / name) for name in state},
                 "curve": self.curve,
                 "samples": self.samples,
-                "ledger": self._ledger(),
+                "ledger": dict(self.controller.flow.counts),
             },
         )
         self._drop_checkpoint()
@@ -185,10 +184,6 @@ class _Seed:
         if self.kept is not None:
             shutil.rmtree(self.kept, ignore_errors=True)
             self.kept = None
-
-    def _ledger(self) -> dict[str, int]:
-        counts = self.controller.flow.counts
-        return {name: self.spent.get(name, 0) + counts.get(name, 0) for name in {*self.spent, *counts}}
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -4,8 +4,7 @@ crew: chunks, seeds and order are the same."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,6 @@ from rl.rewards.service import RewardService
 from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
 from rl.worker import RolloutWorker
-
-
-@dataclass(frozen=True)
-class Learned:
-    """An update that is over."""
-
-    report: LearnReport
-
-    def result(self) -> LearnReport:
-        return self.report
 
 
 class LocalCrew:
@@ -59,8 +48,9 @@ class LocalCrew:
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         return self.service.judge(cases)
 
-    def learn(self, groups: Sequence[Group]) -> Learned:
-        return Learned(self.learner.learn(groups, *(group.tensors for group in groups)))
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
+        report = self.learner.learn(groups, *(group.tensors for group in groups))
+        return lambda: report
 
     def save(self, directory: Path) -> None:
         self.learner.save(directory)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,12 +37,6 @@ class Rolled:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-class Learning(Protocol):
-    """An update under way. ``result`` waits for it, with a deadline of its own."""
-
-    def result(self) -> LearnReport: ...
-
-
 class Crew(Protocol):
     """Everything the controller asks for. All waits end: each has a deadline and names what it waited for."""
 
@@ -67,7 +61,9 @@ class Crew(Protocol):
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]: ...
 
-    def learn(self, groups: Sequence[Group]) -> Learning: ...
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
+        """Begin an update; what comes back waits for it."""
+        ...
 
     def save(self, directory: Path) -> None: ...
 

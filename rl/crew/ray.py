@@ -4,14 +4,13 @@ replaced, and its chunk is rolled again with the same seed; every wait has a dea
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
 
 _PLACEMENT_SECONDS = 60.0
-_AGAIN = "run again: it goes on from the last checkpoint"
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -104,10 +102,11 @@ class RayCrew:
         versions = self._get([version for version, _ in found], "the learners to publish weights")
         return Published(versions[0], found[0][1])
 
-    def learn(self, groups: Sequence[Group]) -> _Learning:
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
         handles = list(dict.fromkeys(group.tensors for group in groups))
         shared = ray.put([replace(group, tensors=None) for group in groups])
-        return _Learning(self, [seat.call.remote("learn", shared, *handles) for seat in self.learners])
+        references = [seat.call.remote("learn", shared, *handles) for seat in self.learners]
+        return lambda: self._get(references, "the learners to finish an update")[0]
 
     def save(self, directory: Path) -> None:
         self._all("save", directory, what="the learners to save a checkpoint")
@@ -117,15 +116,10 @@ class RayCrew:
 
     def _join(self, host: str, port: int) -> None:
         """Build the ranks, once the address of rank 0 is known."""
-        ranks = self.config.learners
-        world = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        world = {"WORLD_SIZE": str(len(self.learners)), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        made = ("rl.learner:Learner", (self.model_dir, self.config), self.config.learner_threads)
         joins = [
-            seat.make.remote(
-                "rl.learner:Learner",
-                (self.model_dir, self.config),
-                self.config.learner_threads,
-                {"RANK": str(rank), "LOCAL_RANK": str(rank), **world},
-            )
+            seat.make.remote(*made, {"RANK": str(rank), "LOCAL_RANK": str(rank), **world})
             for rank, seat in enumerate(self.learners)
         ]
         self._get(joins, "the learners to start")
@@ -146,9 +140,8 @@ class RayCrew:
             return self._get(self.judges.call.remote("judge", cases), "the new reward actor")
 
     def _reward_seat(self) -> Any:
-        return self._seat(
-            self.config.rollout_workers, "rl.rewards.service:RewardService", (self.config.rewards.deadline,)
-        )
+        bundle, deadline = self.config.rollout_workers, self.config.rewards.deadline
+        return self._seat(bundle, "rl.rewards.service:RewardService", (deadline,))
 
     # -- rollout -----------------------------------------------------------------------------------------------------
 
@@ -210,10 +203,7 @@ class RayCrew:
     # -- common ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends every actor and gives the resources back; safe to call twice."""
-        if self.judges is not None:
-            with contextlib.suppress(RayError):
-                ray.get(self.judges.call.remote("close"), timeout=5)
+        """Ends every actor (the judges' child dies with its parent) and gives the resources back; safe to call twice."""
         for seat in [*self.workers, *self.learners, *filter(None, [self.judges])]:
             ray.kill(seat)
         self.workers, self.learners, self.judges = [], [], None
@@ -248,21 +238,12 @@ class RayCrew:
             ) from error
         except RayActorError as error:
             raise InfraError(
-                f"a process died while the run waited for {what}", why=str(error).strip(), do=_AGAIN
+                f"a process died while the run waited for {what}",
+                why=str(error).strip(),
+                do="run again: it goes on from the last checkpoint",
             ) from error
         except RayTaskError as error:
             raise _cause(error) from error
-
-
-@dataclass(frozen=True)
-class _Learning:
-    """An update under way on every rank; the report is rank 0's."""
-
-    crew: RayCrew
-    references: list[Any]
-
-    def result(self) -> LearnReport:
-        return self.crew._get(self.references, "the learners to finish an update")[0]
 
 
 def _cause(error: RayTaskError) -> BaseException:

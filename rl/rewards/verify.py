@@ -1,15 +1,11 @@
-"""All verifiable terms of one rollout, and the child process that computes them: one JSON case a line in, one JSON
-judgement a line out. Started and killed by ``rl.rewards.service``; imports no torch, so that it starts in a fraction of
-a second.
-"""
+"""All verifiable terms of one rollout: what the child process of ``rl.rewards.service`` runs. Imports no torch, so that
+the child starts in a fraction of a second."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rl.records import Finish, Judgement, Mode
 from rl.rewards.format import final_answer
@@ -45,6 +41,16 @@ def verify(case: Case) -> Judgement:
     return Judgement(credit, 1.0, repeated, "wrong")
 
 
+def verify_all(cases: Sequence[Case]) -> Iterator[Judgement]:
+    """One by one, so that each has the deadline of its own; a verifier that raises is an ``error`` verdict."""
+    for case in cases:
+        try:
+            judgement = verify(case)
+        except Exception:
+            judgement = Judgement(0.0, 0.0, 0.0, "error")
+        yield judgement
+
+
 def repetition(text: str, window: int = 10, limit: int = 6) -> float:
     """Penalty for going in circles (RLPR's released form): -1.0 if any ``window`` consecutive words occur at least
     ``limit`` times, else 0.0. Blanks separate words.
@@ -57,21 +63,3 @@ def repetition(text: str, window: int = 10, limit: int = 6) -> float:
     words = text.split()
     counts = Counter(tuple(words[i : i + window]) for i in range(len(words) - window + 1))
     return -1.0 if counts and max(counts.values()) >= limit else 0.0
-
-
-def main() -> None:
-    """Answers leave through a private copy of standard output; the standard one is turned to standard error first, so
-    that a verifier that prints cannot break the protocol."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        try:
-            reply = asdict(verify(Case(**json.loads(line))))
-        except Exception:
-            reply = {"accuracy": 0.0, "format": 0.0, "repetition": 0.0, "verdict": "error"}
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()

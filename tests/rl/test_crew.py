@@ -9,8 +9,11 @@ import pytest
 
 from pipelines.core.cpus import Room
 from pipelines.core.errors import InfraError
+from pipelines.core.executor import InProcess
+from pipelines.workflow.backends.ray_executor import RayExecutor
 from rl.controller import Controller, Watch
 from rl.crew.local import LocalCrew
+from rl.crew.protocol import crew_of
 from rl.prompts import PromptPlan
 from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
@@ -48,12 +51,13 @@ def run(crew, questions, after=lambda step: None):
 def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_model, questions, tmp_path):
     import ray
 
-    from rl.crew.ray import RayCrew
-
-    local = LocalCrew(noisy_model, CONFIG)
+    local = crew_of(InProcess(), noisy_model, CONFIG)
+    assert ray.is_initialized()
+    assert isinstance(local, LocalCrew), "the executor decides, not what this process is connected to"
     rows, version = run(local, questions)
     local.close()
-    crew = RayCrew(noisy_model, CONFIG)
+    crew = crew_of(RayExecutor(), noisy_model, CONFIG)
+    assert type(crew).__name__ == "RayCrew"
     try:
         victim = ray.get(crew.workers[0].pid.remote())
 

@@ -121,6 +121,7 @@ def test_a_killed_run_ends_with_the_same_bytes(inputs, tmp_path, monkeypatch, ov
     for pattern in (".safetensors", "rollouts.jsonl"):
         assert files(resumed, pattern) == files(whole, pattern)
     assert resumed.stats["first"]["reward/mean"] == whole.stats["first"]["reward/mean"]
+    assert resumed.stats["ledger"] == whole.stats["ledger"], "nothing is counted twice"
 
 
 def test_test_questions_are_never_learned(noisy_model, tmp_path):
