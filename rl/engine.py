@@ -43,7 +43,7 @@ class RolloutEngine:
         self, network: MiniCPMV, processor: Processor, *, reuse_vision: bool, device: torch.device | str = "cpu"
     ) -> None:
         self.policy, self.processor, self.reuse_vision = Policy.adopt(network).to(device), processor, reuse_vision
-        self.loaded: PolicyVersion | None = None
+        self.loaded = NOTHING
         self._layout: tuple[Entry, ...] = ()
 
     def prepare(self, uids: Sequence[str], encoded: Sequence[Encoded]) -> list[PromptTensors]:
@@ -98,6 +98,6 @@ class RolloutEngine:
         return self.version()
 
     def version(self) -> PolicyVersion:
-        if self.loaded is None:
+        if not self._layout:
             return NOTHING
         return PolicyVersion(self.loaded.step, fingerprint_of(self.policy, self._layout))

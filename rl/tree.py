@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,15 +83,8 @@ class TreePack:
     behaviour: Tensor
     advantages: Tensor
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TreePack:
-        """Move everything; ``dtype`` applies to the visual rows and the prompts' patches, never to rewards."""
-        moved: dict[str, Any] = {}
-        for name, value in self.__dict__.items():
-            if name == "prompts":
-                moved[name] = None if value is None else value.to(device, dtype)
-            elif isinstance(value, Tensor):
-                moved[name] = value.to(device, dtype) if name == "visual" else value.to(device)
-        return replace(self, **moved)
+    def to(self, device: torch.device | str) -> TreePack:
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ class RolloutWorker:
         was loaded (a corrupted tensor): the caller replaces the worker. A prompt that cannot be read (a bad picture)
         fails alone, with its reason; anything else that goes wrong is the worker's failure and raises."""
         held = self.engine.version()
-        if self.engine.loaded is not None:
-            prove(self.engine.loaded, held, "the worker's memory")
+        prove(self.engine.loaded, held, "the worker's memory")
         if held != weights.version:
             prove(weights.version, self.engine.load(weights), "the worker")
         failures: dict[str, str] = {}

@@ -26,7 +26,7 @@ SAMPLED_PROMPTS, SAMPLED_ROLLOUTS = 8, 2
 
 @stage(
     "rl",
-    code_version=1,
+    code_version=2,
     inputs=("model", "questions"),
     engines=("torch", "transformers"),
     deterministic="numbers",
@@ -50,12 +50,12 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
         finally:
             crew.close()
     receipts = [out.units()[f"seed-{seed}"] for seed in config.seeds]
-    last = {name: sum(r["last"].get(name, 0.0) for r in receipts) / len(receipts) for name in receipts[0]["last"]}
+    last = _mean([receipt["last"] for receipt in receipts])
     return {
         "samples": sum(receipt["completions"] for receipt in receipts),
         "main_metric": ["rl/reward/mean", last.get("reward/mean")],
         "questions": len(questions),
-        "first": {name: sum(r["first"][name] for r in receipts) / len(receipts) for name in receipts[0]["first"]},
+        "first": _mean([receipt["first"] for receipt in receipts]),
         "last": last,
         "ledger": {f"seed-{seed}": receipt["ledger"] for seed, receipt in zip(config.seeds, receipts, strict=True)},
     }

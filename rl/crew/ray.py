@@ -91,8 +91,6 @@ class RayCrew:
             self.close()
             raise
 
-    # -- learner -----------------------------------------------------------------------------------------------------
-
     def start(self, step: int, checkpoint: Path | None) -> None:
         self._all("start", step, checkpoint, what="the learners to start a seed")
 
@@ -127,8 +125,6 @@ class RayCrew:
     def _all(self, method: str, *arguments: Any, what: str) -> list[Any]:
         return self._get([seat.call.remote(method, *arguments) for seat in self.learners], what)
 
-    # -- reward ------------------------------------------------------------------------------------------------------
-
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """A dead reward actor is replaced once and asked again: judging has no state."""
         try:
@@ -142,8 +138,6 @@ class RayCrew:
     def _reward_seat(self) -> Any:
         bundle, deadline = self.config.rollout_workers, self.config.rewards.deadline
         return self._seat(bundle, "rl.rewards.service:RewardService", (deadline,))
-
-    # -- rollout -----------------------------------------------------------------------------------------------------
 
     @property
     def replaced(self) -> int:
@@ -199,8 +193,6 @@ class RayCrew:
 
     def _worker(self, slot: int) -> Any:
         return self._seat(slot, "rl.worker:RolloutWorker", (self.model_dir, self.config), self.config.rollout_threads)
-
-    # -- common ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Ends every actor (the judges' child dies with its parent) and gives the resources back; safe to call twice."""
