@@ -66,7 +66,7 @@ class RolloutWorker:
                 text = self.processor.decode(item.token_ids)
                 said = (item.token_ids, item.logprobs, text, item.finish)
                 rollouts.append(Rollout(prompt, index, *said, weights.version, score))
-        return Rolled(chunk.uid, tuple(rollouts), weights.version, failures), [part.shipped() for part in tensors]
+        return Rolled(tuple(rollouts), failures), [part.shipped() for part in tensors]
 
     def _encode(self, prompt: Prompt) -> Encoded:
         question = prompt.question

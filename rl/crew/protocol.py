@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,13 +28,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Rolled:
-    """The rollouts of one chunk with the version the engine proved to hold. ``failures``: prompt uid -> why it could not
-    be rolled (bad data)."""
+    """The rollouts of one chunk. ``failures``: prompt uid -> why it could not be rolled (bad data)."""
 
-    chunk: str
     rollouts: tuple[Rollout, ...]
-    version: PolicyVersion
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str]
 
 
 class Crew(Protocol):

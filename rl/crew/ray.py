@@ -23,7 +23,6 @@ from pipelines.core.errors import CookhouseError, InfraError
 from rl.crew.fleet import Fleet
 from rl.crew.protocol import Published, Rolled
 from rl.prompts import Chunk
-from rl.proof import prove
 from rl.records import Group, Judgement, LearnReport
 from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
@@ -179,13 +178,12 @@ class RayCrew:
         slot, heavy, _ = self.running.pop(reference)
         try:
             light = ray.get(reference)
-            prove(self.chunks[light.chunk][1].version, light.version, f"rollout worker {slot}")
         except RayTaskError as error:
             cause = _cause(error)
             if not isinstance(cause, InfraError | MemoryError):
                 raise cause from error
             self.fleet.failed(slot, str(cause).splitlines()[0])
-        except (RayError, InfraError) as error:
+        except RayError as error:
             self.fleet.failed(slot, str(error).splitlines()[0])
         else:
             del self.chunks[self.fleet.done(slot)]
