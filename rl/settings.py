@@ -4,12 +4,12 @@ loop."""
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
-from pipelines.core.executor import Resources
+from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
 from rl.records import Mode
 
@@ -81,8 +81,6 @@ class ReinforceConfig(StageConfig):
             raise ValueError("trains must hold 'language': it is the policy")
         return self
 
-    shares_cpus: ClassVar[bool] = False
-
     def sized(self, room: Room) -> Self:
         """Half of the CPUs for the learners, which an update waits for; the rest for rollout workers, no more than a batch
         has chunks. On two CPUs the processes take turns. Reservations add up to no more than there is, and the reward
@@ -103,9 +101,10 @@ class ReinforceConfig(StageConfig):
             }
         )
 
-    def cpus(self) -> float:
-        """Rollout workers and learners are busy at the same time, whatever share Ray reserves for them."""
-        return float(self.rollout_workers * self.rollout_threads + self.learners * self.learner_threads)
+    def demand(self) -> Demand:
+        """Rollout workers and learners are busy at the same time, whatever share of CPUs Ray reserves for them."""
+        rollouts = Resources(self.rollout_threads, self.rollout_gpus).times(self.rollout_workers)
+        return Demand(rollouts.plus(Resources(self.learner_threads, self.learner_gpus).times(self.learners)))
 
     def asks(self) -> str:
         rollouts = f"rollout workers {self.rollout_workers}, threads of each {self.rollout_threads}"

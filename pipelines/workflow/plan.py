@@ -8,7 +8,7 @@ was rebuilt with other bytes since.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -109,7 +109,7 @@ class PlannedStep:
             "units_to_adopt": self.units,
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
-            "cpus": self.keyed.step.config.cpus(),
+            **asdict(self.keyed.step.config.demand().whole),
             "asks": self.keyed.step.config.asks(),
         }
 

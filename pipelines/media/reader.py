@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from pipelines.core.sandbox import SandboxError
-from pipelines.videos.modes import Mode, Timeline, slots
+from pipelines.media.modes import Mode, Timeline, slots
 
 MAX_ERRORS = 200
 """Broken packets after which the rest of a file is given up."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.videos.sampling import Chooser, Keeper, rate_for, tick_of, uniform_indices
+from pipelines.media.sampling import Chooser, Keeper, rate_for, tick_of, uniform_indices
 
 
 def test_indices_and_ticks_of_the_released_sampler(golden_cases: Path) -> None:

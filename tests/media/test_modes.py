@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.media.modes import Timeline, choose_mode, seek_cost, slots, widest_gap
+from pipelines.media.video import DecodeSpec, Frames, read_frames
 from pipelines.shards.read import decode_parts
-from pipelines.videos.decode import DecodeSpec, Frames, read_frames
-from pipelines.videos.modes import Timeline, choose_mode, seek_cost, slots, widest_gap
 
 STEP = Fraction(1, 25)
 
@@ -59,7 +59,7 @@ def long_video(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[.
 
 
 def spec(mode: str, fps: float = 0.25, **changes: object) -> DecodeSpec:
-    return DecodeSpec(fps=fps, max_frames=1080, view_pixels=25600, mode=mode, **changes)  # type: ignore[arg-type]
+    return DecodeSpec(fps=fps, max_frames=1080, view_pixels=25600, decode=mode, **changes)  # type: ignore[arg-type]
 
 
 def brightness(frames: Frames) -> list[float]:

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from pipelines.core.errors import DataError
-from pipelines.images.likeness import likeness
+from pipelines.media.likeness import likeness
+from pipelines.media.shape import encode_clip, view_size
+from pipelines.media.split import Splitter, change, histogram
 from pipelines.shards.read import read_clip
-from pipelines.videos.shape import encode_clip, view_size
-from pipelines.videos.split import Splitter, change, histogram
 
 
 @pytest.mark.parametrize(
