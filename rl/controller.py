@@ -117,9 +117,7 @@ class Controller:
             raise DataError(
                 f"{self.empty} batches in a row had no prompt whose rollouts differ in reward",
                 where=f"step {step}; so far {dict(self.flow.counts)}",
-                why=f"failures: {list(rolling.failures.values())[:3]}"
-                if rolling.failures
-                else "every group got one reward",
+                why=f"failures {list(rolling.failures.values())[:3]}; every group that came got one reward throughout",
                 do="give questions the model answers sometimes but not always, or longer max_new_tokens",
             )
         return groups

@@ -7,7 +7,7 @@ contract: a plain sum), so dividing by the global token count is all the normali
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,29 +27,24 @@ from rl.tree import Branch, PromptTensors, TreePack, plan_packs, split_minibatch
 _SUMS = ("loss", "entropy", "kl", "clip_high", "clip_low", "tokens")
 
 
-def build_engine(policy: Policy, config: ReinforceConfig) -> Engine:
-    """One process computes by itself, several are a gang."""
-    settings = Optimizer(betas=(0.9, 0.95), weight_decay=config.weight_decay, clip=config.grad_clip)
-    if config.learners == 1:
-        return TorchEngine(policy, settings, device="cuda" if config.learner_gpus else "cpu")
-    from model.training.engine_deepspeed import DeepSpeedEngine
-
-    return DeepSpeedEngine(policy, settings)
-
-
 class Learner:
     """Holds the training engine of the current seed. ``step`` counts its updates."""
 
     engine: Engine
     step = 0
 
-    def __init__(
-        self,
-        model_dir: Path,
-        config: ReinforceConfig,
-        build: Callable[[Policy, ReinforceConfig], Engine] = build_engine,
-    ) -> None:
-        self.model_dir, self.config, self.build = model_dir, config, build
+    def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
+        self.model_dir, self.config = model_dir, config
+
+    def build(self, policy: Policy) -> Engine:
+        """One process computes by itself, several are a gang."""
+        config = self.config
+        settings = Optimizer(betas=(0.9, 0.95), weight_decay=config.weight_decay, clip=config.grad_clip)
+        if config.learners == 1:
+            return TorchEngine(policy, settings, device="cuda" if config.learner_gpus else "cpu")
+        from model.training.engine_deepspeed import DeepSpeedEngine
+
+        return DeepSpeedEngine(policy, settings)
 
     def start(self, step: int = 0, checkpoint: Path | None = None) -> None:
         """Begin a seed: the weights of the input model and a fresh optimizer, or what ``save`` wrote after ``step``
@@ -57,7 +52,7 @@ class Learner:
         if hasattr(self, "engine"):
             self.engine.close()
         network, self.processor = load_model(self.model_dir)
-        self.engine = self.build(Policy.adopt(network), self.config)
+        self.engine = self.build(Policy.adopt(network))
         self.engine.set_trainable(self.config.trains)
         if checkpoint is not None:
             self.engine.load(checkpoint)

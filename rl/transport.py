@@ -38,11 +38,11 @@ def flatten(step: int, tensors: Mapping[str, torch.Tensor]) -> Weights:
     """Copy the tensors into one buffer, in the order of their names, each in the type it has."""
     layout, pieces, digests, start = [], [], [], 0
     for name in sorted(tensors):
-        tensor, piece = tensors[name], _bytes(tensors[name])
-        layout.append(Entry(name, tensor.dtype, tuple(tensor.shape), start, start + len(piece)))
-        digests.append((name, digest(piece, str(tensor.dtype), tuple(tensor.shape))))
-        pieces.append(piece)
-        start += len(piece)
+        tensor = tensors[name]
+        pieces.append(_bytes(tensor))
+        layout.append(Entry(name, tensor.dtype, tuple(tensor.shape), start, start + len(pieces[-1])))
+        digests.append((name, _digest(tensor)))
+        start = layout[-1].stop
     return Weights(PolicyVersion(step, fingerprint(digests)), tuple(layout), np.concatenate(pieces))
 
 
@@ -66,13 +66,16 @@ def load_into(module: torch.nn.Module, weights: Weights) -> None:
 def fingerprint_of(module: torch.nn.Module, layout: Iterable[Entry]) -> str:
     """Fingerprint of what the module holds now under the names of a layout."""
     own = _named(module)
-    held = ((entry.name, own[entry.name]) for entry in layout)
-    return fingerprint((name, digest(_bytes(value), str(value.dtype), tuple(value.shape))) for name, value in held)
+    return fingerprint((entry.name, _digest(own[entry.name])) for entry in layout)
 
 
 def _named(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Also the second name of a tied tensor."""
     return dict(module.named_parameters(remove_duplicate=False))
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return digest(_bytes(tensor), str(tensor.dtype), tuple(tensor.shape))
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:

@@ -109,8 +109,11 @@ def test_gradient_does_not_depend_on_ranks(noisy_model, rolled):
             return super().step()
 
     def gradient(rank, ranks):
-        config = CONFIG.model_copy(update={"token_budget": 150})
-        learner = Learner(noisy_model, config, lambda policy, _: Rank(policy, rank, ranks))
+        class OneOf(Learner):
+            def build(self, policy):
+                return Rank(policy, rank, ranks)
+
+        learner = OneOf(noisy_model, CONFIG.model_copy(update={"token_budget": 150}))
         learner.start()
         learner.learn(rolled[0], list(rolled[1].values()))
         return learner.engine.gradient
