@@ -13,9 +13,10 @@ from PIL import Image
 from model.config import ModelConfig
 from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
-from pipelines.images.words import pair_split, word_split
+from pipelines.images.words import word_split
 from pipelines.shards.sample import image_content, text_content, turn
-from toy.corpus.cards import Card, Face, Typesetter
+from toy.corpus.cards import Card, Face, pair_split, set_card
+from toy.corpus.typeset import open_pdf
 from toy.towers.language import IGNORED, NOTHING
 from toy.towers.textcards import BLANK, FORMS, TextCards, card_example, draw, grid_tokens
 
@@ -80,9 +81,9 @@ def test_the_stream_holds_all_forms_and_is_a_function_of_its_generator() -> None
 
 
 def test_a_drawn_card_stands_where_the_face_says() -> None:
-    setter = Typesetter("helv")
-    placed = setter.set(CARD, np.random.default_rng(0))
-    words = setter.document[0].get_text("words")
+    document = open_pdf()
+    placed = set_card(document, Face("helv"), CARD, np.random.default_rng(0))
+    words = document[0].get_text("words")
     assert placed[0].line == "12 + 7"
     assert words[0][0] == pytest.approx(placed[0].x, abs=1.5)
     assert words[0][1] < placed[0].baseline < words[0][3]

@@ -13,22 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+import av
 import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from pipelines.core.seeds import generator
-from pipelines.images.fonts import faces
-from pipelines.images.words import draw_word
 from toy.corpus import h264
-from toy.corpus.typeset import COLOURS, paint, word_mask
+from toy.corpus.files import Row, row
+from toy.corpus.typeset import COLOURS, HEIGHT, WIDTH, drawn_word, paint, pick
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-WIDTH, HEIGHT = 224, 112
 PAPER = (244, 242, 236)
 MILLISECOND = Fraction(1, 1000)
 SQUARE = 36
@@ -89,10 +87,9 @@ class Scene:
     questions: tuple[tuple[str, str], ...]
 
 
-def write_clips(directory: Path, seed: int) -> list[dict]:
-    """Write ``videos/clip-*`` and their sidecars ``{stem}.json`` under ``directory``.
-
-    Returns one row a video for ``corpus.jsonl``: file, family ``clip`` (or ``bad``), split."""
+def write_clips(directory: Path, seed: int) -> list[Row]:
+    """Write ``videos/clip-*`` under ``directory``, and beside each ``{stem}.json`` in the form the videos stage reads;
+    family ``clip`` or ``bad``."""
     folder = directory / "videos"
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -101,26 +98,17 @@ def write_clips(directory: Path, seed: int) -> list[dict]:
         scene = _SCENES[plan.shows](rng, plan)
         path = folder / (plan.name + plan.format.suffix)
         encode(path, plan, scene, rng)
-        write_sidecar(path, scene)
-        rows.append({"file": f"videos/{path.name}", "family": "clip", "split": plan.split})
+        questions = [{"question": question, "answer": answer} for question, answer in scene.questions]
+        sidecar = json.dumps({"captions": list(scene.captions), "questions": questions}, ensure_ascii=False, indent=1)
+        path.with_suffix(".json").write_text(sidecar + "\n", encoding="utf-8")
+        rows.append(row(f"videos/{path.name}", "clip", plan.split))
     whole = (folder / (PLANS[0].name + PLANS[0].format.suffix)).read_bytes()
     (folder / BAD).write_bytes(whole[: len(whole) * 6 // 10])
-    rows.append({"file": f"videos/{BAD}", "family": "bad", "split": "train"})
-    return rows
-
-
-def write_sidecar(path: Path, scene: Scene) -> None:
-    """``{stem}.json`` beside the video, in the form the videos stage reads."""
-    questions = [{"question": question, "answer": answer} for question, answer in scene.questions]
-    content = {"captions": list(scene.captions), "questions": questions}
-    path.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return [*rows, row(f"videos/{BAD}", "bad", "train")]
 
 
 def encode(path: Path, plan: Plan, scene: Scene, rng: np.random.Generator) -> None:
     """Write the scene as a clip, with presentation times in milliseconds where the rate is uneven."""
-    import av
-    from av.codec.context import Flags
-
     form = plan.format
     unit = MILLISECOND if form.uneven else Fraction(1, form.rate)
     frames = _frames(form, scene, plan.seconds, unit, rng)
@@ -142,8 +130,6 @@ def _frames(
     form: Format, scene: Scene, length: float, unit: Fraction, rng: np.random.Generator
 ) -> Iterator[VideoFrame]:
     """The pictures of ``length`` seconds in the clip's pixel format, their times in ``unit``."""
-    import av
-
     for number in range(round(length * form.rate)):
         if form.uneven and number and rng.random() < 0.35:
             continue
@@ -156,8 +142,6 @@ def _frames(
 
 def _mux_h264(container: OutputContainer, frames: Iterable[VideoFrame], rate: int, unit: Fraction) -> None:
     """Our own stream is read back as raw H.264, which tells the container what it holds, and gets the frames' times."""
-    import av
-
     shown = list(frames)
     planes = (frame.to_ndarray().astype(np.uint8, copy=False) for frame in shown)
     data = io.BytesIO(b"".join(h264.stream(planes, WIDTH, HEIGHT)))
@@ -172,30 +156,31 @@ def _mux_h264(container: OutputContainer, frames: Iterable[VideoFrame], rate: in
 
 
 def _word_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    word, colour, mask = _word(rng, plan.split)
-    start = 0.25 * plan.seconds
-    shown, empty = paint(mask, COLOURS[colour], PAPER), paint(np.zeros_like(mask), PAPER, PAPER)
+    word, colour, mask = drawn_word(rng, plan.split)
+    shown = paint(mask, COLOURS[colour], PAPER)
     return Scene(
-        lambda seconds: shown if seconds >= start else empty,
+        _cut(paint(np.zeros_like(mask), PAPER, PAPER), shown, 0.25 * plan.seconds),
         (f"The word {word} appears.",),
         (("Which word appears?", word), ("Which colour is the word?", colour)),
     )
 
 
 def _words_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    first, colour, first_mask = _word(rng, plan.split)
-    second, other, second_mask = _word(rng, plan.split)
-    half = plan.seconds / 2
-    before, after = paint(first_mask, COLOURS[colour], PAPER), paint(second_mask, COLOURS[other], PAPER)
+    (first, colour, mask), (second, other, second_mask) = (drawn_word(rng, plan.split) for _ in range(2))
+    before, after = paint(mask, COLOURS[colour], PAPER), paint(second_mask, COLOURS[other], PAPER)
     return Scene(
-        lambda seconds: before if seconds < half else after,
+        _cut(before, after, plan.seconds / 2),
         (f"First {first}, then {second}.",),
         (("Which word comes first?", first), ("Which word comes last?", second)),
     )
 
 
+def _cut(before: np.ndarray, after: np.ndarray, at: float) -> Callable[[float], np.ndarray]:
+    return lambda seconds: before if seconds < at else after
+
+
 def _square_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    colour = tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
+    colour = pick(rng, tuple(COLOURS))
     direction = tuple(DIRECTIONS)[PLANS.index(plan) // 2 % len(DIRECTIONS)]  # so that few clips show several
     along_x, along_y = DIRECTIONS[direction]
     middle = np.array([WIDTH - SQUARE, HEIGHT - SQUARE]) / 2
@@ -212,13 +197,6 @@ def _square_scene(rng: np.random.Generator, plan: Plan) -> Scene:
         (f"A {colour} square moves {direction}.",),
         (("Which way does the square move?", direction), ("Which colour is the square?", colour)),
     )
-
-
-def _word(rng: np.random.Generator, split: str) -> tuple[str, str, np.ndarray]:
-    word = draw_word(rng, split)
-    choice = faces(split)
-    colour = tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
-    return word, colour, word_mask(word, choice[int(rng.integers(len(choice)))], WIDTH, HEIGHT)
 
 
 _SCENES: dict[str, Callable[[np.random.Generator, Plan], Scene]] = {

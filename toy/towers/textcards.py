@@ -18,9 +18,9 @@ from model.chat import render
 from model.tokenizer import BYTE_SPECIALS
 from pipelines.core.seeds import generator
 from pipelines.images.fonts import faces
-from pipelines.images.words import draw_pair, sentence
+from pipelines.images.words import sentence
 from pipelines.shards.sample import image_content, text_content, turn
-from toy.corpus.cards import KIND_SHARES, KINDS, Card, Face, draw_card
+from toy.corpus.cards import KIND_SHARES, KINDS, Card, Face, draw_card, draw_pair
 from toy.towers.glyphs import ALPHABET, SLOTS, patch_labels
 from toy.towers.language import IGNORED, NOTHING, Example
 
