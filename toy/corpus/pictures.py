@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,7 @@ def write_pictures(directory: Path, seed: int) -> list[Row]:
         rng = generator("pictures", seed, number)
         pixels, caption, split = (_counted, _pair, _word)[number % 3](rng)
         name = f"picture-{number:03d}.{'jpg' if number % 2 else 'png'}"
-        options = {"quality": 92, "subsampling": 0} if number % 2 else {"compress_level": 6}
+        options: dict[str, Any] = {"quality": 92, "subsampling": 0} if number % 2 else {"compress_level": 6}
         Image.fromarray(pixels).save(folder / name, **options)
         captions.append({"file": name, "caption": caption})
         rows.append(row(f"images/{name}", "image", split))

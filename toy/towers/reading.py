@@ -8,63 +8,25 @@ linear bridge between the two towers (``toy.towers.bridge``), so a query writes 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from model.config import ModelConfig
-from pipelines.core.identity import ExternalFile, Identity, StageConfig
-from pipelines.workflow.stage import Attempt, Inputs, stage
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from model.resampler import Resampler
+from model.resampler import Resampler, init_resampler, sincos
 
 VIEW = (8, 16)
 """Rows and columns of patches of a card, the reference view."""
 FREQUENCIES, GAIN, QUIET = 8, 3.0, 0.1
 
 
-class ReadingStart(StageConfig):
-    """``bridge``: the map between the towers; ``language``: the decoder whose embeddings it aims at; ``seed``: that of the
-    published initialisation underneath."""
-
-    model: Identity[ModelConfig]
-    language: Identity[ExternalFile]
-    bridge: Identity[ExternalFile]
-    seed: Identity[int] = 0
-
-
-@stage(
-    "reading_start",
-    code_version=1,
-    engines=("torch",),
-    deterministic="numbers",
-    uses_ray=False,
-    limit=False,
-    needs="train",
-)
-def make_reading_start(config: ReadingStart, inputs: Inputs, out: Attempt) -> dict[str, Any]:
-    """``start.safetensors`` holds all of the resampler under its released names, in float32."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    from model.resampler import Resampler, init_resampler
-
-    torch.set_num_threads(1)
-    resampler = Resampler.of(config.model)
-    generator = torch.Generator().manual_seed(config.seed)
+def init_reading(resampler: Resampler, seed: int, bridge: Tensor, embeddings: Tensor) -> None:
+    """All weights: the published initialisation with the grid and the bridge ``[kv_dim, D]`` over it. ``embeddings``: the
+    decoder's table, whose root mean square the output gets."""
+    generator = torch.Generator().manual_seed(seed)
     init_resampler(resampler, generator)
     start_on_grid(resampler, generator, *VIEW)
-    embeddings = load_file(config.language.locate())["llm.model.embed_tokens.weight"].float()
-    pass_values(
-        resampler, load_file(config.bridge.locate())["bridge"].float(), embeddings.square().mean().sqrt().item()
-    )
-    tensors = {f"resampler.{name}": tensor.contiguous() for name, tensor in resampler.state_dict().items()}
-    save_file(tensors, out.dir / "start.safetensors")
-    return {"samples": len(tensors), "main_metric": ["tensors", len(tensors)]}
+    pass_values(resampler, bridge, embeddings.square().mean().sqrt().item())
 
 
 def grid_of(queries: int, rows: int, cols: int) -> tuple[int, int]:
@@ -74,6 +36,7 @@ def grid_of(queries: int, rows: int, cols: int) -> tuple[int, int]:
     return min(pairs, key=lambda pair: round(abs(math.log((rows / pair[0]) / (cols / pair[1]))), 9))
 
 
+@torch.no_grad()
 def start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, cols: int) -> None:
     """Queries carry the 2D code of their cell's centre, W_q and W_k copy its fastest channels into every head; follows
     ``init_resampler``. A query then has 84 % of its mass on its own cell of a view of random content.
@@ -81,10 +44,6 @@ def start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, c
     The score of query and key is gain * sum over frequencies of cos(w * distance) for columns and rows. On the copied
     channels the content of the keys is turned down (``ln_kv.weight``), or it would drown the code.
     """
-    import torch
-
-    from model.resampler import sincos
-
     queries, width = resampler.query.shape
     grid_rows, grid_cols = grid_of(queries, rows, cols)
     half = width // 2
@@ -105,24 +64,21 @@ def start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, c
     code[:, rest] = noise * (room / noise.square().sum(1, keepdim=True)).sqrt() + mean
     channels = width // resampler.heads
     alpha = math.sqrt(GAIN * math.sqrt(channels))
-    with torch.no_grad():
-        resampler.query.copy_(code)
-        for weight in resampler.attn.in_proj_weight.split(width)[:2]:
-            weight.normal_(std=0.02, generator=generator)
-            for head in range(resampler.heads):
-                weight[head * channels + torch.arange(len(copied)), copied] += alpha
-        resampler.ln_kv.weight[copied] = QUIET
+    resampler.query.copy_(code)
+    for weight in resampler.attn.in_proj_weight.split(width)[:2]:
+        weight.normal_(std=0.02, generator=generator)
+        for head in range(resampler.heads):
+            weight[head * channels + torch.arange(len(copied)), copied] += alpha
+    resampler.ln_kv.weight[copied] = QUIET
 
 
+@torch.no_grad()
 def pass_values(resampler: Resampler, bridge: Tensor, scale: float) -> None:
     """Let values pass through ``bridge [kv_dim, D]`` and nothing else; queries and keys stay as they are. ``scale``: root
     mean square of the decoder's embeddings, which the output gets. What ``ln_kv`` turns down for the keys, the value
     projection turns up again."""
-    import torch
-
     width = len(bridge.T)
-    with torch.no_grad():
-        resampler.kv_proj.weight.copy_(bridge.T / scale)
-        resampler.attn.in_proj_weight.split(width)[2].copy_(torch.diag(1 / resampler.ln_kv.weight))
-        resampler.attn.out_proj.weight.copy_(torch.eye(width))
-        resampler.proj.copy_(torch.eye(width) * scale)
+    resampler.kv_proj.weight.copy_(bridge.T / scale)
+    resampler.attn.in_proj_weight.split(width)[2].copy_(torch.diag(1 / resampler.ln_kv.weight))
+    resampler.attn.out_proj.weight.copy_(torch.eye(width))
+    resampler.proj.copy_(torch.eye(width) * scale)
