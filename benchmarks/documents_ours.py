@@ -29,7 +29,7 @@ from pipelines.core.sandboxes import close_sandboxes
 from pipelines.corruption import view
 from pipelines.documents import build, sample
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.plan import Bounds, PageUnit, Span, plan_pages
 from pipelines.shards.manifest import read_manifest
 from pipelines.shards.plan import SourceItem
@@ -52,9 +52,9 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settings(**more: object) -> DocumentSettings:
+def settings(**more: object) -> DocumentShards:
     fixed = {"dpi": DPI, "max_pixels": MAX_PIXELS, "jpeg_quality": QUALITY, "ocr": False, "unit_cost": UNIT_COST}
-    return DocumentSettings.model_validate({**fixed, **more})
+    return DocumentShards.model_validate({**fixed, **more})
 
 
 def run_stage(folder: str, store: Path, **more: object) -> int:
@@ -116,9 +116,9 @@ def plan(folder: str) -> list[PageUnit]:
 def warm_worker(folder: str, colour: str) -> None:
     units, used = plan(folder), settings(jpeg_colour=colour)
     with scratch() as out:
-        build_page_unit(PageJob(units[0], used, str(out)))
+        build_page_unit(PageJob(units[0], used), out)
         with Meter() as meter:
-            pages = sum(build_page_unit(PageJob(unit, used, str(out)))["counts"]["ok"] for unit in units)
+            pages = sum(build_page_unit(PageJob(unit, used), out)["counts"]["ok"] for unit in units)
     emit({"pages": pages}, meter.usage)
 
 
@@ -149,7 +149,7 @@ def kernels(folder: str, colour: str) -> None:
     start = time.perf_counter()
     pages = 0
     with scratch() as out:
-        build_page_unit(PageJob(units[0], used, str(out)))
+        build_page_unit(PageJob(units[0], used), out)
         view.corrupt_page = watch.timed("corruption", view.corrupt_page)
         view.damage = watch.timed("corruption", view.damage)  # of grey pages
         sample.encode_jpeg = watch.timed("encode", sample.encode_jpeg)
@@ -161,7 +161,7 @@ def kernels(folder: str, colour: str) -> None:
         render = watch.timed("render", lambda page: page.get_pixmap(matrix=matrix, colorspace=space))
         words = watch.timed("words", lambda page: page.get_text("words"))
         for unit in units:
-            build_page_unit(PageJob(unit, used, str(out)))
+            build_page_unit(PageJob(unit, used), out)
             rows = read_manifest(out / "manifest" / f"{unit.name}.parquet")
             shard = str(out / "shards" / f"{unit.name}.tar")
             parts = [parse_sample(read_range(shard, row.offset or 0, row.length or 0), row.key, shard) for row in rows]
@@ -187,7 +187,7 @@ def memory(folder: str, passes: int) -> None:
         for turn in range(passes):
             for unit in units:
                 named = replace(unit, name=f"{unit.name}-{turn}")
-                pages += build_page_unit(PageJob(named, used, str(out)))["counts"]["ok"]
+                pages += build_page_unit(PageJob(named, used), out)["counts"]["ok"]
                 (out / "shards" / f"{named.name}.tar").unlink()
                 points.append((pages, float(tree_rss(os.getpid()))))
     late = points[len(points) // 3 :]

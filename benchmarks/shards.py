@@ -158,8 +158,8 @@ def main() -> int:
     if chosen.contestant:
         contestant(chosen.contestant, chosen.folder, chosen.passes, chosen.most)
         return 0
+    from benchmarks import energon_layout as energon
     from benchmarks.peers import find_peer
-    from pipelines.shards import energon
     from pipelines.shards.index import Folder
 
     with tempfile.TemporaryDirectory(prefix="cookhouse-shards-") as made:

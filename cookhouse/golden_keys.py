@@ -12,7 +12,7 @@ import sys
 
 from cookhouse.project import load_project
 from pipelines.core.identity import sources_of
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 from pipelines.workflow.compose import PACKAGED, choices_of
 from pipelines.workflow.plan import with_keys
 from pipelines.workflow.probe import Probed

@@ -12,23 +12,22 @@ if TYPE_CHECKING:
 def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step ``name``
     made: in the newest run of this machine, else the newest result in the store. Raises ConfigError when there is none."""
-    from pipelines.core import places
+    from pipelines.core import storage
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import read_record
 
-    folder = places.place(name)
-    remote = places.is_remote(folder)
-    if not remote and (folder / "config.json").is_file():
+    folder = storage.place(name)
+    if isinstance(folder, Path) and (folder / "config.json").is_file():
         return folder
-    record = read_record(folder) if remote or folder.is_dir() else None
+    record = read_record(folder)
     if record is not None:
         return record.open(record.step).path("model")
-    if "/" in name or folder.exists():
+    if "/" in name or storage.exists(folder):
         raise ConfigError(
             "there is no model here",
             where=name,
             why="it is no artifact of a store"
-            if remote
+            if isinstance(folder, storage.Remote)
             else "the folder has neither a config.json nor an artifact.json",
             do="give the folder of a model or of a pretrain, sft or rl artifact, or the name of a step",
         )

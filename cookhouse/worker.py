@@ -6,24 +6,23 @@ The exit code is 0 only for a committed result.
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.core import places
-from pipelines.core.errors import ConfigError, InfraError
+from pipelines.core import storage
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
+from pipelines.workflow.backends.ray_executor import executor_here
 from pipelines.workflow.execute import Spec, execute
 from pipelines.workflow.files import write_json
 
 
 def main(path: str, address: str | None = None) -> int:
     """``address``: the Ray to join, default the one Ray tells its jobs."""
-    spec = Spec.read(places.place(path))
+    spec = Spec.read(storage.place(path))
     attempt = spec.open()
     log = attempt.dir / "logs" / "job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +30,7 @@ def main(path: str, address: str | None = None) -> int:
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
-    prepare = functools.partial(_connect, address, attempt.remote is not None) if spec.uses_ray else None
-    outcome = execute(spec, prepare=prepare)
+    outcome = execute(spec, lambda: executor_here(address))
     if outcome.status != "ok":
         _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
@@ -58,36 +56,6 @@ def _write_output_to(log: Path) -> None:
     os.dup2(handle, 2)
     os.close(handle)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _connect(address: str | None, remote: bool) -> None:
-    """Join the cluster this job belongs to; outside a Ray job the stage runs its units in this process. The address is
-    given, because ``auto`` takes any Ray it finds on the machine. Raises InfraError."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        return
-    os.environ["RAY_ADDRESS"] = address
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=True)
-    except Exception as error:
-        raise InfraError(
-            "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
-        ) from error
-    refuse_scattered(remote, sum(1 for node in ray.nodes() if node["Alive"]))
-
-
-def refuse_scattered(remote: bool, nodes: int) -> None:
-    """With a store in a bucket, the tasks of a stage write into a local folder before its units go up; on several nodes
-    that must be one folder. Raises ConfigError when nobody said where it is."""
-    if remote and nodes > 1 and places.HOME not in os.environ:
-        raise ConfigError(
-            "the nodes of this cluster have no folder in common",
-            where=f"{nodes} nodes, and a store that is no folder",
-            why="units are written locally on every node before the step carries them up",
-            do=f"set {places.HOME} on every node to a folder they share, or use a cluster of one node",
-        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 PINS = ["-c", str(ROOT / "constraints.txt")]
 SOURCE_ONLY = ["antlr4-python3-runtime", "deepspeed"]  # no wheel on the index; both are pure Python and built once
-UNPINNED = {"energon"}  # takes older filelock and newer PyYAML than the pins: documented as an install without them
 
 
 def supported(project: dict) -> list[str]:
@@ -39,7 +38,7 @@ def resolve(extra: str, version: str, wheels: Path) -> str:
     """``resolves``, or what does not."""
     command = [*PIP, "install", "--dry-run", "--ignore-installed", "--only-binary=:all:"]
     command += ["--python-version", version, "--target", str(wheels / "nowhere"), "--find-links", str(wheels)]
-    command += [*([] if extra in UNPINNED else PINS), f"cookhouse[{extra}]"]
+    command += [*PINS, f"cookhouse[{extra}]"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return "resolves"

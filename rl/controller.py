@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from pipelines.core.errors import DataError
 from rl.advantage import ESTIMATORS
-from rl.buffer import GroupBuffer, Ledger
-from rl.crew import Crew, Handle, Published, Rolled
-from rl.measure import batch_metrics
+from rl.crew.protocol import Crew, Handle, Published, Rolled
+from rl.flow import GroupBuffer, Ledger
+from rl.metrics import batch_metrics
 from rl.prompts import PromptPlan
+from rl.records import Group, Judgement, Rollout
 from rl.rewards.compose import Weights, compose
-from rl.rewards.judge import Case
+from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
-from rl.types import Group, Judgement, Rollout
 
 _EMPTY_LIMIT = 10  # batches in a row without one group to learn from: the run teaches nothing and says so
 

@@ -17,13 +17,13 @@ from model.minicpmv import Supervised
 from model.training.engine import Engine, StepResult, TorchEngine
 from model.training.phases import PREFIX, Optimizer
 from pipelines.core.errors import CookhouseError
-from rl.losses import Clip, ppo_clip, token_logprobs
+from rl.algorithm import Clip, ppo_clip, token_logprobs
 from rl.microbatch import plan_packs, split_minibatches, token_count
 from rl.policy import Policy
+from rl.records import Group, LearnReport
 from rl.settings import ReinforceConfig
+from rl.transport import Weights, flatten
 from rl.tree import Branch, PromptTensors, TreePack, tree_cost, tree_pack
-from rl.types import Group, LearnReport
-from rl.weights import Weights, flatten
 
 _SUMS = ("loss", "entropy", "kl", "clip_high", "clip_low", "tokens")
 

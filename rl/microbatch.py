@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rl.types import Group
+from rl.records import Group
 
 
 def split_minibatches(groups: Sequence[Group], count: int) -> list[list[Group]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator, seed_of
-from rl.types import Mode, Prompt, Question
+from rl.records import Mode, Prompt, Question
 
 
 @dataclass(frozen=True)

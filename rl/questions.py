@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pipelines.core.errors import DataError
 from pipelines.shards.index import ShardFolder, ShardIndex
 from pipelines.shards.read import read_json
-from rl.types import Question
+from rl.records import Question
 
 
 def load_questions(

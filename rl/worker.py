@@ -1,4 +1,4 @@
-"""A rollout worker: an engine, the processor, and the pictures of its prompts. A plain class; ``rl.actors`` makes it an
+"""A rollout worker: an engine, the processor, and the pictures of its prompts. A plain class; ``rl.crew.actors`` makes it an
 actor. It loads weights only when a chunk asks for another version, and proves with every chunk what it sampled with.
 """
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from model.checkpoint import load_model
 from model.pack import Encoded
 from pipelines.shards.read import decode_parts, read_sample
-from rl.crew import prove
-from rl.engines.embedded import EmbeddedEngine
+from rl.crew.protocol import prove
+from rl.engine import EmbeddedEngine
 from rl.prompts import Chunk
+from rl.records import PolicyVersion, Prompt, Rollout
 from rl.settings import ReinforceConfig
+from rl.transport import Weights
 from rl.tree import PromptTensors
-from rl.types import PolicyVersion, Prompt, Rollout
-from rl.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -218,12 +218,12 @@ def _video(
 
     from pipelines.core.errors import DataError
     from pipelines.core.sandbox import Sandbox, SandboxError
-    from pipelines.videos.decode import DecodeSpec
+    from pipelines.media.video import DecodeSpec
 
     config = processor.config
     spec = DecodeSpec(fps, config.max_packages * package, config.slicing.scale_resolution**2)
     try:
-        with Sandbox("pipelines.videos.decode:read_frames", DECODE_S, DECODE_BYTES) as sandbox:
+        with Sandbox("pipelines.media.video:read_frames", DECODE_S, DECODE_BYTES) as sandbox:
             taken = sandbox.call(str(path), spec)
     except SandboxError as error:
         raise DataError("a video cannot be read", where=str(path), why=f"{error.category}: {error}") from error

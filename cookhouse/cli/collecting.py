@@ -51,8 +51,8 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     """
     from cookhouse.cli.failures import STATE
     from cookhouse.project import load_project
-    from pipelines.core import places
     from pipelines.core.errors import ConfigError
+    from pipelines.core.storage import Remote
     from pipelines.workflow.collect import find_waste
     from pipelines.workflow.dispose import dispose, holdings
     from pipelines.workflow.runs import keys_of_runs
@@ -64,7 +64,7 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     STATE["root"] = store.home
     roots = keys_of_runs(store.home, keep_runs) | {item.key for item in project.keyed(store)}
     held = holdings(store)
-    if places.is_remote(store.root):  # the runs of other machines are recorded there, so what they need is not known
+    if isinstance(store.root, Remote):  # the runs of other machines are recorded there: what they need is not known
         roots |= {item.key for item in held} - keys_of_runs(store.home, None)
     waste = find_waste(held, roots, older_than_s=older_than)
     done = [yes and dispose(store, item) for item in waste]

@@ -23,7 +23,7 @@ CALIBRATE = "from model.calibrate import measure; print(measure('float32', secon
 def core_gflops() -> float | None:
     """GFLOP/s of a float32 matrix product on one core; None where torch is not installed or does not load. Measured in a
     process of its own, so that torch does not stay in the memory of this one."""
-    from pipelines.core.places import INSTALLED
+    from pipelines.core.storage import INSTALLED
 
     if importlib.util.find_spec("torch") is None:
         return None

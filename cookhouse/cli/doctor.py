@@ -11,11 +11,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from cookhouse.cli import options
+
+if TYPE_CHECKING:
+    from pipelines.core.storage import Place
 
 EXTRAS = {
     "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
@@ -101,15 +104,15 @@ def processor() -> Check:
     )
 
 
-def store(root: Path) -> Check:
+def store(root: Place) -> Check:
     """Whether the store can be written, and whether a name in it can be taken only once: all commits rest on that."""
-    from pipelines.core.places import remove
+    from pipelines.core.storage import delete
     from pipelines.workflow.files import create_json
 
     probe = root / ".cookhouse" / f"probe-{secrets.token_hex(4)}.json"
     try:
         works = create_json(probe, {"take": 1}) and not create_json(probe, {"take": 2})
-        remove(probe)
+        delete(probe)
     except Exception as error:
         return Check("bad", "store", f"{root} cannot be written: {' '.join(str(error).split())}")
     broken = ": lets the same name be created twice; use a local disk, or an S3 store with conditional writes"

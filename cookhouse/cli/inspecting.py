@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,11 +17,12 @@ from cookhouse.cli import options
 if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.workflow.runs import RunRecord
-    from pipelines.workflow.status import StepStatus
+    from pipelines.workflow.status import RunStatus, StepStatus
     from pipelines.workflow.store import Store
 
 COLOURS = {"done": "green", "running": "yellow", "starting": "yellow", "failed": "red", "stopped": "red", "LOST": "red"}
 LIVELY = ("running", "starting", "waiting")
+COMMAND = {True: "running", None: "on another host", False: "ended"}
 WATCH_S = 1.0
 FOLLOW_S = 0.3
 RUN = click.option("--run", "run_id", metavar="ID", help="A run by its id; default: the newest.")
@@ -44,6 +47,16 @@ def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Sto
     return project, store, found
 
 
+def known_steps(run: RunRecord, steps: Iterable[str]) -> None:
+    """Raises ConfigError when one of ``steps`` is none of the run's."""
+    from pipelines.core.errors import no_such
+
+    known = [row["step"] for row in run.data["steps"]]
+    for step in steps:
+        if step not in known:
+            raise no_such(f"run {run.run_id} has no step", step, known)
+
+
 @click.command()
 @options.overrides
 @RUN
@@ -59,6 +72,9 @@ def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Sto
 @options.verbose
 def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: str | None, watch: bool) -> None:
     """Show how the steps of a run stand, derived from what is there."""
+    from pipelines.workflow import process
+    from pipelines.workflow.status import run_status
+
     if html and "=" in html and "/" not in html.partition("=")[0]:  # --html storage.root=...: an override, no file
         overrides, html = (*overrides, html), ""
     project, store, run = newest(overrides, run_id)
@@ -68,7 +84,10 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
             time.sleep(WATCH_S)
         click.echo(page)
     elif as_json:
-        click.echo(json.dumps(as_dict(store, run)))
+        alive = process.is_alive(run.data["driver"])
+        steps = [row.as_json() for row in run_status(store, run).steps]
+        about = {"run_id": run.run_id, "recipe": run.data["recipe"], "driver_alive": alive}
+        click.echo(json.dumps({**about, "steps": steps}))
     elif watch:
         _watch(store, run)
     else:
@@ -77,29 +96,16 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
 
 def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
-    from cookhouse.timeline.links import mlflow_links
-    from cookhouse.timeline.page import render
-    from pipelines.core import places
-    from pipelines.workflow.timeline import read_timeline
-
-    timeline = read_timeline(store, run)
-    text = render(timeline, mlflow_links(timeline, project.tracking_uri), str(page.parent.absolute()))
-    page.parent.mkdir(parents=True, exist_ok=True)
-    places.write_bytes(page, text.encode())
-    return timeline.state == "running"
-
-
-def as_dict(store: Store, run: RunRecord) -> dict[str, Any]:
-    """Stable JSON of ``status --json``."""
-    from pipelines.workflow import process
+    from cookhouse.pages.links import mlflow_links
+    from cookhouse.pages.timeline import render
+    from pipelines.core import storage
     from pipelines.workflow.status import run_status
 
-    return {
-        "run_id": run.run_id,
-        "recipe": run.data["recipe"],
-        "driver_alive": process.is_alive(run.data["driver"]),
-        "steps": [vars(row) for row in run_status(store, run)],
-    }
+    found = run_status(store, run)
+    text = render(found, mlflow_links(found, project.tracking_uri), str(page.parent.absolute()))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    storage.put(page, text.encode())
+    return found.state == "running"
 
 
 def lines(store: Store, run: RunRecord) -> list[str]:
@@ -107,55 +113,57 @@ def lines(store: Store, run: RunRecord) -> list[str]:
     from pipelines.workflow import process
     from pipelines.workflow.status import run_status
 
-    driver = process.is_alive(run.data["driver"])
-    ago = time.time() - run.data["started"]
-    command = "running" if driver else "on another host" if driver is None else "ended"
-    found = [f"run {run.run_id}  recipe {run.data['recipe']}  started {ago / 60:.0f} min ago  command {command}"]
-    rows = run_status(store, run)
-    width = max(len(row.step) for row in rows)
-    return found + [_line(row, width) for row in rows]
+    found = run_status(store, run)
+    ago, command = (time.time() - found.started) / 60, COMMAND[process.is_alive(run.data["driver"])]
+    head = f"run {run.run_id}  recipe {found.recipe}  started {ago:.0f} min ago  command {command}"
+    return [head, *(_line(row, found) for row in found.steps)]
 
 
-def _line(row: StepStatus, width: int) -> str:
+def _line(row: StepStatus, run: RunStatus) -> str:
+    about, last = [], row.last
+    if last is not None:
+        about = [
+            f"{last.done}/{last.total} {last.unit}" if last.total is not None else "",
+            f"attempt {last.number}" if last.number > 1 else "",
+            f"{time.time() - last.heard:.0f} s ago" if last.heard and row.state == "running" else "",
+        ]
+    width = max(len(item.step) for item in run.steps)
     state = click.style(f"{row.state:<9}", fg=COLOURS.get(row.state, "bright_black"))
-    about = [
-        f"{row.done}/{row.total} {row.unit}" if row.total is not None else "",
-        f"attempt {row.attempt}" if row.attempt > 1 else "",
-        f"{row.age_s:.0f} s ago" if row.age_s is not None and row.state == "running" else "",
-        row.note,
-    ]
-    return f"{state}{row.step:<{width}}  {row.key[:12]}  {'  '.join(part for part in about if part)}".rstrip()
+    text = "  ".join(part for part in (*about, row.note) if part)
+    return f"{state}{row.step:<{width}}  {row.key[:12]}  {text}".rstrip()
 
 
 def _watch(store: Store, run: RunRecord) -> None:
     """On a terminal the table in place, elsewhere a line whenever a step changes its state."""
+    from rich.live import Live
+    from rich.text import Text
+
+    from cookhouse.cli.view import console
     from pipelines.workflow.status import run_status
 
-    if sys.stdout.isatty():
-        from rich.live import Live
-        from rich.text import Text
-
-        from cookhouse.cli.view import console
-
-        with Live(console=console(stderr=False), auto_refresh=False) as live:
-            going = True
-            while going:
-                going = run.going
-                live.update(Text.from_ansi("\n".join(lines(store, run))), refresh=True)
-                if going:
-                    time.sleep(WATCH_S)
-        return
     states: dict[str, str] = {}
-    going = True
-    while going:
-        going = run.going
-        rows = run_status(store, run)
-        for row in rows:
+
+    def tell() -> None:
+        if live is not None:
+            live.update(Text.from_ansi("\n".join(lines(store, run))), refresh=True)
+            return
+        found = run_status(store, run)
+        for row in found.steps:
             if states.get(row.step) != row.state:
                 states[row.step] = row.state
-                click.echo(_line(row, max(len(item.step) for item in rows)))
-        if going:
-            time.sleep(WATCH_S)
+                click.echo(_line(row, found))
+
+    with ExitStack() as stack:
+        live = (
+            stack.enter_context(Live(console=console(stderr=False), auto_refresh=False))
+            if sys.stdout.isatty()
+            else None
+        )
+        going = True
+        while going:
+            going = run.going  # before the look, so that the last one sees the end
+            tell()
+            time.sleep(WATCH_S if going else 0)
 
 
 @click.command()
@@ -167,22 +175,17 @@ def _watch(store: Store, run: RunRecord) -> None:
 @options.verbose
 def logs(step: str, overrides: tuple[str, ...], follow: bool, attempt: int | None, run_id: str | None) -> None:
     """Print what a step printed, in its newest attempt."""
-    from pipelines.core.errors import ConfigError, did_you_mean
-    from pipelines.core.places import place
+    from pipelines.core.errors import ConfigError
+    from pipelines.core.storage import place
     from pipelines.core.trail import Trail
-    from pipelines.workflow.status import step_status
+    from pipelines.workflow.status import run_status
 
     _, store, run = newest(overrides, run_id)
-    rows = {row["step"]: row for row in run.data["steps"]}
-    if step not in rows:
-        raise ConfigError(
-            f"run {run.run_id} has no step '{step}'", do=did_you_mean(step, rows) or f"its steps: {', '.join(rows)}"
-        )
-    row = rows[step]
+    known_steps(run, [step])
     trail: Trail | None = None
     while True:
-        live = step_status(store, row, since=float(run.data["started"])).state in LIVELY
-        attempts = dict(store.attempts(place(row["folder"])))
+        row = run_status(store, run)[step]
+        attempts = dict(store.attempts(place(row.folder)))
         if attempt is not None and attempt not in attempts:
             tried = ", ".join(str(number) for number in attempts) or "none"
             raise ConfigError(f"step '{step}' has no attempt {attempt}", do=f"its attempts: {tried}")
@@ -193,7 +196,7 @@ def logs(step: str, overrides: tuple[str, ...], follow: bool, attempt: int | Non
             click.echo(f"==> {log}", err=True)
         if trail is not None:
             click.echo(trail.new().decode(errors="replace"), nl=False)
-        if not follow or not live:
+        if not follow or row.state not in LIVELY:
             break
         time.sleep(FOLLOW_S)
     if trail is None:

@@ -15,6 +15,7 @@ from cookhouse.cli.words import duration, size
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
+    from pipelines.core.storage import Place
     from pipelines.workflow.estimate import Estimate
     from pipelines.workflow.plan import Plan, PlannedStep
 
@@ -81,7 +82,7 @@ def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
     lines = []
     for step in made.steps:
         decision = click.style(f"{step.decision:<8}", fg=COLOURS[step.decision])
-        cost = f"  {words_of(estimates[step.name])}, {cpus(step)}" if step.name in estimates else ""
+        cost = f"  {words_of(estimates[step.name])}, {wants(step)}" if step.name in estimates else ""
         lines.append(f"{decision}{step.name:<{width}}  {step.key[:12]}{cost}")
         lines += [f"{'':8}{'':{width}}  {reason}" for reason in step.reasons[:8]]
         if len(step.reasons) > 8:
@@ -94,11 +95,10 @@ def left_out(project: Project) -> list[str]:
     return [f"left out: {name} ({value}=... brings it in)" for name, value in project.left_out.items()]
 
 
-def cpus(step: PlannedStep) -> str:
-    """``8 CPUs (ranks 2, threads of each 4)``."""
+def wants(step: PlannedStep) -> str:
+    """``8 CPUs, 2 GPUs (ranks 2, threads of each 4)``."""
     config = step.keyed.step.config
-    count = config.cpus()
-    return f"{count:g} CPU{'' if count == 1 else 's'} ({config.asks()})"
+    return f"{config.demand().whole} ({config.asks()})"
 
 
 def words_of(cost: Estimate) -> str:
@@ -108,7 +108,7 @@ def words_of(cost: Estimate) -> str:
     return f"about {duration(cost.seconds)}, {size(cost.bytes)} ({cost.basis})"
 
 
-def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Path) -> list[str]:
+def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> list[str]:
     """The last lines: how much there is to do, and whether the disk holds it."""
     from pipelines.workflow.estimate import total
 
@@ -125,10 +125,10 @@ def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Path) -> lis
     return [line] if free is None else [f"{line}; {size(free)} free at {root}"]
 
 
-def free_bytes(root: Path) -> int | None:
+def free_bytes(root: Place) -> int | None:
     """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
-    place = next((path for path in (root, *root.parents) if path.exists()), None) if "://" not in str(root) else None
-    return shutil.disk_usage(place).free if place is not None else None
+    found = next((path for path in (root, *root.parents) if path.exists()), None) if isinstance(root, Path) else None
+    return shutil.disk_usage(found).free if found is not None else None
 
 
 def mermaid(made: Plan) -> list[str]:

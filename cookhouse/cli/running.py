@@ -138,7 +138,7 @@ def rules(project: Project, manner: options.Manner) -> Rules:
 
     return Rules(
         max_parallel=manner.max_parallel,
-        cpus=project.cluster.cpus,
+        cluster=project.cluster.room.whole,
         keep_going=manner.keep_going,
         wait=manner.wait,
         stop_wait_s=project.cluster.stop_wait_s,

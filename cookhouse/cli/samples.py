@@ -45,9 +45,9 @@ def preview(
     source: Path | None,
 ) -> None:
     """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
+    from cookhouse.pages.samples import render
     from cookhouse.preview.cards import make_card
     from cookhouse.preview.pick import SourcePages, pick
-    from cookhouse.preview.sheet import render
     from cookhouse.project import load_project
     from pipelines.core.errors import DataError
 
@@ -78,11 +78,10 @@ def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
     from cookhouse.model_folder import newest_result
     from pipelines.core.errors import ConfigError, did_you_mean
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.storage import place
     from pipelines.workflow.store import read_record
 
-    folder = place(step)
-    if (is_remote(folder) or folder.is_dir()) and (found := read_record(folder)) is not None:
+    if (found := read_record(place(step))) is not None:
         return found
     newest, known = newest_result(store, step)
     if newest is None:

@@ -27,20 +27,21 @@ def local_ray(project: Project, store: Store) -> LocalRay:
 
     cluster = project.cluster
     return LocalRay(
-        store.home, RayOptions(cluster.cpus, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s)
+        store.home,
+        RayOptions(cluster.room.whole, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s),
     )
 
 
 def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     """The Ray that steps run on: the given cluster, else the local one."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote
+    from pipelines.core.storage import Remote
     from pipelines.workflow.backends.given_ray import GivenRay
 
     cluster = project.cluster
     if cluster.address is None:
         return local_ray(project, store)
-    if not is_remote(store.root) and not cluster.shared_root:
+    if not isinstance(store.root, Remote) and not cluster.shared_root:
         raise ConfigError(
             "a given Ray cluster needs a store that its nodes reach",
             where=f"storage.root = {store.root}",
@@ -79,13 +80,13 @@ def down(overrides: tuple[str, ...]) -> None:
 
 @click.command()
 @options.overrides
-@click.option("--port", type=int, default=5000, show_default=True)  # PORT of cookhouse.timeline.links
+@click.option("--port", type=int, default=5000, show_default=True)  # PORT of cookhouse.pages.links
 @click.option("--open", "open_page", is_flag=True, help="Open the runs table in a browser.")
 @options.verbose
 def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
     """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
+    from cookhouse.pages.links import runs_table
     from cookhouse.project import load_project
-    from cookhouse.timeline.links import runs_table
     from pipelines.core.errors import ConfigError
 
     project = load_project(overrides, recipe=False)

@@ -19,7 +19,7 @@ FOLDERS = click.argument("folders", nargs=-1, required=True)
 
 @click.group()
 def shards() -> None:
-    """Verify, inspect, sample and export shards."""
+    """Verify, inspect and sample shards."""
 
 
 @shards.command()
@@ -131,37 +131,18 @@ def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, t
     click.echo(f"{min(count, len(refs))} of {len(refs):,} samples (seed {seed})", err=True)
 
 
-@shards.command("export-energon")
-@FOLDERS
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder; shards are linked into it.")
-@click.option("--energon", "command", help="The energon command of another environment.")
-@click.option("--workers", default=1, show_default=True, help="Processes that index.")
-def export_energon(folders: tuple[str, ...], out: Path, command: str | None, workers: int) -> None:
-    """Lay shards out for Megatron-Energon, split by split, and index them with `energon prepare`."""
-    from pipelines.shards import energon
-
-    found = energon.find_energon(command)
-    totals = energon.lay_out(map(_open, folders), out)
-    energon.index(out, found, workers)
-    energon.lint(out, found)
-    click.echo(
-        f"{out}: " + ", ".join(f"{split} {count:,}" for split, count in totals.items()) + " samples; lint passed"
-    )
-
-
 def _open(text: str) -> ShardFolder:
     """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
     from pipelines.core.errors import ConfigError
-    from pipelines.core.places import is_remote, place
+    from pipelines.core.storage import place
     from pipelines.shards.index import Folder
-    from pipelines.shards.remote import RemoteFolder
     from pipelines.workflow.store import read_record
 
     folder = place(text)
     record = read_record(folder)
     if record is not None:
         return record.open(record.step)
-    plain = RemoteFolder(text, folder.name) if is_remote(folder) else Folder(folder, folder.absolute().name)
+    plain = Folder(folder, (folder.absolute() if isinstance(folder, Path) else folder).name)
     if not any(name.startswith("manifest/") for name in plain.names):
         raise ConfigError(
             "no shards here",

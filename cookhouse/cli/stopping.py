@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.inspecting import RUN, newest
+from cookhouse.cli.inspecting import RUN, known_steps, newest
 from cookhouse.cli.running import make_backend
 
 if TYPE_CHECKING:
@@ -29,15 +29,9 @@ def cancel(words: tuple[str, ...], run_id: str | None, timeout: float) -> int:
 
     The command that carries out the run does it; if that was killed, its jobs are stopped directly.
     """
-    from pipelines.core.errors import ConfigError, did_you_mean
-
     steps, overrides = options.targets_and_overrides(words)
     project, store, run = newest(overrides, run_id)
-    known = [row["step"] for row in run.data["steps"]]
-    for step in steps:
-        if step not in known:
-            do = did_you_mean(step, known) or f"its steps: {', '.join(known)}"
-            raise ConfigError(f"run {run.run_id} has no step '{step}'", do=do)
+    known_steps(run, steps)
     if not run.going:
         stopped = _stop_orphans(project, store, run, steps)
         click.echo("\n".join(f"stopped {name}" for name in stopped) or f"run {run.run_id} has ended; nothing to stop")
@@ -62,26 +56,24 @@ def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
 
     if not run.going:
         return False
-    return not steps or any(
-        row.step in steps and row.state in ("running", "starting") for row in run_status(store, run)
-    )
+    return not steps or any(run_status(store, run)[step].state in ("running", "starting") for step in steps)
 
 
 def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:
     """Stop the jobs that a killed command left; returns the steps that had one."""
-    from pipelines.core.places import place
+    from pipelines.core.storage import place
     from pipelines.workflow.backends import Handle
     from pipelines.workflow.files import read_json
     from pipelines.workflow.status import run_status
 
-    alive = [row for row in run_status(store, run) if row.state == "running" and (not steps or row.step in steps)]
+    found = run_status(store, run).steps
+    alive = [row for row in found if row.state == "running" and (not steps or row.step in steps)]
     if not alive:
         return []
     backend = make_backend(project, store, run.data["backend"], keep=True)()
-    folders = {row["step"]: place(row["folder"]) for row in run.data["steps"]}
     try:
         for row in alive:
-            _, attempt = store.attempts(folders[row.step])[-1]
+            _, attempt = store.attempts(place(row.folder))[-1]
             submission = (read_json(attempt / "attempt.json") or {}).get("submission", "")
             backend.cancel(Handle(submission, attempt))
     finally:

@@ -1,19 +1,21 @@
-"""OCR as Ray actors with resources of their own, so that a few large OCR processes (or GPUs) serve many page workers.
+"""OCR in processes with resources of their own, so that a few large ones (or GPUs) serve many page workers.
 
 A page worker sends the *address* of a page, the actor renders it again (some ten milliseconds against seconds of OCR)
-and sends lines back: no picture ever lies in Ray's object store."""
+and sends lines back: no picture travels."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipelines.core.errors import InfraError
+from pipelines.core.executor import Actor, Executor
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
-from pipelines.documents.config import DocumentSettings
+from pipelines.core.storage import local_file
+from pipelines.documents.config import DocumentShards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class OcrWorker:
     """The actor: one page sandbox, one OCR sandbox."""
 
-    def __init__(self, settings: DocumentSettings) -> None:
+    def __init__(self, settings: DocumentShards) -> None:
         self.settings = settings
 
     def read(self, page: PageRef, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
@@ -35,7 +37,7 @@ class OcrWorker:
         from pipelines.documents.extract import CHILD
 
         box = kept_sandbox(CHILD, self.settings.page_deadline_s, self.settings.memory_bytes)
-        content = box.call("pages", page.engine, page.path, page.index, page.index + 1, page.render)
+        content = box.call("pages", page.engine, str(local_file(page.address)), page.index, page.index + 1, page.render)
         if isinstance(content, PageFailure):
             raise SandboxError(content.category, content.message)
         return read_here(self.settings)(page, content.image, setup, task, quads)
@@ -44,7 +46,7 @@ class OcrWorker:
 class OcrPool:
     """An ``OcrReader`` over actors. Which actor reads a page changes nothing but the time."""
 
-    def __init__(self, actors: list[Any]) -> None:
+    def __init__(self, actors: Sequence[Actor]) -> None:
         self.actors = actors
         self._calls = 0
 
@@ -52,31 +54,20 @@ class OcrPool:
         self, page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None
     ) -> OcrLines:
         """Run a task in one actor. Raises SandboxError, also (category ``crash``) when the actor is gone for good."""
-        import ray
-
         self._calls += 1
         actor = self.actors[(os.getpid() + self._calls) % len(self.actors)]
         try:
-            return ray.get(actor.read.remote(page, setup, task, quads))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, SandboxError) else error from None
-        except ray.exceptions.RayActorError as error:
+            lines: OcrLines = actor.call("read", page, setup, task, quads)
+            return lines
+        except InfraError as error:
             raise SandboxError("crash", "the OCR actor died again and again") from error
 
 
 @contextmanager
-def ocr_pool(settings: DocumentSettings) -> Iterator[OcrPool | None]:
-    """The pool the settings ask for, None when there is none or no Ray."""
-    ray = sys.modules.get("ray")
-    if not settings.ocr or not settings.ocr_actors or ray is None or not ray.is_initialized():
+def ocr_pool(settings: DocumentShards, executor: Executor) -> Iterator[OcrPool | None]:
+    """The pool the settings ask for; None where there is none, or nobody to share it with: all work is done here."""
+    if not settings.ocr or not settings.ocr_actors or not executor.distributed:
         yield None
         return
-    kind = ray.remote(OcrWorker).options(
-        num_cpus=settings.ocr_cpus, num_gpus=settings.ocr_gpus, max_restarts=3, max_task_retries=3
-    )
-    actors = [kind.remote(settings) for _ in range(settings.ocr_actors)]
-    try:
+    with executor.actors(OcrWorker, (settings,), settings.ocr_actors, settings.ocr_actor) as actors:
         yield OcrPool(actors)
-    finally:
-        for actor in actors:
-            ray.kill(actor)

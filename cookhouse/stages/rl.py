@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.core.executor import Executor
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from rl.settings import ReinforceConfig
 
 if TYPE_CHECKING:
-    from rl.crew import Crew
-    from rl.types import Group, Question
+    from rl.crew.protocol import Crew
+    from rl.records import Group, Question
 
 SAMPLED_PROMPTS, SAMPLED_COMPLETIONS = 8, 2
 
@@ -40,7 +40,7 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
     finished = out.units()
     todo = [seed for seed in config.seeds if f"seed-{seed}" not in finished]
     if todo:
-        crew = _crew(inputs.one("model").path("model"), config)
+        crew = _crew(inputs.one("model").path("model"), config, out.executor)
         try:
             for seed in todo:
                 out.events.emit("note", text=f"rl: seed {seed}")
@@ -59,14 +59,13 @@ def reinforce(config: ReinforceConfig, inputs: Inputs, out: Attempt) -> dict[str
     }
 
 
-def _crew(model: Path, config: ReinforceConfig) -> Crew:
-    """Ray actors where a cluster is connected, else this process."""
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        from rl.fleet_ray import RayCrew
+def _crew(model: Path, config: ReinforceConfig, executor: Executor) -> Crew:
+    """Ray actors where work leaves this process."""
+    if executor.distributed:
+        from rl.crew.ray import RayCrew
 
         return RayCrew(model, config)
-    from rl.local import LocalCrew
+    from rl.crew.local import LocalCrew
 
     return LocalCrew(model, config)
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from model.training.phases import Optimizer, Phase
 from pipelines.core.canonical import digest
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import CookhouseError, DataError, did_you_mean
+from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
 from pipelines.workflow.stage import Attempt, Inputs
 
@@ -26,11 +27,12 @@ CHECKPOINT_LOOK_S = 2.0
 
 
 class GangConfig(StageConfig):
-    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``threads``: torch
-    threads per process, by default as many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of
-    the gang after lost workers. ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5
-    for Qwen's). ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may
-    choose it, because it enters the key."""
+    """Phases and how they are trained. ``zero_stage`` None trains with plain torch in one process. ``launcher`` ray starts
+    processes of this machine where the step has no cluster. ``threads``: torch threads per process, by default as
+    many as ``cpus_per_worker``, and those follow the CPUs. ``max_failures``: restarts of the gang after lost workers.
+    ``bytes_per_token`` estimates text lengths before decoding (1 for the byte tokenizer, 3.5 for Qwen's).
+    ``precision`` bf16 is for accelerators and CPUs that have it (`cookhouse doctor` measures); no machine may choose it,
+    because it enters the key."""
 
     phases: Identity[tuple[Phase, ...]] = Field(min_length=1)
     optimizer: Identity[Optimizer] = Optimizer()
@@ -43,14 +45,13 @@ class GangConfig(StageConfig):
     max_skipped_share: Runtime[float] = Field(default=0.02, ge=0, le=1)
     launcher: Runtime[Literal["ray", "local", "torchrun"]] = "ray"
     cpus_per_worker: Runtime[float] = Field(default=FOLLOWS, ge=0)
-    gpus_per_worker: Runtime[float] = 0.0
+    gpus_per_worker: Runtime[float] = Field(default=0.0, ge=0)
+    memory_per_worker: Runtime[int] = Field(default=0, ge=0)
     threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     prefetch: Runtime[bool] = False
     max_failures: Runtime[int] = 1
     log_every: Runtime[int] = Field(default=10, ge=1)
     checkpoint_every: Runtime[int] = Field(default=100, ge=0)
-
-    shares_cpus: ClassVar[bool] = False
 
     def sized(self, room: Room) -> Self:
         """Each rank has as many threads as its part of the CPUs, and reserves those; a part of one where ranks outnumber
@@ -59,9 +60,14 @@ class GangConfig(StageConfig):
         cpus = self.cpus_per_worker or min(threads, room.cpus / self.world_size)
         return self.model_copy(update={"threads": threads, "cpus_per_worker": float(cpus)})
 
-    def cpus(self) -> float:
+    @property
+    def rank(self) -> Resources:
+        """What each rank reserves."""
+        return Resources(self.cpus_per_worker or 1.0, self.gpus_per_worker, self.memory_per_worker)
+
+    def demand(self) -> Demand:
         """The whole gang at once."""
-        return self.world_size * self.cpus_per_worker
+        return Demand(self.rank.times(self.world_size))
 
     def asks(self) -> str:
         return f"ranks {self.world_size}, threads of each {self.threads}"
@@ -123,10 +129,9 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
     )
     with checkpoints_kept(out):
         totals = launch(
-            config.launcher,
+            "local" if config.launcher == "ray" and not out.executor.distributed else config.launcher,
             job,
-            cpus_per_worker=config.cpus_per_worker or 1.0,
-            gpus_per_worker=config.gpus_per_worker,
+            rank=config.rank,
             max_failures=config.max_failures,
         )
     skipped = totals["skipped_samples"]
@@ -161,8 +166,8 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
 def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
     """Folders of this machine with checkpoints of the attempts before, the newest whole one among them. Of a remote store
     that one alone is copied down: they are large. One whose files somebody removed is passed over."""
-    if out.remote is None:
-        return tuple(elder / CHECKPOINTS for elder in out.elders)
+    if not out.carries:
+        return tuple(elder / CHECKPOINTS for elder in out.elders if isinstance(elder, Path))
     names = [file for receipt in out.units().values() for file in receipt.get("state", ())]
     folders = {"/".join(name.split("/")[:2]) for name in names if name.startswith(f"{CHECKPOINTS}/")}
     for folder in sorted(folders, key=lambda name: int(name.rpartition("-")[2]), reverse=True):
@@ -175,7 +180,7 @@ def earlier_checkpoints(out: Attempt) -> tuple[Path, ...]:
 def checkpoints_kept(out: Attempt) -> Iterator[None]:
     """In a remote store a checkpoint outlives its machine only if it is carried there: while training runs, every whole
     one becomes a unit of the ledger. In a local store the next attempt finds them where they lie."""
-    if out.remote is None:
+    if not out.carries:
         yield
         return
     stop = threading.Event()

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipelines.core.places import sha256_of
+from pipelines.core.storage import sha256_of
 
 MANIFEST = "checkpoint.json"
 

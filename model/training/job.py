@@ -15,7 +15,7 @@ from typing import Any, Literal
 from model.config import ModelConfig
 from model.training.phases import Optimizer, Phase
 from pipelines.core.errors import ConfigError
-from pipelines.core.places import write_bytes
+from pipelines.core.storage import put
 from pipelines.shards.index import SampleRef
 
 
@@ -122,7 +122,7 @@ def run_job(job: Job, rank: int) -> None:
             "dropped_samples": sum(plan.dropped for plan in plans),
             "fill": [plan.fill for plan in plans],
         }
-        write_bytes(job.result, json.dumps(result).encode())
+        put(job.result, json.dumps(result).encode())
         if events is not None:
             events.close()
     engine.barrier()

@@ -62,3 +62,8 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple
             yield from leaves(item, (*path, index))
     else:
         yield path, value
+
+
+def dotted(value: Any) -> dict[str, Any]:
+    """``leaves`` by the name a person can type as an override: ``phases.0.lr``."""
+    return {".".join(map(str, path)): item for path, item in leaves(value)}

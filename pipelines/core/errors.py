@@ -72,3 +72,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for a near miss, else ''."""
     close = difflib.get_close_matches(word, [str(item) for item in known], n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else ""
+
+
+def no_such(
+    what: str, name: str, known: Iterable[str], *, listed: str = "known", where: str = "", why: str = "", do: str = ""
+) -> ConfigError:
+    """``{what} '{name}'``, with the near miss of ``known``; without one ``do``, or the names there are after ``listed``."""
+    names = [str(item) for item in known]
+    advice = did_you_mean(name, names) or do or f"{listed}: {', '.join(names) or 'none'}"
+    return ConfigError(f"{what} '{name}'", where=where, why=why, do=advice)

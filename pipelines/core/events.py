@@ -6,11 +6,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.secrets import redact, secret_values
+from pipelines.core.storage import Place
 from pipelines.core.trail import Trail
 
 
@@ -45,10 +47,14 @@ class EventWriter:
         self._file.close()
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
+def read_events(path: Place) -> Iterator[dict[str, Any]]:
     """Every whole line, from wherever the store keeps the file; a torn last line (the writer was killed) is left out."""
-    for line in Trail(path).lines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    yield from parse_events(Trail(path).lines())
+
+
+def parse_events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The objects on some lines of JSONL; torn and foreign lines are passed over."""
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            if isinstance(event := json.loads(line), dict):
+                yield event

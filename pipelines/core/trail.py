@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
+from pipelines.core.storage import Place
 
 EVERY_S = 5.0
 """Seconds between two looks of the shipper; what a killed machine loses of its logs."""
@@ -24,26 +25,22 @@ EVERY_S = 5.0
 class Trail:
     """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self._offset = 0
         self._parts: set[str] = set()
 
     def new(self) -> bytes:
         """Bytes written since the last call; empty when there are none, or no file yet."""
-        if not places.is_remote(self.path):
-            try:
-                with open(self.path, "rb") as file:
-                    file.seek(self._offset)
-                    found = file.read()
-            except (FileNotFoundError, NotADirectoryError):
-                return b""
+        path = self.path
+        if isinstance(path, Path):
+            found = storage.get(path, self._offset) or b""
             self._offset += len(found)
             return found
-        prefix = f"{self.path.name}."
-        fresh = [name for name in places.names(self.path.parent) if name.startswith(prefix) and name not in self._parts]
+        prefix = f"{path.name}."
+        fresh = [name for name in storage.names(path.parent) if name.startswith(prefix) and name not in self._parts]
         with ThreadPoolExecutor(16) as pool:
-            found = b"".join(pool.map(lambda name: places.read_bytes(self.path.with_name(name)) or b"", fresh))
+            found = b"".join(pool.map(lambda name: storage.get(path.parent / name) or b"", fresh))
         self._parts.update(fresh)
         return found
 
@@ -51,7 +48,7 @@ class Trail:
         """Whole new lines; the rest of a torn one comes with the next call (local files)."""
         found = self.new()
         whole = found.rfind(b"\n") + 1
-        if not places.is_remote(self.path):
+        if isinstance(self.path, Path):
             self._offset -= len(found) - whole
             found = found[:whole]
         return found.decode(errors="replace").splitlines()
@@ -63,7 +60,7 @@ class Shipper:
     A store that does not answer costs nothing but delay: the bytes stay local and go up with the next look.
     """
 
-    def __init__(self, local: Path, remote: Path, names: Sequence[str]) -> None:
+    def __init__(self, local: Path, remote: Place, names: Sequence[str]) -> None:
         self._files = {name: [0, 0] for name in names}  # bytes shipped, parts shipped
         self._local, self._remote = local, remote
         self._stop = threading.Event()
@@ -77,13 +74,11 @@ class Shipper:
     def _ship(self, *, whole_lines: bool) -> None:
         for name, state in self._files.items():
             with contextlib.suppress(OSError, InfraError):
-                with open(self._local / name, "rb") as file:
-                    file.seek(state[0])
-                    data = file.read()
+                data = storage.get(self._local / name, state[0]) or b""
                 if whole_lines:
                     data = data[: data.rfind(b"\n") + 1]
                 if data:
-                    places.write_bytes(self._remote / f"{name}.{state[1] + 1:06d}", data)
+                    storage.put(self._remote / f"{name}.{state[1] + 1:06d}", data)
                     state[0] += len(data)
                     state[1] += 1
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import PageContent, PageFailure, Render
 from pipelines.documents.extract import CHILD
 from pipelines.documents.filters import judge_text
@@ -47,17 +48,16 @@ class PageJob:
     actors), None reads them in a child of the worker."""
 
     unit: PageUnit
-    settings: DocumentSettings
-    directory: str
+    settings: DocumentShards
     ocr: OcrReader | None = None
 
 
-def build_page_unit(job: PageJob) -> dict[str, Any]:
-    """Write one unit. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level), ``routes``
-    (pages per route) and ``categories`` (rows per category that are not ok)."""
+def build_page_unit(job: PageJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level),
+    ``routes`` (pages per route) and ``categories`` (rows per category that are not ok)."""
     tally: Counter[str] = Counter()
     planned = sum(span.pages * job.settings.views_per_page if span.verdict is None else 1 for span in job.unit.spans)
-    receipt = write_unit(job.directory, job.unit.name, _items(job, tally), planned)
+    receipt = write_unit(folder, job.unit.name, _items(job, tally), planned)
     for group in ("regions", "routes", "categories"):
         receipt[group] = {
             name.partition("/")[2]: count for name, count in sorted(tally.items()) if name.startswith(f"{group}/")
@@ -74,14 +74,14 @@ def _items(job: PageJob, tally: Counter[str]) -> Iterator[Item]:
             yield row, parts
 
 
-def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
+def _span_items(span: Span, settings: DocumentShards, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
     if span.verdict is not None:
-        yield _unwritten(span, None, 0, span.verdict), None
+        yield _unwritten(span, None, 0, span.verdict)
         return
     box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
         if isinstance(answer, PageFailure):
-            verdict = Verdict("quarantined", category(answer.category), answer.message)
+            verdict = Verdict("quarantined", answer.category, answer.message)
             yield from _views_without(span, answer.index, verdict, settings)
             continue
         try:
@@ -95,7 +95,7 @@ def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: 
 
 
 def _page_items(
-    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
 ) -> list[Item]:
     page, facts = _clean_page(span, content, settings, read, tally)
     if isinstance(page, Verdict):
@@ -104,44 +104,35 @@ def _page_items(
 
 
 def _views_without(
-    span: Span, page: int, verdict: Verdict, settings: DocumentSettings, facts: Mapping[str, Any] | None = None
+    span: Span, page: int, verdict: Verdict, settings: DocumentShards, facts: Mapping[str, Any] | None = None
 ) -> Iterator[Item]:
     """A row for every view that the page does not give."""
     for view in range(settings.views_per_page):
-        yield _unwritten(span, page, view, verdict, facts), None
+        yield _unwritten(span, page, view, verdict, facts)
 
 
 def category(name: str) -> str:
     return name if name in CATEGORIES else "parse"
 
 
-def _key(span: Span, page: int | None, view: int) -> str:
+def _row(span: Span, page: int | None, view: int, tags: tuple[str, ...], detail: Mapping[str, Any]) -> Row:
+    """``page`` None stands for the whole file."""
     start = span.source.key(KEY_LETTER)
-    return f"{start}-file" if page is None else f"{start}-p{page:05d}-v{view:02d}"
+    key = f"{start}-file" if page is None else f"{start}-p{page:05d}-v{view:02d}"
+    told = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return replace(span.source.row(key, STAGE, "document", -1 if page is None else page), tags=tags, detail=told)
 
 
 def _unwritten(
     span: Span, page: int | None, view: int, verdict: Verdict, facts: Mapping[str, Any] | None = None
-) -> Row:
-    source = span.source
-    return Row(
-        key=_key(span, page, view),
-        status=verdict.status,  # type: ignore[arg-type]
-        category=verdict.category,
-        reason=verdict.reason,
-        stage=STAGE,
-        source=source.name,
-        source_digest=source.sha256,
-        split=source.split,
-        kind="document",
-        item=-1 if page is None else page,
-        tags=(source.family or "user",),
-        detail=json.dumps(facts or {}, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
-    )
+) -> Item:
+    row = _row(span, page, view, (span.source.family or "user",), facts or {})
+    leave = row.filtered if verdict.status == "filtered" else row.quarantined
+    return leave(verdict.category, verdict.reason)
 
 
 def _clean_page(
-    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
 ) -> tuple[CleanPage | Verdict, dict[str, Any]]:
     """Route, words, regions of one page, or the verdict that leaves it out; and the facts both rest on."""
     route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
@@ -155,7 +146,7 @@ def _clean_page(
     if route.route == "scan":
         if not settings.ocr:
             return Verdict("filtered", "policy", "the page is a scan and OCR is off"), facts
-        page = PageRef(settings.engine, span.source.path, content.index, _render(span, settings))
+        page = PageRef(settings.engine, span.source.address, content.index, _render(span, settings))
         try:
             scan = read_scan(content, page, span.source.sha256, settings, read, by_line)
         except SandboxError as error:
@@ -191,7 +182,7 @@ def _clean_page(
     return page_read, facts
 
 
-def _render(span: Span, settings: DocumentSettings) -> Render:
+def _render(span: Span, settings: DocumentShards) -> Render:
     return Render(
         dpi=settings.dpi,
         max_pixels=settings.max_pixels,
@@ -200,7 +191,7 @@ def _render(span: Span, settings: DocumentSettings) -> Render:
     )
 
 
-def read_here(settings: DocumentSettings) -> OcrReader:
+def read_here(settings: DocumentShards) -> OcrReader:
     """OCR in a child of this process."""
 
     def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
@@ -211,33 +202,22 @@ def read_here(settings: DocumentSettings) -> OcrReader:
     return read
 
 
-def _written(span: Span, page: CleanPage, view: int, settings: DocumentSettings, tally: Counter[str]) -> Item:
+def _written(span: Span, page: CleanPage, view: int, settings: DocumentShards, tally: Counter[str]) -> Item:
     made = make_view(page, view, settings)
     for region in made.regions:
         tally[f"regions/{region['level']}"] += 1
     if settings.form == "online":
         tally[f"regions/{ONLINE}"] += len(page.regions)
     height, width = page.image.shape[:2]
+    route = page.facts["route"]
     detail = {
         "regions": [[region["level"], *region["bbox"]] for region in made.regions],
-        "route": page.facts["route"],
+        "route": route,
         "seed": settings.seed,
     }
-    row = Row(
-        key=_key(span, page.page, view),
-        status="ok",
-        stage=STAGE,
-        source=page.source,
-        source_digest=page.source_digest,
-        split=page.split,
-        kind="document",
-        item=page.page,
-        views=1,
-        width=width,
-        height=height,
-        text_bytes=made.text_bytes,
-        tags=(page.family, page.facts["route"]["route"], *((ONLINE,) if settings.form == "online" else ())),
-        detail=json.dumps(detail, sort_keys=True, separators=(",", ":")),
+    tags = (page.family, route["route"], *((ONLINE,) if settings.form == "online" else ()))
+    row = replace(
+        _row(span, page.page, view, tags, detail), views=1, width=width, height=height, text_bytes=made.text_bytes
     )
     return row, made.parts
 

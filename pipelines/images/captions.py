@@ -8,7 +8,7 @@ import importlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
-from pipelines.images.decode import Picture
-from pipelines.images.likeness import likeness
+from pipelines.core.storage import local_file
+from pipelines.images.settings import CaptionShards
 from pipelines.images.sources import TAR, read_sidecar, read_tar
-from pipelines.shards.manifest import CATEGORIES, Row, Status
+from pipelines.media.likeness import likeness
+from pipelines.media.picture import Picture
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
@@ -28,51 +30,37 @@ if TYPE_CHECKING:
     from PIL import Image
 
 STAGE = "captions"
-TARGET = "pipelines.images.decode:read_picture"
+TARGET = "pipelines.media.picture:read_picture"
 Score = Callable[["Image.Image", str], float]
 
 
 @dataclass(frozen=True)
 class CaptionJob:
     """A unit and all that decides its bytes. ``captions`` has a text, or "", for each source of the unit, in order;
-    ``near`` the name of the picture that one looks like, or "", for each (empty when nobody looked).
-
-    Left out: a side below ``min_side`` pixels, a longer side of more than ``max_aspect`` shorter ones, a score below
-    ``min_score``."""
+    ``near`` the name of the picture that one looks like, or "", for each (empty when nobody looked)."""
 
     unit: Unit
+    settings: CaptionShards
     captions: tuple[str, ...]
-    prompt: str
-    min_side: int
-    max_pixels: int
-    most_source_pixels: int
-    quality: int
-    directory: str
-    deadline_s: float
-    memory_bytes: int
-    max_aspect: float | None = None
     near: tuple[str, ...] = ()
-    score: str | None = None
-    min_score: float = 0.0
-    split_seed: int = 0
 
 
-def build_caption_unit(job: CaptionJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad picture costs its own row only."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+def build_caption_unit(job: CaptionJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad picture costs its own row only."""
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
     planned = None if any(is_tar(source) for source in job.unit.items) else len(job.unit.items)
-    return write_unit(job.directory, job.unit.name, _items(job, sandbox), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job, sandbox), planned=planned)
 
 
 def measure_pictures(job: CaptionJob) -> dict[str, int]:
     """Likeness of each picture of a unit by name; those that cannot be opened are left to the unit itself."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
     found = {}
     for source in job.unit.items:
         if source.copy_of or is_tar(source):
             continue
         try:
-            picture = sandbox.call(source.path, 256 * 256, job.most_source_pixels, 90)
+            picture = sandbox.call(source.path, 256 * 256, job.settings.most_source_pixels, 90)
         except SandboxError:
             continue
         found[source.name] = likeness(_opened(picture))
@@ -99,16 +87,16 @@ def is_tar(source: SourceItem) -> bool:
 def _items(job: CaptionJob, sandbox: Sandbox) -> Iterator[Item]:
     for number, (source, caption) in enumerate(zip(job.unit.items, job.captions, strict=True)):
         if source.copy_of:
-            yield _row(source, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
+            yield _row(source).filtered("duplicate", f"same bytes as {source.copy_of}")
         elif job.near and job.near[number]:
-            yield _row(source, "filtered", "duplicate", f"looks like {job.near[number]}"), None
+            yield _row(source).filtered("duplicate", f"looks like {job.near[number]}")
         elif is_tar(source):
             yield from _tar_items(job, source, sandbox)
         else:
             try:
-                told = caption or (read_sidecar(Path(source.sidecar)) if source.sidecar else "")
+                told = caption or (read_sidecar(local_file(source.sidecar)) if source.sidecar else "")
             except ValueError as error:
-                yield _row(source, "quarantined", "parse", f"sidecar {Path(source.sidecar).name}: {error}"), None
+                yield _row(source).quarantined("parse", f"sidecar {Path(source.sidecar).name}: {error}")
                 continue
             yield _item(job, sandbox, source, source.path, told)
 
@@ -121,43 +109,44 @@ def _tar_items(job: CaptionJob, tar: SourceItem, sandbox: Sandbox) -> Iterator[I
         for number, member in enumerate(read_tar(Path(tar.path))):
             digest = hashlib.sha256(member.picture).hexdigest()
             name = f"{tar.name}/{member.key}"
-            source = SourceItem(tar.path, name, len(member.picture), digest, split_of(digest, job.split_seed))
+            source = SourceItem(
+                tar.address, name, len(member.picture), digest, split_of(digest, job.settings.split_seed)
+            )
             key = f"{tar.key('i')}-s{number:06d}"
             if digest in seen:
-                yield _row(source, "filtered", "duplicate", f"same bytes as {seen[digest]}", key=key), None
+                yield _row(source, key).filtered("duplicate", f"same bytes as {seen[digest]}")
                 continue
             seen[digest] = name
             yield _item(job, sandbox, source, member.picture, member.caption, key)
             number += 1
     except ValueError as error:
-        key = f"{tar.key('i')}-s{number:06d}-rest"
-        yield _row(tar, "quarantined", "parse", tar.told(str(error)), key=key), None
+        yield _row(tar, f"{tar.key('i')}-s{number:06d}-rest").quarantined("parse", tar.told(str(error)))
 
 
 def _item(
     job: CaptionJob, sandbox: Sandbox, source: SourceItem, medium: str | bytes, caption: str, key: str = ""
 ) -> Item:
+    settings, row = job.settings, _row(source, key)
     try:
-        picture = sandbox.call(medium, job.max_pixels, job.most_source_pixels, job.quality)
+        picture = sandbox.call(medium, settings.max_pixels, settings.most_source_pixels, settings.jpeg_quality)
     except SandboxError as error:
-        category = error.category if error.category in CATEGORIES else "parse"
-        return _row(source, "quarantined", category, source.told(error.message), key=key), None
+        return row.quarantined(error.category, source.told(error.message))
     sides = sorted((picture.source_width, picture.source_height))
-    if sides[0] < job.min_side:
-        reason = f"{picture.source_width}x{picture.source_height} pixels, a side is below {job.min_side}"
-        return _row(source, "filtered", "policy", reason, key=key), None
-    if job.max_aspect is not None and sides[1] > job.max_aspect * sides[0]:
-        reason = f"{picture.source_width}x{picture.source_height} pixels, longer than {job.max_aspect:g} to 1"
-        return _row(source, "filtered", "policy", reason, key=key), None
+    size = f"{picture.source_width}x{picture.source_height} pixels"
+    if sides[0] < settings.min_side:
+        return row.filtered("policy", f"{size}, a side is below {settings.min_side}")
+    if settings.max_aspect is not None and sides[1] > settings.max_aspect * sides[0]:
+        return row.filtered("policy", f"{size}, longer than {settings.max_aspect:g} to 1")
     if not caption:
-        return _row(source, "filtered", "empty_text", "no caption", key=key), None
+        return row.filtered("empty_text", "no caption")
     detail = {}
-    if job.score is not None:
-        detail["score"] = round(float(load_score(job.score)(_opened(picture), caption)), 6)
-        if detail["score"] < job.min_score:
-            reason = f"score {detail['score']:g} of {job.score} is below {job.min_score:g}"
-            return _row(source, "filtered", "policy", reason, key=key, detail=detail), None
-    return _sample(source, caption, job.prompt, picture, key, detail)
+    if settings.score is not None:
+        detail["score"] = round(float(load_score(settings.score)(_opened(picture), caption)), 6)
+        row = replace(row, detail=json.dumps(detail, sort_keys=True))
+        if detail["score"] < settings.min_score:
+            reason = f"score {detail['score']:g} of {settings.score} is below {settings.min_score:g}"
+            return row.filtered("policy", reason)
+    return _sample(source, row, caption, settings.prompt, picture, detail)
 
 
 def _opened(picture: Picture) -> Image.Image:
@@ -167,7 +156,7 @@ def _opened(picture: Picture) -> Image.Image:
 
 
 def _sample(
-    source: SourceItem, caption: str, prompt: str, picture: Picture, key: str, detail: dict[str, float]
+    source: SourceItem, row: Row, caption: str, prompt: str, picture: Picture, detail: dict[str, float]
 ) -> Item:
     messages = turn([image_content(), text_content(prompt)], caption)
     meta = {
@@ -179,31 +168,17 @@ def _sample(
         "source_height": picture.source_height,
         **detail,
     }
-    parts = {"jpg": picture.jpeg, "json": sample_json("caption", source.split, "none", messages, meta)}
-    size = (picture.width, picture.height)
-    return _row(source, "ok", size=size, text_bytes=text_size(messages), key=key, detail=detail), parts
-
-
-def _row(
-    source: SourceItem,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-    key: str = "",
-    detail: dict[str, float] | None = None,
-) -> Row:
-    return source.row(
-        key or source.key("i"),
-        STAGE,
-        "caption",
-        status,
-        category,
-        reason,
-        views=int(status == "ok"),
-        size=size,
-        text_bytes=text_bytes,
-        tags=("none",) if status == "ok" else (),
-        detail=json.dumps(detail or {}, sort_keys=True),
+    parts = {"jpg": picture.jpeg, "json": sample_json(row.kind, row.split, "none", messages, meta)}
+    written = replace(
+        row,
+        views=1,
+        width=picture.width,
+        height=picture.height,
+        text_bytes=text_size(messages),
+        tags=("none",),
     )
+    return written, parts
+
+
+def _row(source: SourceItem, key: str = "") -> Row:
+    return source.row(key or source.key("i"), STAGE, "caption")

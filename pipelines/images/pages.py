@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,27 +28,8 @@ _FLAGS = (
     "--font-render-hinting=none",
     "--force-color-profile=srgb",
 )
-_WORDS = """() => {
-  const found = [], walker = document.createTreeWalker(document.body || document, NodeFilter.SHOW_TEXT);
-  for (let node; (node = walker.nextNode());) {
-    const holder = node.parentElement, style = holder && getComputedStyle(holder);
-    if (!style || style.visibility !== "visible" || +style.opacity < 0.3 || style.display === "none") continue;
-    for (const match of node.textContent.matchAll(/\\S+/g)) {
-      const range = document.createRange();
-      range.setStart(node, match.index); range.setEnd(node, match.index + match[0].length);
-      const boxes = range.getClientRects();
-      if (boxes.length !== 1) continue;
-      const {left, top, right, bottom} = boxes[0];
-      if (right - left < 1 || left < 0 || top < 0 || right > innerWidth || bottom > innerHeight) continue;
-      const above = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-      if (!above || !(above === holder || holder.contains(above))) continue;
-      const shown = {uppercase: w => w.toUpperCase(), lowercase: w => w.toLowerCase(),
-                     capitalize: w => w[0].toUpperCase() + w.slice(1)}[style.textTransform] || (w => w);
-      found.push([shown(match[0]), left, top, right, bottom]);
-    }
-  }
-  return found;
-}"""
+_WORDS = Path(__file__).with_name("words_shown.js")
+"""Every word that can be seen, with its box: run in the page."""
 INK = 40
 """Least range of brightness (of 255) in the box of a word that can be read."""
 GAP = 0.08
@@ -80,7 +62,7 @@ def render_page(path: str, width: int, height: int, executable: str, quality: in
     try:
         tab = context.new_page()
         tab.goto(f"file://{path}", wait_until="load", timeout=20_000)
-        words = tab.evaluate(_WORDS)
+        words = tab.evaluate(_WORDS.read_text(encoding="utf-8").strip())
         shot = tab.screenshot(animations="disabled", caret="hide")
     except Exception as error:  # Playwright has one class for a crash, a time-out and a missing file
         raise SandboxError("render", " ".join(str(error).split())[:300]) from error

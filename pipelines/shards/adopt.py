@@ -20,15 +20,16 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import split_of
-from pipelines.shards.manifest import Row, Status
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import MODES, image_content, sample_json, text_content, text_size, turn
+from pipelines.shards.settings import AdoptShards
 from pipelines.shards.unit import Item, write_unit
 from pipelines.shards.writer import PART
 
@@ -41,26 +42,11 @@ MOST_NAME, MOST_PARTS = 512, 2048
 
 
 @dataclass(frozen=True)
-class Limits:
-    """``member``: most bytes of one file, ``sample``: of all parts of one sample; ``pixels``: of a picture."""
-
-    member: int = 64 << 20
-    sample: int = 256 << 20
-    pixels: int = 100_000_000
-
-
-@dataclass(frozen=True)
 class AdoptJob:
-    """A unit (one tar or more) and all that decides its bytes. ``prompts``: user turn of captions and of texts;
-    ``split`` None draws it from the sample's own content."""
+    """A unit (one tar or more) and all that decides its bytes."""
 
     unit: Unit
-    caption_prompt: str
-    text_prompt: str
-    split: str | None
-    split_seed: int
-    limits: Limits
-    directory: str
+    settings: AdoptShards
 
 
 @dataclass(frozen=True)
@@ -72,24 +58,24 @@ class Foreign:
     trouble: tuple[str, str] | None = None
 
 
-def build_adopted_unit(job: AdoptJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``."""
-    return write_unit(job.directory, job.unit.name, _items(job))
+def build_adopted_unit(job: AdoptJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``."""
+    return write_unit(folder, job.unit.name, _items(job))
 
 
 def _items(job: AdoptJob) -> Iterator[Item]:
     seen: dict[str, str] = {}
     for source in job.unit.items:
         if source.copy_of:
-            yield _row(source, 0, "", "train", "filtered", ("duplicate", f"same bytes as {source.copy_of}")), None
+            yield _row(source, 0).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         number = -1
-        for number, sample in enumerate(read_foreign(source.path, job.limits)):
+        for number, sample in enumerate(read_foreign(source.path, job.settings)):
             content = hashlib.sha256(b"".join(sample.parts[name] for name in sorted(sample.parts))).hexdigest()
-            split = job.split or split_of(content, job.split_seed)
+            split = job.settings.split or split_of(content, job.settings.split_seed)
+            row = _row(source, number, sample.key, split)
             if sample.trouble is None and content in seen:
-                trouble = ("duplicate", f"same content as {seen[content]}")
-                yield _row(source, number, sample.key, split, "filtered", trouble), None
+                yield row.filtered("duplicate", source.told(f"same content as {seen[content]}"))
                 continue
             try:
                 if sample.trouble is not None:
@@ -97,9 +83,9 @@ def _items(job: AdoptJob) -> Iterator[Item]:
                 yield _convert(job, source, number, sample, split)
                 seen[content] = f"{sample.key} of {source.name}"
             except _Refused as refused:
-                yield _row(source, number, sample.key, split, "quarantined", (refused.category, refused.reason)), None
+                yield row.quarantined(refused.category, source.told(refused.reason))
         if number < 0:
-            yield _row(source, 0, "", "train", "quarantined", ("empty", "the tar holds no sample")), None
+            yield _row(source, 0).quarantined("empty", "the tar holds no sample")
 
 
 class _Refused(Exception):
@@ -110,7 +96,7 @@ class _Refused(Exception):
         self.category, self.reason = category, reason
 
 
-def read_foreign(path: str | Path, limits: Limits) -> Iterator[Foreign]:
+def read_foreign(path: str | Path, limits: AdoptShards) -> Iterator[Foreign]:
     """The samples of a tar in file order; a WebDataset key ends at the first dot of the file's base name. Nothing
     raises for what a tar holds: it comes out as ``trouble``, a tar that breaks off as a last sample with key ""."""
     done: set[str] = set()
@@ -142,7 +128,7 @@ def read_foreign(path: str | Path, limits: Limits) -> Iterator[Foreign]:
 class _Group:
     """Parts of one key as they come."""
 
-    def __init__(self, key: str, limits: Limits) -> None:
+    def __init__(self, key: str, limits: AdoptShards) -> None:
         self.key, self._limits = key, limits
         self._parts: dict[str, bytes] = {}
         self._size = 0
@@ -165,7 +151,7 @@ class _Group:
             self.refuse("policy", f"a member name of {len(name)} bytes is above {MOST_NAME}")
         elif part.rpartition(".")[2] in _UNPICKLED:
             self.refuse("policy", f"{name!r} could run code when it is opened")
-        elif member.size > self._limits.member or self._size > self._limits.sample:
+        elif member.size > self._limits.most_member_bytes or self._size > self._limits.most_sample_bytes:
             self.refuse("policy", f"{name!r}: {member.size} bytes, sample of {self._size}, above the limits")
         elif len(self._parts) >= MOST_PARTS:
             self.refuse("policy", f"more than {MOST_PARTS} parts")
@@ -196,13 +182,13 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
         if len(pictures) > 1:
             raise _Refused("policy", f"{len(pictures)} pictures and one text: which is described?")
         kind = "caption" if pictures else "text"
-        prompt = [text_content(job.caption_prompt if pictures else job.text_prompt)]
+        prompt = [text_content(job.settings.caption_prompt if pictures else job.settings.text_prompt)]
         messages = turn([*(image_content(name) for name in pictures), *prompt], text)
     frames, used = _pictures_of(messages, sample.key)
     missing = [name for name in used if name not in pictures]
     if missing:
         raise _Refused("parse", f"messages name {missing[0]!r}, which the sample does not hold")
-    sizes = [_size_of(name, pictures[name], job.limits) for name in used]
+    sizes = [_size_of(name, pictures[name], job.settings) for name in used]
     meta = {"source": source.name, "source_digest": source.sha256, "foreign_key": sample.key}
     if mode not in MODES:
         raise _Refused("parse", f"mode {mode!r} is none of {', '.join(MODES)}")
@@ -212,16 +198,12 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
     except (DataError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise _Refused("parse", f"messages do not fit the schema: {error}") from error
     first = sizes[0] if sizes else (0, 0)
-    row = _row(
-        source,
-        number,
-        sample.key,
-        split,
-        "ok",
-        kind=kind,
+    row = replace(
+        _row(source, number, sample.key, split, kind),
         views=len(used),
         frames=frames,
-        size=first,
+        width=first[0],
+        height=first[1],
         text_bytes=size,
         tags=(mode,),
     )
@@ -259,7 +241,7 @@ def _pictures_of(messages: Any, key: str) -> tuple[int, list[str]]:
     return frames, names
 
 
-def _size_of(name: str, data: bytes, limits: Limits) -> tuple[int, int]:
+def _size_of(name: str, data: bytes, limits: AdoptShards) -> tuple[int, int]:
     """Width and height from the header; nothing is decoded."""
     from PIL import Image
 
@@ -268,40 +250,11 @@ def _size_of(name: str, data: bytes, limits: Limits) -> tuple[int, int]:
             size = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _Refused("decode", f"{name}: {type(error).__name__}") from error
-    if size[0] * size[1] > limits.pixels:
-        raise _Refused("policy", f"{name}: {size[0]}x{size[1]} pixels, above {limits.pixels}")
+    if size[0] * size[1] > limits.most_source_pixels:
+        raise _Refused("policy", f"{name}: {size[0]}x{size[1]} pixels, above {limits.most_source_pixels}")
     return size
 
 
-def _row(
-    source: SourceItem,
-    number: int,
-    foreign_key: str,
-    split: str,
-    status: Status,
-    trouble: tuple[str, str] | None = None,
-    kind: str = "",
-    views: int = 0,
-    frames: int = 0,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-    tags: tuple[str, ...] = (),
-) -> Row:
-    category, reason = (trouble[0], source.told(trouble[1])) if trouble else (None, None)
-    key = f"{source.key('a')}-{number:06d}"
-    return source.row(
-        key,
-        STAGE,
-        kind,
-        status,
-        category,
-        reason,
-        split=split,
-        item=number,
-        views=views,
-        frames=frames,
-        size=size,
-        text_bytes=text_bytes,
-        tags=tags,
-        detail=json.dumps({"foreign_key": foreign_key}),
-    )
+def _row(source: SourceItem, number: int, foreign_key: str = "", split: str = "train", kind: str = "") -> Row:
+    row = source.row(f"{source.key('a')}-{number:06d}", STAGE, kind, number, split)
+    return replace(row, detail=json.dumps({"foreign_key": foreign_key}))

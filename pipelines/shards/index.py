@@ -5,25 +5,27 @@ Built from manifests alone. Readers take the file list from committed manifests,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from pipelines.core import storage
 from pipelines.core.errors import DataError
+from pipelines.core.storage import About, Place
 from pipelines.shards.manifest import facts_of, read_table
-from pipelines.shards.remote import is_url, list_files
+from pipelines.shards.remote import nothing_at
 
 UNLABELLED = "unlabelled"
 """Tag of samples without any target text: kept for people and later labelling, never trained on by default."""
 
 
 class ShardFolder(Protocol):
-    """What is read: a committed artifact of the workflow, a plain folder (``Folder``) or one in an object store
-    (``remote.RemoteFolder``). ``names`` are the logical names it holds, ``path`` is a file on this machine, ``address``
+    """What is read: a committed artifact of the workflow or a plain folder (``Folder``). ``names`` are the logical
+    names it holds, ``path`` is a file on this machine, ``address``
     what ``read_range`` takes (an absolute path or a URL, nothing is fetched)."""
 
     @property
@@ -41,24 +43,29 @@ class ShardFolder(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """A plain folder with ``shards/`` and ``manifest/`` read like an artifact."""
+    """A plain folder with ``shards/`` and ``manifest/``, here or in an object store, read like an artifact: of a remote
+    one shards by range and manifests whole."""
 
-    root: Path
+    root: Place
     step: str = "folder"
 
     @property
     def names(self) -> tuple[str, ...]:
-        found = (path for folder in ("manifest", "shards") for path in (self.root / folder).glob("*"))
-        return tuple(sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file()))
+        folders = ("manifest", "shards")
+        return tuple(sorted(f"{folder}/{name}" for folder in folders for name in storage.files(self.root / folder)))
 
     def address(self, rel: str) -> str:
-        return str((self.root / rel).absolute())
+        return str((self.root / rel).absolute() if isinstance(self.root, Path) else self.root / rel)
 
     def path(self, rel: str) -> Path:
-        return self.root / rel
+        try:
+            return storage.local_file(self.root / rel)
+        except FileNotFoundError as error:
+            raise nothing_at(self.address(rel)) from error
 
     def glob(self, pattern: str) -> list[Path]:
-        return sorted(self.root.glob(pattern))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # a thousand manifests one after the other would be a minute
+            return list(pool.map(self.path, (name for name in self.names if fnmatchcase(name, pattern))))
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ _COLUMNS = tuple(field.name for field in fields(SampleRef))[1:]
 """Columns of the manifest in the order of the record; ``dataset`` is not one."""
 _TAGS = _COLUMNS.index("tags") - 1
 _READERS = 4  # manifests opened at once
+_AT_ONCE = 16  # manifests copied down at once
 
 
 class ShardIndex:
@@ -179,18 +187,12 @@ def _read_refs(artifact: ShardFolder, manifest: Path) -> tuple[list[SampleRef], 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:
     """Raise DataError for the first shard (by address) that is not there or has not as many bytes as it should."""
-    listed: dict[str, dict[str, int]] = {}
+    listed: dict[str, dict[str, About]] = {}
     for address, size in sizes.items():
-        if is_url(address):
-            folder, _, name = address.rpartition("/")
-            if folder not in listed:
-                listed[folder] = list_files(folder)
-            found = listed[folder].get(name)
-        else:
-            try:
-                found = os.stat(address).st_size
-            except FileNotFoundError:
-                found = None
+        folder, _, name = address.rpartition("/")
+        if folder not in listed:
+            listed[folder] = storage.files(storage.place(folder))
+        found = listed[folder][name].size if name in listed[folder] else None
         if found != size:
             raise DataError(
                 "a shard is missing" if found is None else f"a shard has {found} bytes, its manifest says {size}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from pipelines.core.canonical import digest
 from pipelines.core.errors import DataError
-from pipelines.shards.writer import clear_temporaries, sync_folder, temporary_name
+from pipelines.core.storage import sync_folder
+from pipelines.shards.writer import clear_temporaries, temporary_name
 
 Status = Literal["ok", "filtered", "quarantined"]
 STATUSES: tuple[Status, ...] = ("ok", "filtered", "quarantined")
@@ -116,6 +117,15 @@ class Row:
                 why=f"category {self.category!r}, reason {self.reason!r}",
                 do=f"use one of {', '.join(CATEGORIES)}",
             )
+
+    def filtered(self, category: str, reason: str) -> tuple[Row, None]:
+        """The item of a sample that a rule leaves out."""
+        return replace(self, status="filtered", category=category, reason=reason), None
+
+    def quarantined(self, category: str, reason: str, otherwise: str = "parse") -> tuple[Row, None]:
+        """The item of a sample that failed; a category that manifests do not know becomes ``otherwise``."""
+        known = category if category in CATEGORIES else otherwise
+        return replace(self, status="quarantined", category=known, reason=reason), None
 
 
 _NAMES = tuple(field.name for field in fields(Row))

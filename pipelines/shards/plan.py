@@ -7,18 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pipelines.core.errors import DataError
-from pipelines.shards.manifest import Row, Status
+from pipelines.core.storage import local_file
+from pipelines.shards.manifest import Row
 
 SHORT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One input file. ``path`` is where it lies now, ``name`` its relative name (kept in manifests), ``size`` in bytes,
-    ``sha256`` "" when it could not be read; ``sidecar`` a file that describes it, or ""; ``family`` from the sample
-    corpus, or "". ``copy_of`` names an earlier file with the same bytes, ``order`` is the place in the plan."""
+    """One input file. ``address`` (a path or URL) is where it lies now, ``name`` its relative name (kept in manifests),
+    ``size`` in bytes, ``sha256`` "" when it could not be read; ``sidecar`` is the address of a file that describes it, or
+    ""; ``family`` comes from the sample corpus, or is "". ``copy_of`` names an earlier file with the same bytes, ``order``
+    is the place in the plan."""
 
-    path: str
+    address: str
     name: str
     size: int
     sha256: str
@@ -28,6 +30,12 @@ class SourceItem:
     copy_of: str = ""
     order: int = 0
 
+    @property
+    def path(self) -> str:
+        """The file on the machine that asks, "" for one without bytes; one of a remote store is copied down at the first
+        use and kept."""
+        return str(local_file(self.address)) if self.address else ""
+
     def key(self, letter: str) -> str:
         """Start of the keys of this file's samples: ``letter`` and 16 hex digits, unique within a plan."""
         if not self.sha256:
@@ -36,47 +44,13 @@ class SourceItem:
 
     def told(self, message: str) -> str:
         """A message about this file without the place where it lies on this machine: manifests are compared."""
-        return message.replace(self.path, self.name) if self.path else message
+        return message.replace(self.path, self.name) if self.address else message
 
-    def row(
-        self,
-        key: str,
-        stage: str,
-        kind: str,
-        status: Status,
-        category: str | None = None,
-        reason: str | None = None,
-        *,
-        split: str = "",
-        item: int = 0,
-        views: int = 0,
-        frames: int = 0,
-        size: tuple[int, int] = (0, 0),
-        text_bytes: int = 0,
-        tags: tuple[str, ...] = (),
-        detail: str = "{}",
-    ) -> Row:
-        """What the manifest says of one sample of this file. ``split`` is the file's own when left out, ``size`` the width
-        and height of the picture; see ``Row``."""
-        return Row(
-            key=key,
-            stage=stage,
-            kind=kind,
-            status=status,
-            category=category,
-            reason=reason,
-            source=self.name,
-            source_digest=self.sha256,
-            split=split or self.split,
-            item=item,
-            views=views,
-            frames=frames,
-            width=size[0],
-            height=size[1],
-            text_bytes=text_bytes,
-            tags=tags,
-            detail=detail,
-        )
+    def row(self, key: str, stage: str, kind: str, item: int = 0, split: str = "") -> Row:
+        """The manifest's row of one planned sample of this file, before it is known what becomes of it: written as it
+        is (with ``replace`` for what the sample tells), ``filtered`` or ``quarantined``. ``split`` is the file's own when
+        left out."""
+        return Row(key, "ok", stage, self.name, self.sha256, split or self.split, kind, item)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import DataError
+from pipelines.core.storage import is_url
 from pipelines.shards.index import SampleRef
-from pipelines.shards.remote import default_cache, is_url
+from pipelines.shards.remote import default_cache
 from pipelines.shards.writer import PART, load_webdataset
 
 if TYPE_CHECKING:

@@ -14,38 +14,19 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.places import home, is_remote, place, reaching, write_bytes
+from pipelines.core.storage import About
 
 BLOCK = 1 << 20
 """Bytes: a page sample touches one or two blocks, a text sample shares one with hundreds."""
 LIMIT = "COOKHOUSE_SHARD_CACHE_GB"
 """Environment variable: how much is kept under ``COOKHOUSE_HOME/shards`` (default 20 GB)."""
-_AT_ONCE = 16
 _SLACK = 0.1
 """Part of the limit that is freed at once, so that not every fetch has to look."""
-
-
-def is_url(address: str) -> bool:
-    """True for ``s3://bucket/key`` and its kind, False for a path."""
-    return "://" in address
-
-
-@dataclass(frozen=True)
-class Remote:
-    """One object as its store describes it. ``stamp``: what changes with its bytes."""
-
-    url: str
-    size: int
-    stamp: str
 
 
 class ShardCache:
@@ -58,21 +39,21 @@ class ShardCache:
             raise ConfigError(f"a shard cache of {limit} bytes holds no two blocks of {block}", do=f"raise {LIMIT}")
         self.folder, self.limit, self.block = Path(folder), limit, block
         self.fetched = self.hits = 0
-        self._remotes: dict[str, Remote] = {}
+        self._known: dict[str, About] = {}
         self._since_sweep, self._lock = limit, threading.Lock()  # the first fetch looks what earlier processes left
 
-    def describe(self, url: str) -> Remote:
+    def describe(self, url: str) -> About:
         """Size and stamp, asked once a process. Raises DataError for an object that is not there."""
-        if url not in self._remotes:
-            info = _ask(url, lambda fs, path: fs.info(path))
-            marks = [info.get(name) for name in ("ETag", "etag", "LastModified", "mtime", "created")]
-            self._remotes[url] = Remote(url, int(info.get("size") or 0), str(next((m for m in marks if m), "")))
-        return self._remotes[url]
+        if url not in self._known:
+            try:
+                self._known[url] = storage.about(storage.place(url))
+            except FileNotFoundError as error:
+                raise nothing_at(url) from error
+        return self._known[url]
 
     def read(self, url: str, offset: int, length: int) -> bytes:
         """``length`` bytes at ``offset``, fewer at the end of the object."""
-        remote = self.describe(url)
-        end = min(offset + length, remote.size)
+        end = min(offset + length, self.describe(url).size)
         if offset >= end:
             return b""
         numbers = range(offset // self.block, (end - 1) // self.block + 1)
@@ -81,33 +62,24 @@ class ShardCache:
             start = number * self.block
             return max(offset - start, 0), min(end - start, self.block)
 
-        pieces = {number: self._held(remote, number, *span(number)) for number in numbers}
+        pieces = {number: self._held(url, number, *span(number)) for number in numbers}
         missing = [number for number, data in pieces.items() if data is None]
         if missing:
-            for number, data in self._fetch(remote, missing[0], missing[-1]).items():
+            for number, data in self._fetch(url, missing[0], missing[-1]).items():
                 pieces[number] = data[slice(*span(number))]
         return b"".join(pieces[number] or b"" for number in numbers)
 
-    def local(self, url: str) -> Path:
-        """A whole copy of a small file (a manifest), outside the limit."""
-        remote = self.describe(url)
-        name = hashlib.sha256(f"{url}\n{remote.size}\n{remote.stamp}".encode()).hexdigest()[:32]
-        path = self.folder / "whole" / name / url.rpartition("/")[2]
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, _ask(url, lambda fs, place: fs.cat_file(place)))
-        return path
-
-    def _place(self, remote: Remote, number: int) -> Path:
-        name = hashlib.sha256(f"{remote.url}\n{remote.size}\n{remote.stamp}\n{self.block}".encode()).hexdigest()[:32]
+    def _place(self, url: str, number: int) -> Path:
+        about = self.describe(url)
+        name = hashlib.sha256(f"{url}\n{about.size}\n{about.stamp}\n{self.block}".encode()).hexdigest()[:32]
         return self.folder / name[:2] / f"{name}-{number}"
 
-    def _held(self, remote: Remote, number: int, start: int, stop: int) -> bytes | None:
+    def _held(self, url: str, number: int, start: int, stop: int) -> bytes | None:
         """Bytes ``start`` to ``stop`` of a block that is here, else None."""
-        path = self._place(remote, number)
+        path = self._place(url, number)
         try:
             with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size != min(self.block, remote.size - number * self.block):
+                if os.fstat(file.fileno()).st_size != min(self.block, self.describe(url).size - number * self.block):
                     return None
                 data = os.pread(file.fileno(), stop - start, start)
                 os.utime(file.fileno())  # the time of use decides who goes first
@@ -116,13 +88,15 @@ class ShardCache:
         self.hits += 1
         return data
 
-    def _fetch(self, remote: Remote, first: int, last: int) -> dict[int, bytes]:
-        start, end = first * self.block, min((last + 1) * self.block, remote.size)
-        data = _ask(remote.url, lambda fs, path: fs.cat_file(path, start=start, end=end))
+    def _fetch(self, url: str, first: int, last: int) -> dict[int, bytes]:
+        start, end = first * self.block, min((last + 1) * self.block, self.describe(url).size)
+        data = storage.get(storage.place(url), start, end)
+        if data is None:
+            raise nothing_at(url)
         if len(data) != end - start:
             raise DataError(
                 f"asked for {end - start} bytes at {start}, the store gave {len(data)}",
-                where=remote.url,
+                where=url,
                 why="the object was cut or replaced while it was read",
                 do="run `cookhouse shards verify`",
             )
@@ -131,9 +105,7 @@ class ShardCache:
         for number in range(first, last + 1):
             found[number] = data[(number - first) * self.block : (number - first + 1) * self.block]
             with contextlib.suppress(OSError):  # a full disk costs the cache, not the read
-                path = self._place(remote, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(path, found[number])
+                storage.put(self._place(url, number), found[number])
         self._sweep(len(data))
         return found
 
@@ -164,30 +136,6 @@ class ShardCache:
             total -= size
 
 
-@dataclass(frozen=True)
-class RemoteFolder:
-    """A folder of ``shards/`` and ``manifest/`` by URL, read like a local one: shards by range, manifests whole."""
-
-    url: str
-    step: str = "folder"
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """``shards/...`` and ``manifest/...``, sorted; listed once."""
-        folders = ("manifest", "shards")
-        return tuple(sorted(f"{folder}/{name}" for folder in folders for name in list_files(self.address(folder))))
-
-    def address(self, rel: str) -> str:
-        return f"{self.url.rstrip('/')}/{rel}"
-
-    def path(self, rel: str) -> Path:
-        return default_cache().local(self.address(rel))
-
-    def glob(self, pattern: str) -> list[Path]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:  # a thousand manifests one after the other would be a minute
-            return list(pool.map(self.path, (name for name in self.names if fnmatchcase(name, pattern))))
-
-
 @lru_cache(maxsize=1)
 def default_cache() -> ShardCache:
     """The cache of this process, from the environment."""
@@ -196,27 +144,9 @@ def default_cache() -> ShardCache:
         limit = int(float(text) * 1e9)
     except ValueError as error:
         raise ConfigError(f"{LIMIT} is {text!r}, not a number of gigabytes") from error
-    return ShardCache(home() / "shards", limit)
+    return ShardCache(storage.home() / "shards", limit)
 
 
-def list_files(url: str) -> dict[str, int]:
-    """Name -> size in bytes of the files right under a remote folder; empty when there is none."""
-    try:
-        found = _ask(url, lambda fs, path: fs.ls(path, detail=True))
-    except DataError:
-        return {}
-    return {str(item["name"]).rpartition("/")[2]: int(item["size"] or 0) for item in found if item["type"] == "file"}
-
-
-def _ask(url: str, question: Callable[[Any, str], Any]) -> Any:
-    """``question(file system, path)`` of a URL. Raises DataError for what is missing, ConfigError for an unknown scheme,
-    InfraError for a store that does not answer."""
-    from fsspec import filesystem  # 40 ms that readers of local shards do without
-
-    where = place(url)
-    fs = where.fs if is_remote(where) else filesystem("file")  # type: ignore[attr-defined]
-    try:
-        with reaching(where):
-            return question(fs, getattr(where, "path", str(where)))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise DataError("there is nothing at this address", where=url, do="run `cookhouse shards verify`") from error
+def nothing_at(url: str) -> DataError:
+    """The error for an object that should be there."""
+    return DataError("there is nothing at this address", where=url, do="run `cookhouse shards verify`")

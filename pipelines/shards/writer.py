@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from pipelines.core.errors import DataError
+from pipelines.core.storage import sync_folder
 
 KEY = re.compile(r"^[a-z0-9_-]{1,80}$")
 PART = re.compile(r"^(?:[a-z0-9_]{1,12}\.)?(json|jpg|png|txt|mp4)$")
@@ -201,12 +202,3 @@ def clear_temporaries(path: Path) -> None:
     """Remove what a killed writer of the same file left. A unit has one writer at a time (the lease sees to it)."""
     for stale in path.parent.glob(f".{path.name}.*.tmp"):
         stale.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that a rename survives a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,6 @@
 ``lines`` reads JSONL of ``{"text"}`` or Parquet (one sample a row), ``questions`` reads JSONL of question items and gives
 each two samples, one a reasoning mode; ``render`` draws the pages they ask about, inside the sandbox. ``chats`` (pure) reads
 records of conversations and interleaved documents, ``conversations`` stores each with its pictures and video frames. Imports
-``pipelines.shards``, ``pipelines.core`` and the sandbox targets of images and videos; used by ``cookhouse.stages.text``,
-``.questions`` and ``.conversations``.
+``pipelines.media``, ``pipelines.shards`` and ``pipelines.core``; used by ``cookhouse.stages.text``, ``.questions`` and
+``.conversations``.
 """

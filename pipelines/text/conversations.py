@@ -6,24 +6,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
-from pipelines.shards.manifest import CATEGORIES, Row, Status
+from pipelines.media.video import DecodeSpec
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size
 from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
 from pipelines.text.chats import Medium, Message, Part, read_chat, read_interleaved
-from pipelines.videos.decode import DecodeSpec
+from pipelines.text.settings import TableShards
 
 Form = Literal["conversations", "interleaved"]
 KIND = {"conversations": "conversation", "interleaved": "interleaved"}
-PICTURE, VIDEO = "pipelines.images.decode:read_picture", "pipelines.videos.decode:read_frames"
+PICTURE, VIDEO = "pipelines.media.picture:read_picture", "pipelines.media.video:read_frames"
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowsJob:
-    """A unit and all that decides its bytes. ``root`` is the folder that names are relative to, ``max_bytes`` and
-    ``max_media`` the most text (UTF-8) and the most pictures and videos of a row that is kept."""
+    """A unit and all that decides its bytes. ``root`` is the folder that names are relative to."""
 
     unit: Rows
+    settings: TableShards
     form: Form
     root: str
-    max_bytes: int
-    max_media: int
-    max_pixels: int
-    most_source_pixels: int
-    quality: int
-    video: DecodeSpec
-    split_seed: int
-    directory: str
-    deadline_s: float
-    memory_bytes: int
 
 
-def build_rows_unit(job: RowsJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad row costs itself only."""
+def build_rows_unit(job: RowsJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad row costs itself only."""
     planned = job.unit.stop - job.unit.start
-    return write_unit(job.directory, job.unit.name, _items(job), planned=planned)
+    return write_unit(folder, job.unit.name, _items(job), planned=planned)
 
 
 def _items(job: RowsJob) -> Iterator[Item]:
@@ -70,50 +61,47 @@ def _items(job: RowsJob) -> Iterator[Item]:
                 raise record
             messages = (read_chat if job.form == "conversations" else read_interleaved)(record)
         except ValueError as error:
-            yield _row(job, number, job.unit.table.split, "quarantined", "parse", str(error)), None
+            yield _row(job, number).quarantined("parse", str(error))
             continue
         mark = _digest(messages)
-        split = split_of(_first_medium(messages, job) or mark.hex(), job.split_seed)
+        row = _row(job, number, split_of(_first_medium(messages, job) or mark.hex(), job.settings.split_seed))
         if reason := _refused(job, messages):
-            yield _row(job, number, split, "filtered", "policy", reason), None
+            yield row.filtered("policy", reason)
         elif mark in seen:
-            yield _row(job, number, split, "filtered", "duplicate", "the same row came before in this unit"), None
+            yield row.filtered("duplicate", "the same row came before in this unit")
         else:
             seen.add(mark)
-            yield _sample(job, number, split, messages)
+            yield _sample(job, number, row, messages)
 
 
 def _refused(job: RowsJob, messages: tuple[Message, ...]) -> str:
     size = sum(len(message.text.encode()) + len(message.thought.encode()) for message in messages)
     media = sum(part.kind != "text" for message in messages for part in message.parts)
-    if size > job.max_bytes:
-        return f"{size} bytes of text, more than {job.max_bytes}"
-    return f"{media} pictures and videos, more than {job.max_media}" if media > job.max_media else ""
+    if size > job.settings.max_bytes:
+        return f"{size} bytes of text, more than {job.settings.max_bytes}"
+    return f"{media} pictures and videos, more than {job.settings.max_media}" if media > job.settings.max_media else ""
 
 
-def _sample(job: RowsJob, number: int, split: str, messages: tuple[Message, ...]) -> Item:
+def _sample(job: RowsJob, number: int, row: Row, messages: tuple[Message, ...]) -> Item:
     stored = _Stored(job)
     try:
         told = [_told(message, stored) for message in messages]
     except SandboxError as error:
-        category = error.category if error.category in CATEGORIES else "parse"
-        return _row(job, number, split, "quarantined", category, error.message), None
+        return row.quarantined(error.category, error.message)
     mode = "none" if job.form == "interleaved" else "long" if messages[-1].thought else "short"
     meta = {"source": job.unit.table.name, "source_digest": job.unit.table.sha256, "row": number, "media": stored.media}
-    parts = {**stored.parts, "json": sample_json(KIND[job.form], split, mode, told, meta)}
-    row = _row(
-        job,
-        number,
-        split,
-        "ok",
+    parts = {**stored.parts, "json": sample_json(row.kind, row.split, mode, told, meta)}
+    written = replace(
+        row,
         views=stored.views,
         frames=stored.frames,
-        size=stored.size,
+        width=stored.size[0],
+        height=stored.size[1],
         text_bytes=text_size(told),
         tags=(mode,),
         detail=json.dumps({"media": stored.media} if stored.media else {}, sort_keys=True, ensure_ascii=False),
     )
-    return row, parts
+    return written, parts
 
 
 def _told(message: Message, stored: _Stored) -> dict[str, Any]:
@@ -148,9 +136,9 @@ class _Stored:
         return content
 
     def _picture(self, source: Medium, number: int) -> dict[str, Any]:
-        job = self.job
-        box = kept_sandbox(PICTURE, job.deadline_s, job.memory_bytes)
-        picture = box.call(source, job.max_pixels, job.most_source_pixels, job.quality)
+        settings = self.job.settings
+        box = kept_sandbox(PICTURE, settings.deadline_s, settings.memory_bytes)
+        picture = box.call(source, settings.max_pixels, settings.most_source_pixels, settings.jpeg_quality)
         part = f"i{number:03d}.jpg"
         self.parts[part] = picture.jpeg
         self.views += 1
@@ -160,8 +148,9 @@ class _Stored:
     def _video(self, source: Medium, number: int, about: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(source, str):
             raise SandboxError("policy", "a video must be a file")
-        job = self.job
-        clip = kept_sandbox(VIDEO, job.deadline_s, job.memory_bytes).call(source, job.video)
+        settings = self.job.settings
+        spec = DecodeSpec(settings.fps, settings.max_frames, settings.view_pixels)
+        clip = kept_sandbox(VIDEO, settings.deadline_s, settings.memory_bytes).call(source, spec)
         names = [f"v{number:02d}f{frame:04d}.jpg" for frame in range(len(clip.jpegs))]
         self.parts |= dict(zip(names, clip.jpegs, strict=True))
         self.views, self.frames = self.views + len(names), self.frames + len(names)
@@ -208,34 +197,6 @@ def _digest(messages: tuple[Message, ...]) -> bytes:
     return digest.digest()
 
 
-def _row(
-    job: RowsJob,
-    number: int,
-    split: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    views: int = 0,
-    frames: int = 0,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-    tags: tuple[str, ...] = (),
-    detail: str = "{}",
-) -> Row:
+def _row(job: RowsJob, number: int, split: str = "") -> Row:
     table = job.unit.table
-    return table.row(
-        f"{table.key('m')}-l{number:07d}",
-        job.form,
-        KIND[job.form],
-        status,
-        category,
-        reason,
-        split=split,
-        item=number,
-        views=views,
-        frames=frames,
-        size=size,
-        text_bytes=text_bytes,
-        tags=tags,
-        detail=detail,
-    )
+    return table.row(f"{table.key('m')}-l{number:07d}", job.form, KIND[job.form], number, split)

@@ -6,17 +6,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import split_of
-from pipelines.shards.manifest import Row, Status
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import sample_json, text_content, text_size, turn
 from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
+from pipelines.text.settings import TextShards
 
 STAGE = "text"
 SUFFIXES = (".jsonl", ".ndjson", ".parquet")
@@ -24,27 +25,24 @@ SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 
 @dataclass(frozen=True)
 class TextJob:
-    """A unit and all that decides its bytes. ``max_bytes`` is the longest text kept (UTF-8); ``declared`` says that the
-    files' own splits hold, else each line has the split of its own text."""
+    """A unit and all that decides its bytes. ``declared`` says that the files' own splits hold, else each line has the split
+    of its own text."""
 
     unit: Unit
-    prompt: str
-    max_bytes: int
-    split_seed: int
+    settings: TextShards
     declared: bool
-    directory: str
 
 
-def build_text_unit(job: TextJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad line costs itself only."""
-    return write_unit(job.directory, job.unit.name, _items(job))
+def build_text_unit(job: TextJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad line costs itself only."""
+    return write_unit(folder, job.unit.name, _items(job))
 
 
 def _items(job: TextJob) -> Iterator[Item]:
     seen: set[bytes] = set()
     for source in job.unit.items:
         if source.copy_of:
-            yield _row(source, 0, source.split, "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
+            yield _row(source, 0).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         try:
             if Path(source.path).suffix == ".parquet":
@@ -55,9 +53,9 @@ def _items(job: TextJob) -> Iterator[Item]:
                 for number, line in enumerate(file):
                     yield _text(job, source, number, _text_of(line), seen)
         except OSError as error:
-            yield _row(source, 0, source.split, "quarantined", "source_unavailable", source.told(str(error))), None
+            yield _row(source, 0).quarantined("source_unavailable", source.told(str(error)))
         except DataError as error:
-            yield _row(source, 0, source.split, "quarantined", "parse", source.told(error.what)), None
+            yield _row(source, 0).quarantined("parse", source.told(error.what))
 
 
 def _text_of(row: bytes | Mapping[str, Any] | ValueError) -> str | Exception:
@@ -75,34 +73,22 @@ def _text_of(row: bytes | Mapping[str, Any] | ValueError) -> str | Exception:
 
 def _text(job: TextJob, source: SourceItem, number: int, text: str | Exception, seen: set[bytes]) -> Item:
     if isinstance(text, Exception):
-        return _row(source, number, source.split, "quarantined", "parse", f"{type(text).__name__}: {text}"), None
+        return _row(source, number).quarantined("parse", f"{type(text).__name__}: {text}")
     text = text.strip()
     mark = hashlib.sha256(text.encode()).digest()
-    split = source.split if job.declared else split_of(mark.hex(), job.split_seed)
+    row = _row(source, number, source.split if job.declared else split_of(mark.hex(), job.settings.split_seed))
     if not text:
-        return _row(source, number, split, "filtered", "empty_text", "the line holds no text"), None
-    if len(text.encode()) > job.max_bytes:
-        return _row(source, number, split, "filtered", "policy", f"more than {job.max_bytes} bytes"), None
+        return row.filtered("empty_text", "the line holds no text")
+    if len(text.encode()) > job.settings.max_bytes:
+        return row.filtered("policy", f"more than {job.settings.max_bytes} bytes")
     if mark in seen:
-        return _row(source, number, split, "filtered", "duplicate", "the same text came before in this unit"), None
+        return row.filtered("duplicate", "the same text came before in this unit")
     seen.add(mark)
-    messages = turn([text_content(job.prompt)], text)
+    messages = turn([text_content(job.settings.prompt)], text)
     meta = {"source": source.name, "source_digest": source.sha256, "line": number}
-    row = _row(source, number, split, "ok", text_bytes=text_size(messages))
-    return row, {"json": sample_json("text", split, "none", messages, meta)}
+    parts = {"json": sample_json(row.kind, row.split, "none", messages, meta)}
+    return replace(row, text_bytes=text_size(messages), tags=("none",)), parts
 
 
-def _row(
-    source: SourceItem,
-    number: int,
-    split: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    text_bytes: int = 0,
-) -> Row:
-    key = f"{source.key('t')}-l{number:07d}"
-    tags = ("none",) if status == "ok" else ()
-    return source.row(
-        key, STAGE, "text", status, category, reason, split=split, item=number, text_bytes=text_bytes, tags=tags
-    )
+def _row(source: SourceItem, number: int, split: str = "") -> Row:
+    return source.row(f"{source.key('t')}-l{number:07d}", STAGE, "text", number, split)

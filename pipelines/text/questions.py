@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError
 from pipelines.core.sandbox import Sandbox, SandboxError
-from pipelines.shards.manifest import CATEGORIES, Row, Status
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
+from pipelines.text.settings import QuestionShards
 
 STAGE = "questions"
 NUMBER = re.compile(r"^[-+]?\d+(?:\.\d+)?$")
@@ -44,13 +44,8 @@ class QuestionJob:
     """A unit and all that decides its bytes; ``questions`` are those about the unit's sources, in table order."""
 
     unit: Unit
+    settings: QuestionShards
     questions: tuple[Question, ...]
-    modes: tuple[str, ...]
-    dpi: int
-    max_pixels: int
-    directory: str
-    deadline_s: float
-    memory_bytes: int
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -80,14 +75,15 @@ def read_questions(path: Path) -> list[Question]:
     return found
 
 
-def build_question_unit(job: QuestionJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. Each page is drawn and encoded once; a bad one costs its rows."""
-    planned = len(job.questions) * len(job.modes)
+def build_question_unit(job: QuestionJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. Each page is drawn and encoded once; a bad one
+    costs its rows."""
+    planned = len(job.questions) * len(job.settings.modes)
     with (
-        Sandbox("pipelines.text.render:render_pages", job.deadline_s, job.memory_bytes) as pages,
-        Sandbox("pipelines.images.decode:read_picture", job.deadline_s, job.memory_bytes) as pictures,
+        Sandbox("pipelines.text.render:render_pages", job.settings.deadline_s, job.settings.memory_bytes) as pages,
+        Sandbox("pipelines.media.picture:read_picture", job.settings.deadline_s, job.settings.memory_bytes) as pictures,
     ):
-        return write_unit(job.directory, job.unit.name, _items(job, pages, pictures), planned=planned)
+        return write_unit(folder, job.unit.name, _items(job, pages, pictures), planned=planned)
 
 
 def _items(job: QuestionJob, pages: Sandbox, pictures: Sandbox) -> Iterator[Item]:
@@ -99,7 +95,7 @@ def _items(job: QuestionJob, pages: Sandbox, pictures: Sandbox) -> Iterator[Item
         numbers = tuple(sorted({question.page for question in asked}))
         drawn = _draw(job, source, numbers, pages, pictures)
         for question in asked:
-            for mode in job.modes:
+            for mode in job.settings.modes:
                 yield _sample(source, question, mode, drawn[question.page])
 
 
@@ -110,20 +106,20 @@ def _draw(
     drawn: dict[int, Any] = {}
     if not source.name.lower().endswith(".pdf"):
         try:
-            result: Any = pictures.call(source.path, job.max_pixels, 64 * job.max_pixels, 95)
+            result: Any = pictures.call(source.path, job.settings.max_pixels, 64 * job.settings.max_pixels, 95)
         except SandboxError as error:
             result = error
         return dict.fromkeys(numbers, result)
     waiting = list(numbers)
     while waiting:
         try:
-            for page in pages.stream(source.path, tuple(waiting), job.dpi, job.max_pixels):
+            for page in pages.stream(source.path, tuple(waiting), job.settings.dpi, job.settings.max_pixels):
                 drawn[waiting.pop(0)] = page
         except SandboxError as error:
             failed, problem = waiting.pop(0), error
             if error.category in RETRIED:
                 try:
-                    drawn[failed] = pages.call(source.path, (failed,), job.dpi, job.max_pixels)
+                    drawn[failed] = pages.call(source.path, (failed,), job.settings.dpi, job.settings.max_pixels)
                     continue
                 except SandboxError as again:
                     problem = again
@@ -135,11 +131,12 @@ def _draw(
 
 
 def _sample(source: SourceItem, question: Question, mode: str, picture: Any) -> Item:
+    key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
+    row = replace(source.row(key, STAGE, "question", question.page), tags=(mode, question.kind))
     if isinstance(picture, SandboxError):
-        category = picture.category if picture.category in CATEGORIES else "parse"
-        return _row(source, question, mode, "quarantined", category, source.told(picture.message)), None
+        return row.quarantined(picture.category, source.told(picture.message))
     if mode == "long" and not question.thought:
-        return _row(source, question, mode, "filtered", "empty_text", "no thought for the long mode"), None
+        return row.filtered("empty_text", "no thought for the long mode")
     thought = question.thought if mode == "long" else None
     messages = turn([image_content(), text_content(question.question)], question.answer, thought)
     meta = {
@@ -151,31 +148,6 @@ def _sample(source: SourceItem, question: Question, mode: str, picture: Any) -> 
         "answer": question.answer,
         "verifier": "number" if NUMBER.match(question.answer) else "exact",
     }
-    row = _row(source, question, mode, "ok", size=(picture.width, picture.height), text_bytes=text_size(messages))
-    return row, {"jpg": picture.jpeg, "json": sample_json("question", source.split, mode, messages, meta)}
-
-
-def _row(
-    source: SourceItem,
-    question: Question,
-    mode: str,
-    status: Status,
-    category: str | None = None,
-    reason: str | None = None,
-    size: tuple[int, int] = (0, 0),
-    text_bytes: int = 0,
-) -> Row:
-    key = f"{source.key('q')}-p{question.page:05d}-i{question.number:03d}-{mode}"
-    return source.row(
-        key,
-        STAGE,
-        "question",
-        status,
-        category,
-        reason,
-        item=question.page,
-        views=int(status == "ok"),
-        size=size,
-        text_bytes=text_bytes,
-        tags=(mode, question.kind),
-    )
+    parts = {"jpg": picture.jpeg, "json": sample_json(row.kind, row.split, mode, messages, meta)}
+    size = text_size(messages)
+    return replace(row, views=1, width=picture.width, height=picture.height, text_bytes=size), parts

@@ -17,7 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
+from pipelines.core.storage import Place
 from pipelines.tracking import describe, state
 from pipelines.tracking.metrics import MetricFile
 from pipelines.tracking.sink import Input, Point, Sink, is_permanent
@@ -41,7 +42,7 @@ class StepView:
     stage: str = ""
     decision: str = ""
     status: str = ""
-    attempt: Path | None = None
+    attempt: Place | None = None
     run_id: str = ""
     experiment_id: str = ""
     seconds: float | None = None
@@ -69,7 +70,7 @@ class Follower:
         self.experiment = self.parent = self.top = ""
         self._sink: Sink | None = None
         self._offset = 0
-        self._metrics: dict[Path, MetricFile] = {}
+        self._metrics: dict[Place, MetricFile] = {}
         self._settled = -SETTLE_REMOTE_S
         self._queue: list[dict[str, Any]] = []
 
@@ -107,7 +108,7 @@ class Follower:
         while one may still be at work: a Ray job outlives its driver. Silence of ``IDLE_S`` seconds counts as
         killed."""
         flying = [view for view in self.steps.values() if view.status == "running" and view.attempt]
-        if any(places.is_remote(view.attempt) for view in flying if view.attempt):
+        if any(isinstance(view.attempt, storage.Remote) for view in flying if view.attempt):
             if time.monotonic() - self._settled < SETTLE_REMOTE_S:
                 return False
             self._settled = time.monotonic()
@@ -119,8 +120,8 @@ class Follower:
                 self._step_finished(view, {"status": "ok", "artifact_json": str(artifact / name)}, when)
                 continue
             outcome = state.read_json(view.attempt / "outcome.json")
-            last = places.last_write(view.attempt / "logs")
-            if not places.is_remote(view.attempt):
+            last = storage.last_write(view.attempt / "logs")
+            if isinstance(view.attempt, Path):
                 last = max(last, view.attempt.stat().st_mtime)
             if outcome.get("status", "ok") != "ok":
                 self._step_finished(view, {"status": outcome["status"]}, when)
@@ -149,7 +150,7 @@ class Follower:
             self.sink.tags(self.parent, {f"cookhouse.step.{step}": f"{view.decision} {view.key[: describe.SHORT]}"})
         elif kind == "step_started":
             view = self.steps.setdefault(event["step"], StepView(event["step"]))
-            view.key, view.attempt, view.status = event["key"], places.place(event["attempt_dir"]), "running"
+            view.key, view.attempt, view.status = event["key"], storage.place(event["attempt_dir"]), "running"
             self._step_started(view, when)
         elif kind == "step_finished":
             view = self.steps.setdefault(event["step"], StepView(event["step"]))
@@ -216,7 +217,7 @@ class Follower:
     def _step_finished(self, view: StepView, event: Mapping[str, Any], when: float) -> None:
         view.status = str(event["status"])
         if view.status in ("ok", "hit") and event.get("artifact_json"):
-            self._committed(view, places.place(event["artifact_json"]))
+            self._committed(view, storage.place(event["artifact_json"]))
         elif view.attempt is not None:
             artifact = view.attempt.parent.parent
             remembered = self._ensure_run(view, artifact, when)
@@ -225,8 +226,8 @@ class Follower:
             if what := outcome.get("what") or event.get("what"):
                 self.sink.tags(view.run_id, {"cookhouse.failure": str(what)})
             log = view.attempt / "logs" / "traceback.txt"
-            if log.is_file():
-                self.sink.file(view.run_id, places.local_copy(log))
+            if storage.exists(log):
+                self.sink.file(view.run_id, storage.local_file(log))
             name, record = newest_record(artifact)
             if record.get("generation", 0) >= view.generation:  # a later run has made it: the key's run stays finished
                 self._committed(view, artifact / name)
@@ -246,7 +247,7 @@ class Follower:
         )
         self._note()
 
-    def _committed(self, view: StepView, artifact_json: Path) -> None:
+    def _committed(self, view: StepView, artifact_json: Place) -> None:
         """A result exists: make its run whole once, then copy its final metrics to this pipeline run."""
         record, artifact = state.read_json(artifact_json), artifact_json.parent
         view.generation, view.stage = int(record.get("generation", 1)), record["stage"]
@@ -270,7 +271,7 @@ class Follower:
         copied = describe.parent_metrics(view.step, remembered.get("final", {}))
         self.sink.metrics(self.parent, [Point(name, value, ended) for name, value in copied.items()])
 
-    def _describe_result(self, view: StepView, artifact: Path, record: Mapping[str, Any]) -> None:
+    def _describe_result(self, view: StepView, artifact: Place, record: Mapping[str, Any]) -> None:
         manifest = state.read_json(artifact / record["manifest"])
         lying = manifest.get("attendant", {}).get("places", {})
         self.sink.params(view.run_id, describe.params_of(record["document"]))
@@ -292,21 +293,21 @@ class Follower:
         files = [artifact / record["manifest"], *(artifact / lying[name] for name in SHOWN_FILES if name in lying)]
         for path in files:
             if path.is_file() and path.stat().st_size <= MAX_FILE:
-                self.sink.file(view.run_id, places.local_copy(path))
+                self.sink.file(view.run_id, storage.local_file(path))
 
     def _data_inputs(self, record: Mapping[str, Any]) -> list[Input]:
         """The inputs that hold shards; models and other inputs are tags only."""
         found = []
         for item in (item for items in record["inputs"].values() for item in items):
-            _, source = newest_record(places.place(item["folder"]))
-            manifest = state.read_json(places.place(item["folder"]) / source.get("manifest", ""))
+            _, source = newest_record(storage.place(item["folder"]))
+            manifest = state.read_json(storage.place(item["folder"]) / source.get("manifest", ""))
             if not any(name.startswith("shards/") for name in manifest.get("attendant", {}).get("places", {})):
                 continue
             profile = {"samples": source["stats"].get("samples"), "bytes": source["bytes"], "files": source["files"]}
             found.append(Input(item["step"], item["content_digest"], item["folder"], record["stage"], profile))
         return found
 
-    def _ensure_run(self, view: StepView, artifact: Path, started: float) -> dict[str, Any]:
+    def _ensure_run(self, view: StepView, artifact: Place, started: float) -> dict[str, Any]:
         """The record of the step's MLflow run, made when this key and generation has none in this store."""
         name = f"generation-{view.generation}"
         remembered = state.load(artifact, self.uri, name)
@@ -331,7 +332,7 @@ class Follower:
         view.run_id, view.experiment_id = remembered["run_id"], remembered["experiment_id"]
         return remembered
 
-    def _metrics_of(self, attempt: Path) -> MetricFile:
+    def _metrics_of(self, attempt: Place) -> MetricFile:
         return self._metrics.setdefault(attempt, MetricFile(attempt))
 
     def _drain(self, view: StepView) -> dict[str, int]:
@@ -355,10 +356,10 @@ class Follower:
         file.forget(end)
         return cursors
 
-    def _drain_all(self, view: StepView, artifact: Path) -> dict[str, int]:
+    def _drain_all(self, view: StepView, artifact: Place) -> dict[str, int]:
         """The metrics of every attempt of this generation: a result may stand on units of earlier ones."""
         cursors: dict[str, int] = {}
-        names = [name for name in places.names(artifact / "attempts") if "-" in name]
+        names = [name for name in storage.names(artifact / "attempts") if "-" in name]
         for name in sorted(names, key=lambda name: int(name.split("-")[0])):
             folder = artifact / "attempts" / name
             if int(state.read_json(folder / "attempt.json").get("generation", 1)) == view.generation:
@@ -366,7 +367,7 @@ class Follower:
                 cursors = self._drain(view)
         return cursors
 
-    def _keep(self, artifact: Path, view: StepView, remembered: dict[str, Any]) -> None:
+    def _keep(self, artifact: Place, view: StepView, remembered: dict[str, Any]) -> None:
         state.save(artifact, self.uri, remembered, f"generation-{view.generation}")
 
     def _remember(self, status: str) -> None:
@@ -380,9 +381,9 @@ class Follower:
         self.sink.tags(self.parent, {"mlflow.note.content": describe.parent_note(self.recipe, self.overrides, rows)})
 
 
-def newest_record(artifact: Path) -> tuple[str, dict[str, Any]]:
+def newest_record(artifact: Place) -> tuple[str, dict[str, Any]]:
     """File name and content of the committed record of a folder, its highest generation; empty when there is none."""
-    names = [name for name in places.names(artifact) if fnmatchcase(name, "artifact*.json")]
+    names = [name for name in storage.names(artifact) if fnmatchcase(name, "artifact*.json")]
     forced = [name for name in names if name != "artifact.json"]
     name = (forced or names or ["artifact.json"])[-1]
     return name, state.read_json(artifact / name)

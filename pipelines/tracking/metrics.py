@@ -8,11 +8,11 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
+from pipelines.core.storage import Place
 from pipelines.core.trail import EVERY_S, Trail
 from pipelines.tracking import describe
 from pipelines.tracking.sink import Point
@@ -22,10 +22,10 @@ class MetricFile:
     """``read`` takes in what is new, ``after`` gives the points behind a byte, again and again until they were delivered and
     ``forget`` says so. ``last`` is the last value of each metric read so far."""
 
-    def __init__(self, attempt: Path) -> None:
+    def __init__(self, attempt: Place) -> None:
         self.last: dict[str, float] = {}
         self._trail = Trail(attempt / "logs" / "events.jsonl")
-        self._every = EVERY_S if places.is_remote(attempt) else 0.0
+        self._every = EVERY_S if isinstance(attempt, storage.Remote) else 0.0
         self._asked = -self._every
         self._torn = b""
         self._end = 0

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 from pipelines.tracking import state
 
 URI = "COOKHOUSE_TRACKING_URI"

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.core.errors import first_line
-from pipelines.core.places import INSTALLED
 from pipelines.core.secrets import redact
+from pipelines.core.storage import INSTALLED
 from pipelines.tracking import state
 from pipelines.tracking.follow import Follower
 from pipelines.tracking.mirror import URI

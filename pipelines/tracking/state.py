@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError
+from pipelines.core.storage import Place
 
 FILE = "tracking.json"
 
@@ -26,17 +27,17 @@ def store_id(uri: str) -> str:
     return hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-def load(folder: Path, uri: str, name: str = "run") -> dict[str, Any]:
+def load(folder: Place, uri: str, name: str = "run") -> dict[str, Any]:
     """The record of ``name`` for this store, empty when there is none or the file is torn."""
     record = read_json(folder / FILE).get(store_id(uri), {}).get(name, {})
     return dict(record) if isinstance(record, dict) else {}
 
 
-def save(folder: Path, uri: str, record: dict[str, Any], name: str = "run") -> None:
+def save(folder: Place, uri: str, record: dict[str, Any], name: str = "run") -> None:
     """Replace the record of ``name`` for this store; other stores and names stay."""
     whole = read_json(folder / FILE)
     whole.setdefault(store_id(uri), {})[name] = record
-    places.write_bytes(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
+    storage.put(folder / FILE, json.dumps(whole, indent=1, sort_keys=True).encode())
 
 
 def read_lines(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
@@ -76,10 +77,10 @@ def only_mirror(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """The object in a file, empty when it is missing or torn, or its store does not answer."""
     try:
-        loaded = json.loads(places.read_bytes(path) or b"{}")
+        loaded = json.loads(storage.get(path) or b"{}")
     except (OSError, ValueError, InfraError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
-from pipelines.shards.manifest import CATEGORIES, Row
+from pipelines.media.video import DecodeSpec, Frames
+from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import CLIP, FRAME, clip_content, sample_json, text_content, text_size, turn, video_content
 from pipelines.shards.unit import Item, write_unit
-from pipelines.videos.decode import DecodeSpec, Frames
+from pipelines.videos.settings import VideoShards
 from pipelines.videos.targets import UNTIMED, Target, read_targets, targets_within
 
 STAGE = "videos"
-TARGET = "pipelines.videos.decode:read_clips"
+TARGET = "pipelines.media.video:read_clips"
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".3gp", ".flv", ".wmv", ".ogv")
 PARTIAL = "partial"
 Place = tuple[int | None, int]
@@ -27,69 +28,57 @@ Place = tuple[int | None, int]
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A unit and all that decides its bytes, small enough to send to a worker. ``deadline_s`` counts for one clip.
-
-    ``keep_from``: a damaged clip is kept when at least this share (0-1) of its file decoded. ``told`` holds what a
-    table says of each source of the unit, in order; () when there is no table."""
+    """A unit and all that decides its bytes, small enough to send to a worker. The deadline counts for one clip. ``told``
+    holds what a table says of each source of the unit, in order; () when there is no table."""
 
     unit: Unit
-    spec: DecodeSpec
-    prompt: str
-    directory: str
-    deadline_s: float
-    memory_bytes: int
-    keep_from: float = 0.0
+    settings: VideoShards
     told: tuple[tuple[Target, ...], ...] = ()
 
 
-def build_clip_unit(job: ClipJob) -> dict[str, Any]:
-    """Write one unit; the receipt of ``write_unit``. A bad file costs its own rows only."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
-    return write_unit(job.directory, job.unit.name, _items(job, sandbox))
+def build_clip_unit(job: ClipJob, folder: Path) -> dict[str, Any]:
+    """Write one unit into ``folder``; the receipt of ``write_unit``. A bad file costs its own rows only."""
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
+    return write_unit(folder, job.unit.name, _items(job, sandbox))
 
 
 def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:
     for number, source in enumerate(job.unit.items):
         if source.copy_of:
-            yield _unwritten(source, (None, 0), "filtered", "duplicate", f"same bytes as {source.copy_of}"), None
+            yield _row(source).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         try:
-            targets = read_targets(source.sidecar, job.prompt, job.told[number] if job.told else ())
+            targets = read_targets(source.sidecar, job.settings.prompt, job.told[number] if job.told else ())
         except ValueError as error:
-            reason = f"sidecar {Path(source.sidecar).name}: {error}"
-            yield _unwritten(source, (None, 0), "quarantined", "parse", reason), None
+            yield _row(source).quarantined("parse", f"sidecar {Path(source.sidecar).name}: {error}")
             continue
         yield from _file_items(job, source, targets, sandbox)
 
 
 def _file_items(job: ClipJob, source: SourceItem, targets: list[Target], sandbox: Sandbox) -> Iterator[Item]:
-    split = job.spec.split_by != "none"
+    split = job.settings.split_by != "none"
     number = 0
     try:
-        for number, clip in enumerate(_clips(sandbox, source.path, job.spec)):
+        for number, clip in enumerate(_clips(sandbox, source.path, DecodeSpec.of(job.settings))):
             found = targets_within(targets, clip.start, clip.end, whole=not split)
-            problem = _problem(job, clip)
             for item, (target, untimed) in enumerate(found):
                 place: Place = (number if split else None, item)
-                if problem:
-                    yield _unwritten(source, place, *problem), None
-                else:
-                    yield _sample(source, place, target, untimed, clip)
+                yield _problem(job, clip, _row(source, place)) or _sample(source, place, target, untimed, clip)
             number += 1
     except SandboxError as error:
-        category = error.category if error.category in CATEGORIES else "parse"
         lost = 1 if split else len(targets_within(targets, 0, 0, whole=True))
         for item in range(lost):
-            place = (number if split else None, item)
-            yield _unwritten(source, place, "quarantined", category, source.told(error.message)), None
+            row = _row(source, (number if split else None, item))
+            yield row.quarantined(error.category, source.told(error.message))
 
 
-def _problem(job: ClipJob, clip: Frames) -> tuple[str, str, str] | None:
-    """(status, category, reason) of a clip that is not to be written."""
-    if clip.partial and clip.share < job.keep_from:
-        return "quarantined", "decode", f"{clip.partial}: {clip.share:.0%} there, {job.keep_from:.0%} asked for"
-    if job.spec.split_by != "none" and clip.end - clip.start < job.spec.shortest:
-        return "filtered", "policy", f"the clip lasts {clip.end - clip.start:.2f} s, below {job.spec.shortest:g}"
+def _problem(job: ClipJob, clip: Frames, row: Row) -> Item | None:
+    """The item of a clip that is not to be written."""
+    least, shortest = job.settings.keep_from, job.settings.min_clip_seconds
+    if clip.partial and clip.share < least:
+        return row.quarantined("decode", f"{clip.partial}: {clip.share:.0%} there, {least:.0%} asked for")
+    if job.settings.split_by != "none" and clip.end - clip.start < shortest:
+        return row.filtered("policy", f"the clip lasts {clip.end - clip.start:.2f} s, below {shortest:g}")
     return None
 
 
@@ -111,18 +100,10 @@ def _clips(sandbox: Sandbox, path: str, spec: DecodeSpec) -> Iterator[Frames]:
                 yield clip
 
 
-def _unwritten(source: SourceItem, place: Place, status: Any, category: str, reason: str) -> Row:
-    return source.row(_key(source, place), STAGE, "video", status, category, reason, item=_number(place))
-
-
-def _key(source: SourceItem, place: Place) -> str:
+def _row(source: SourceItem, place: Place = (None, 0)) -> Row:
     clip, item = place
-    return f"{source.key('v')}-c{item:05d}" if clip is None else f"{source.key('v')}-c{clip:05d}-i{item:03d}"
-
-
-def _number(place: Place) -> int:
-    clip, item = place
-    return item if clip is None else clip
+    key, number = (f"c{item:05d}", item) if clip is None else (f"c{clip:05d}-i{item:03d}", clip)
+    return source.row(f"{source.key('v')}-{key}", STAGE, "video", number)
 
 
 def _sample(source: SourceItem, place: Place, target: Target, untimed: bool, frames: Frames) -> Item:
@@ -152,15 +133,12 @@ def _sample(source: SourceItem, place: Place, target: Target, untimed: bool, fra
     detail = {**frames.facts, "partial": frames.partial}
     if clip is not None:
         detail |= {"start": meta["start"], "end": meta["end"]}
-    row = source.row(
-        _key(source, place),
-        STAGE,
-        "video",
-        "ok",
-        item=_number(place),
+    row = replace(
+        _row(source, place),
         views=len(frames.ticks),
         frames=len(frames.ticks),
-        size=(frames.width, frames.height),
+        width=frames.width,
+        height=frames.height,
         text_bytes=text_size(messages),
         tags=(target.part, mode, *((PARTIAL,) if frames.partial else ()), *((UNTIMED,) if untimed else ())),
         detail=json.dumps(detail, sort_keys=True),

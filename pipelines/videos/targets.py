@@ -15,9 +15,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from pipelines.core.storage import local_file
 from pipelines.shards.index import UNLABELLED
 
 SIDECARS = (".json", ".txt", ".srt")
@@ -44,7 +44,7 @@ def read_targets(sidecar: str, prompt: str, told: Sequence[Target] = ()) -> list
     is no text. Raises ValueError for a sidecar that is not of the documented form."""
     targets = [*told]
     if sidecar:
-        path = Path(sidecar)
+        path = local_file(sidecar)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:

@@ -20,8 +20,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import DataError
+from pipelines.core.storage import Place, Remote
 from pipelines.workflow.files import read_json
 
 
@@ -30,7 +31,7 @@ class Artifact:
     """One committed result. ``step`` is the name the recipe gives it, ``key`` its identity (64 hex digits),
     ``content_digest`` the sha256 over the names, sizes and sha256 of its files. Cheap to pickle."""
 
-    root: Path
+    root: Place
     step: str
     stage: str
     key: str
@@ -62,8 +63,7 @@ class Artifact:
     def places(self) -> dict[str, str]:
         """Logical name -> path relative to ``root``, sorted. Reads the manifest once."""
         if not self.manifest:
-            found = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-            return {name: name for name in sorted(found)}
+            return {name: name for name in sorted(storage.files(self.root))}
         return dict(sorted(self._manifest["attendant"]["places"].items()))
 
     @property
@@ -81,10 +81,10 @@ class Artifact:
         inside = [logical for logical in self.places if logical.startswith(prefix)]
         folders = {self.places[logical][: -len(logical) + len(prefix) - 1] for logical in inside}
         if len(folders) == 1:
-            for logical in inside if places.is_remote(self.root) else ():
+            for logical in inside:
                 self._local(logical)
             return self._copies / folders.pop()
-        if not folders and not places.is_remote(self.root) and (self.root / name).exists():
+        if not folders and isinstance(self.root, Path) and (self.root / name).exists():
             return self.root / name
         raise DataError(
             f"step '{self.step}' ({self.stage}) has no '{name}'"
@@ -99,13 +99,13 @@ class Artifact:
         """Where a logical name lies, as an absolute path or as the URL in a remote store; nothing is fetched. Raises
         DataError for a name the artifact does not hold."""
         place = self.root / self.places[name] if name in self.places else self.path(name)
-        return text if "://" in (text := str(place)) else os.path.abspath(text)
+        return place.url if isinstance(place, Remote) else os.path.abspath(place)
 
     def glob(self, pattern: str) -> list[Path]:
         """The files whose logical name matches (``shards/*.tar``; ``*`` also crosses ``/``), sorted by that name; see
         :meth:`path` for a remote store."""
         found = [name for name in self.places if fnmatchcase(name, pattern)]
-        if not places.is_remote(self.root):
+        if isinstance(self.root, Path):
             return [self._local(name) for name in found]
         with ThreadPoolExecutor(16) as pool:
             return list(pool.map(self._local, found))
@@ -113,17 +113,25 @@ class Artifact:
     @property
     def _copies(self) -> Path:
         """The folder under which the files lie on this machine: ``root`` itself, or that of its copies."""
-        if not places.is_remote(self.root):
+        if isinstance(self.root, Path):
             return self.root
-        return places.home_of(self.root.parent.parent) / "copies" / self.root.parent.name / self.root.name
+        return storage.home_of(self.root.parent.parent) / "copies" / self.root.parent.name / self.root.name
 
     def _local(self, name: str) -> Path:
         where = self.places[name]
-        if not places.is_remote(self.root):
+        if isinstance(self.root, Path):
             return self.root / where
-        return places.fetch(self.root / where, self._copies / where, sha256=self.sha256[name])
+        return storage.download(self.root / where, self._copies / where, sha256=self.sha256[name])
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """Logical name -> sha256, as the manifest of a committed result says. Raises DataError when that is gone."""
-        return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]}
+        """Logical name -> sha256, as the manifest of a committed result says; empty for a plain folder. Raises DataError
+        when the manifest is gone."""
+        return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]} if self.manifest else {}
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Logical name -> bytes. Raises DataError when the manifest is gone."""
+        if not self.manifest:
+            return {name: about.size for name, about in storage.files(self.root).items()}
+        return {row["path"]: row["size"] for row in self._manifest["content"]["files"]}

@@ -3,25 +3,33 @@
 A unit of work (a shard, a checkpoint) writes its files first and its small receipt last. A new attempt of the same key
 reads the receipts of the earlier ones and skips what they finished, so a killed stage loses only the units in flight.
 
-In a local store an attempt is worked on where it lies. In a remote one the stage writes into a local folder all the
-same; ``commit_unit`` carries a unit's files up and puts its receipt there last.
+A stage writes into a local folder, always. In a local store that is where the attempt lies; to a remote one each process
+that built a unit, on whatever node, carries the unit's files up itself (``build_unit``) and hands back what the receipt
+has to say of them. No node needs the files of another.
 """
 
 from __future__ import annotations
 
 import re
+import socket
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import EventWriter
 from pipelines.core.executor import Executor, InProcess
+from pipelines.core.storage import Place
 from pipelines.workflow.files import read_json, write_json
+
+Job = TypeVar("Job")
+Receipt = Mapping[str, Any]
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,120}")
 RESERVED = (
@@ -39,26 +47,49 @@ RESERVED = (
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """What a stage gets to write into. ``dir`` is a local folder; all files under it but ``RESERVED`` become the
-    result.
+class Unit:
+    """A unit that is whole: the stage's own receipt, and ``{size, sha256}`` of each file of the result by logical name.
+    ``host`` and ``folder``: where it was made."""
 
-    ``root`` is the artifact's folder in the store and ``place`` the attempt's (``dir`` itself in a local store).
-    ``limit`` is the ``--limit N`` of the run (only the first N inputs) or None. ``elders`` are earlier attempts
-    of the same key and generation, oldest first. ``executor`` runs the pieces of the work.
+    receipt: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    host: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file of a step's result: the attempt that holds it, bytes and sha256."""
+
+    attempt: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a stage gets to write into: all files under the local folder ``dir`` but ``RESERVED`` become the result.
+
+    ``place`` is where the store keeps the attempt (``dir`` itself in a local store). ``limit`` is the ``--limit N`` of the
+    run (only the first N inputs) or None. ``elders`` are earlier attempts of the same key and generation, oldest first.
+    ``executor`` runs the pieces of the work.
     """
 
     dir: Path
-    root: Path
+    place: Place
     limit: int | None = None
-    elders: tuple[Path, ...] = ()
-    remote: Path | None = None
+    elders: tuple[Place, ...] = ()
     executor: Executor = field(default_factory=InProcess)
 
     @property
-    def place(self) -> Path:
-        """Where the store keeps this attempt."""
-        return self.remote or self.dir
+    def root(self) -> Place:
+        """The artifact's folder in the store."""
+        return self.place.parent.parent
+
+    @property
+    def carries(self) -> bool:
+        """The store is elsewhere: what is written here has to be carried up."""
+        return self.place != self.dir
 
     @cached_property
     def events(self) -> EventWriter:
@@ -72,101 +103,127 @@ class Attempt:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def commit_unit(self, unit: str, receipt: Mapping[str, Any]) -> None:
-        """Say that a unit is whole: call it after its files are closed. ``receipt["files"]`` lists the logical names of
-        its part of the result, ``receipt["state"]`` those of files a later attempt goes on from (a checkpoint) that are
-        no result, ``receipt["digests"]`` the sha256 of files that were hashed on their way to the disk, so that the commit
-        need not read them again; the rest of the receipt is the stage's own small JSON.
+    def commit_unit(self, unit: str, receipt: Receipt) -> None:
+        """Say that a unit written into ``dir`` is whole: call it after its files are closed. ``receipt["files"]`` lists
+        the logical names of its part of the result, ``receipt["state"]`` those of files a later attempt goes on from (a
+        checkpoint) that are no result, ``receipt["digests"]`` the sha256 of files that were hashed on their way to the
+        disk; the rest of the receipt is the stage's own small JSON.
 
         Raises ConfigError for a bad unit name, DataError when a listed file is not there.
         """
-        if not UNIT_NAME.fullmatch(unit):
-            raise ConfigError(f"'{unit}' is no unit name", why=f"names match {UNIT_NAME.pattern}")
-        for name in _named(receipt):
-            if not (self.dir / name).is_file():
-                raise DataError(f"unit '{unit}' lists a file that is not there", where=str(self.dir / name))
-        self.carry_up(_named(receipt))
-        write_json(
-            self.place / "units" / f"{unit}.json",
-            {"unit": unit, "time": round(time.time(), 3), "receipt": dict(receipt)},
-        )
+        self.record(unit, carry(self.dir, self.place, receipt))
 
-    def carry_up(self, names: Sequence[str]) -> None:
-        """Copy closed files to the store; nothing to do where the store is local."""
-        if self.remote is not None:
-            for name in names:
-                places.upload(self.dir / name, self.remote / name)
+    def record(self, name: str, unit: Unit) -> None:
+        """Write the receipt of a unit whose files are in the store: what :func:`build_unit` handed back. Raises
+        ConfigError for a bad name."""
+        if not UNIT_NAME.fullmatch(name):
+            raise ConfigError(f"'{name}' is no unit name", why=f"names match {UNIT_NAME.pattern}")
+        write_json(self.place / "units" / f"{name}.json", {"unit": name, "time": round(time.time(), 3), **vars(unit)})
 
     def units(self) -> dict[str, dict[str, Any]]:
         """Receipts of the units finished by this attempt or an elder, by name, sorted. A receipt whose files are gone
         does not count."""
-        found: dict[str, dict[str, Any]] = {}
-        for folder in (*self.elders, self.place):
-            found.update(read_units(folder))
+        found = {name: unit.receipt for folder in self._folders for name, unit in read_units(folder).items()}
         return dict(sorted(found.items()))
 
-    def digests(self) -> dict[Path, str]:
-        """sha256 by place in the store of the files whose units said it."""
-        return {
-            folder / name: told
-            for folder in (*self.elders, self.place)
-            for receipt in read_units(folder).values()
-            for name, told in receipt.get("digests", {}).items()
-        }
+    @property
+    def _folders(self) -> tuple[Place, ...]:
+        return (*self.elders, self.place)
 
     def path(self, name: str) -> Path:
         """Where a logical name (a file, or a folder of them) lies on this machine: in this attempt, else in the youngest
-        elder that holds it; for a name nobody wrote yet, the place in this attempt to write it to. Files of a remote elder
-        are copied down: ask for no more than is read. Raises FileNotFoundError when one of them is gone."""
+        elder that holds it; for a name nobody wrote yet, the place in this attempt to write it to. Files of a remote
+        store are copied down: ask for no more than is read. Raises FileNotFoundError when one of them is gone."""
         if (self.dir / name).exists():
             return self.dir / name
-        for elder in reversed(self.elders):
-            if not places.is_remote(elder):
-                if (elder / name).exists():
-                    return elder / name
-            elif (copy := self._copy(elder, name)) is not None:
-                return copy
+        for folder in reversed(self._folders):
+            found = folder / name if isinstance(folder, Path) else self._copy(folder, name)
+            if found.exists():
+                return found
         return self.dir / name
 
-    def _copy(self, elder: Path, name: str) -> Path | None:
-        """Bring what finished units of a remote elder wrote under ``name`` to ``elders/`` of this attempt."""
-        wanted = {
-            file
-            for receipt in read_units(elder).values()
-            for file in _named(receipt)
-            if file == name or file.startswith(name.rstrip("/") + "/")
-        }
+    def _copy(self, folder: storage.Remote, name: str) -> Path:
+        """Bring what finished units of a remote attempt wrote under ``name`` to ``elders/`` of this one."""
+        copies = self.dir / "elders" / folder.name
+        wanted = {file for unit in read_units(folder).values() for file in _named(unit.receipt)}
         for file in sorted(wanted):
-            places.fetch(elder / file, self.dir / "elders" / elder.name / file)
-        return self.dir / "elders" / elder.name / name if wanted else None
+            if file == name or file.startswith(name.rstrip("/") + "/"):
+                storage.download(folder / file, copies / file)
+        return copies / name
 
-    def results(self) -> dict[str, tuple[Path, Path]]:
-        """Logical name -> (place in the store, file to read it from) of the result: the files of adopted units, then
-        everything written in this attempt. A remote elder's file is read from the store."""
-        found: dict[str, tuple[Path, Path]] = {}
-        for folder in self.elders:
-            for receipt in read_units(folder).values():
-                found.update({name: (folder / name, folder / name) for name in receipt.get("files", ())})
-        for path in self.dir.rglob("*"):
-            relative = path.relative_to(self.dir)
-            if relative.parts[0] not in RESERVED and path.is_file():
-                found[relative.as_posix()] = (self.place / relative.as_posix(), path)
+    def results(self) -> dict[str, Result]:
+        """Logical name -> file of the result, sorted: what finished units say they wrote, then everything else that was
+        written in this attempt, which is hashed and carried up now."""
+        found = {
+            name: Result(folder.name, about["size"], about["sha256"])
+            for folder in self._folders
+            for unit in read_units(folder).values()
+            for name, about in unit.files.items()
+        }
+        own = {name for name, result in found.items() if result.attempt == self.place.name}
+        for name in storage.files(self.dir):
+            if name.split("/")[0] not in RESERVED and name not in own:
+                about = carry(self.dir, self.place, {"files": [name]}).files[name]
+                found[name] = Result(self.place.name, about["size"], about["sha256"])
         return dict(sorted(found.items()))
 
 
-def _named(receipt: Mapping[str, Any]) -> list[str]:
+def work_folder(attempt: Place) -> Path:
+    """Where this machine works on an attempt: its own folder in a local store, else one under ``COOKHOUSE_HOME``."""
+    if isinstance(attempt, Path):
+        return attempt
+    artifact = attempt.parent.parent
+    folder = storage.home_of(artifact.parent.parent) / "work" / artifact.parent.name / artifact.name / attempt.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def build_unit(build: Callable[[Job, Path], Receipt], attempt: Place, job: Job) -> Unit:
+    """Build a unit on this machine and carry its files to the attempt. Called in whatever process and on whatever node an
+    executor chose: ``build(job, folder)`` writes into a local folder and returns the unit's receipt."""
+    with _bench(attempt) as folder:
+        return carry(folder, attempt, build(job, folder))
+
+
+@contextmanager
+def _bench(attempt: Place) -> Iterator[Path]:
+    """A local folder for one unit: the attempt itself where it is local, else one that goes when the unit is up."""
+    if isinstance(attempt, Path):
+        yield attempt
+        return
+    with tempfile.TemporaryDirectory(dir=work_folder(attempt), prefix=".unit-") as folder:
+        yield Path(folder)
+
+
+def carry(folder: Path, attempt: Place, receipt: Receipt) -> Unit:
+    """The files a receipt lists, from a local folder to their places in the attempt, with their sizes and sha256. Raises
+    DataError when one is not there."""
+    told = receipt.get("digests", {})
+    files = {}
+    for name in _named(receipt):
+        if not (folder / name).is_file():
+            raise DataError("a unit lists a file that is not there", where=str(folder / name))
+    for name in receipt.get("files", ()):
+        path = folder / name
+        files[name] = {"size": path.stat().st_size, "sha256": told.get(name) or storage.sha256_of(path)}
+    for name in _named(receipt):
+        storage.upload(folder / name, attempt / name)
+    return Unit(dict(receipt), files, socket.gethostname(), str(folder))
+
+
+def _named(receipt: Receipt) -> Sequence[str]:
     return [*receipt.get("files", ()), *receipt.get("state", ())]
 
 
-def read_units(folder: Path) -> dict[str, dict[str, Any]]:
-    """Unit name -> receipt of one attempt's folder, leaving out torn receipts and those whose files are gone. A remote
-    store is not asked for each file: nothing but ``gc`` removes one, and it takes the receipt first."""
+def read_units(folder: Place) -> dict[str, Unit]:
+    """The finished units of one attempt's folder by name, leaving out torn receipts and those whose files are gone. A
+    remote store is not asked for each file: nothing but ``gc`` removes one, and it takes the receipt first."""
     found = {}
-    remote = places.is_remote(folder)
-    for name in places.names(folder / "units"):
-        if not name.endswith(".json"):
+    for name in storage.names(folder / "units"):
+        loaded = read_json(folder / "units" / name) if name.endswith(".json") else None
+        if not loaded or "files" not in loaded:
             continue
-        loaded = read_json(folder / "units" / name)
-        if loaded and (remote or all((folder / file).is_file() for file in _named(loaded["receipt"]))):
-            found[loaded["unit"]] = loaded["receipt"]
+        unit = Unit(loaded["receipt"], loaded["files"], loaded["host"], loaded["folder"])
+        if not isinstance(folder, Path) or all((folder / file).is_file() for file in _named(unit.receipt)):
+            found[loaded["unit"]] = unit
     return found

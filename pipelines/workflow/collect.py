@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+
+from pipelines.core.storage import Place
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Tried:
 class Holding:
     """One key's folder. ``live``: somebody works on it; ``adopted``: it cannot be made again."""
 
-    folder: Path
+    folder: Place
     key: str
     made: tuple[Made, ...] = ()
     tried: tuple[Tried, ...] = ()

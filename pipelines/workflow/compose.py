@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pipelines.core.errors import ConfigError, did_you_mean
-from pipelines.core.places import INSTALLED
+from pipelines.core.storage import INSTALLED
 
 PACKAGED = INSTALLED / "conf"
 COMMAND_LINE = "command line"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import LockError
+from pipelines.core.storage import Place
 from pipelines.workflow import lease
 from pipelines.workflow.collect import Holding, Kind, Made, Tried, Waste
 from pipelines.workflow.files import read_json
@@ -27,7 +27,7 @@ def holdings(store: Store) -> list[Holding]:
     return found
 
 
-def look(store: Store, folder: Path) -> Holding | None:
+def look(store: Store, folder: Place) -> Holding | None:
     """One key's folder, None when nobody ever began anything there."""
     records = list(_records(folder))
     attempts = store.attempts(folder)
@@ -57,18 +57,18 @@ def dispose(store: Store, waste: Waste) -> bool:
         generations = [made.number for made in now.made] if waste.kind is Kind.KEY else [waste.generation]
         for number in sorted(generations):  # the one readers see goes last
             if number:
-                places.remove(folder / commit_name(number))
+                storage.delete(folder / commit_name(number))
         for name in waste.attempts:
-            places.remove(folder / "attempts" / name)
+            storage.delete(folder / "attempts" / name)
     finally:
         held.release()
-    if waste.kind is Kind.KEY or not (places.names(folder / "attempts") or any(_records(folder))):
-        places.remove(folder)
+    if waste.kind is Kind.KEY or not (storage.names(folder / "attempts") or any(_records(folder))):
+        storage.delete(folder)
     return True
 
 
-def _records(folder: Path) -> Iterator[Record]:
-    for name in places.names(folder):
+def _records(folder: Place) -> Iterator[Record]:
+    for name in storage.names(folder):
         if match := COMMIT.fullmatch(name):
             data = read_json(folder / name)
             if data is not None:
@@ -88,15 +88,17 @@ def _made(record: Record) -> Made:
     )
 
 
-def _tried(path: Path) -> Tried:
+def _tried(path: Place) -> Tried:
     about = read_json(path / "attempt.json") or {}
     times = [float(about.get("created", 0.0))]
-    times += [float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in places.names(path / "units")]
+    times += [
+        float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in storage.names(path / "units")
+    ]
     ports = (read_json(path / "spec.json") or {}).get("inputs", {})
     return Tried(
         path.name,
         int(about.get("generation", 1)),
         max(0.0, time.time() - max(times)),
-        places.size(path),
+        sum(file.size for file in storage.files(path).values()),
         frozenset(row["key"] for rows in ports.values() for row in rows if row["key"]),
     )

@@ -15,21 +15,23 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import canonical_json
 from pipelines.core.errors import ConfigError, CookhouseError, DataError, FailureClass, InfraError, first_line
+from pipelines.core.executor import Executor, InProcess
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
+from pipelines.core.storage import Place
 from pipelines.core.trail import Shipper
-from pipelines.workflow.attempt import Attempt
+from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
 from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
-from pipelines.workflow.store import Commit, Record, Store, open_attempt, read_record
+from pipelines.workflow.store import Commit, Record, Store, read_record
 
 
 def run_attempt(
@@ -109,7 +111,8 @@ def _user() -> str:
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything another process needs to run one attempt, as JSON (``spec.json`` in the attempt's folder)."""
+    """Everything another process needs to run one attempt, as JSON (``spec.json`` in the attempt's folder). All paths are
+    absolute: a job's working directory is its own, and the caller's need not exist where it runs."""
 
     stage: str
     step: str
@@ -119,30 +122,28 @@ class Spec:
     inputs: Mapping[str, list[dict[str, str]]]
     sources: Mapping[str, list[list[Any]]]
     attempt: str
-    root: str
     elders: list[str]
     generation: int
     limit: int | None
-    cwd: str
     uses_ray: bool
 
     @classmethod
-    def read(cls, path: Path) -> Spec:
+    def read(cls, path: Place) -> Spec:
         """Raises InfraError when it is not there: its store is gone."""
         data = read_json(path)
         if data is None:
             raise InfraError("the description of this attempt cannot be read", where=str(path))
         return cls(**data)
 
-    def write(self) -> Path:
-        path = places.place(self.attempt) / "spec.json"
+    def write(self) -> Place:
+        path = storage.place(self.attempt) / "spec.json"
         write_json(path, self.__dict__)
         return path
 
     def open(self) -> Attempt:
         """The attempt as this process works on it."""
-        elders = tuple(places.place(elder) for elder in self.elders)
-        return open_attempt(places.place(self.attempt), places.place(self.root), self.limit, elders)
+        attempt = storage.place(self.attempt)
+        return Attempt(work_folder(attempt), attempt, self.limit, tuple(map(storage.place, self.elders)))
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Outcome:
     log: str = ""
 
     @classmethod
-    def read(cls, attempt: Path) -> Outcome | None:
+    def read(cls, attempt: Place) -> Outcome | None:
         data = read_json(attempt / "outcome.json")
         return cls(**data) if data else None
 
@@ -171,23 +172,22 @@ RESERVE = 1 << 16
 """Bytes kept free during a step, so that a full disk can still be reported."""
 
 
-def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
-    """Run the attempt a spec describes, after ``prepare``, and write down how it ended. Never raises for a failing
-    stage; KeyboardInterrupt and SystemExit pass through after the outcome says ``killed``."""
+def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
+    """Run the attempt a spec describes and write down how it ended. ``executor`` joins what the pieces of the work run on;
+    it is not asked for a stage that uses no Ray. Never raises for a failing stage; KeyboardInterrupt and SystemExit pass
+    through after the outcome says ``killed``."""
     attempt = spec.open()
     log = attempt.dir / "logs" / "traceback.txt"
     reserve = attempt.dir / "logs" / "reserve"
     shown = str(attempt.place / "logs" / "traceback.txt")
-    shipper = None if attempt.remote is None else Shipper(attempt.dir, attempt.remote, APPENDED)
+    shipper = Shipper(attempt.dir, attempt.place, APPENDED) if attempt.carries else None
     try:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             reserve.write_bytes(bytes(RESERVE))
         except OSError as error:
             raise translate_full_disk(error, reserve) from error
-        if prepare is not None:
-            prepare()
-        _run(spec, attempt)
+        _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
         outcome = Outcome("ok")
     except CookhouseError as error:
         _keep_traceback(log)
@@ -223,8 +223,8 @@ def execute(spec: Spec, prepare: Callable[[], None] | None = None) -> Outcome:
         if shipper is not None:
             shipper.close()
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
-        if outcome.log and attempt.remote is not None:
-            places.upload(log, attempt.remote / "logs" / log.name)
+        if outcome.log:
+            storage.upload(log, attempt.place / "logs" / log.name)
         write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
     return outcome
 
@@ -234,7 +234,6 @@ def _clean(value: Any) -> Any:
 
 
 def _run(spec: Spec, attempt: Attempt) -> None:
-    os.chdir(spec.cwd)
     definition = load_stage(spec.stage)
     config = definition.config.model_validate(spec.config)
     if canonical_json(identity_of(config)) != canonical_json(spec.document["config"]):
@@ -245,7 +244,7 @@ def _run(spec: Spec, attempt: Attempt) -> None:
             do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
         )
     artifacts = {
-        port: tuple(_open_input(places.place(item["folder"]), item["step"], item["key"]) for item in items)
+        port: tuple(_open_input(storage.place(item["folder"]), item["step"], item["key"]) for item in items)
         for port, items in spec.inputs.items()
     }
     sources = {
@@ -264,7 +263,7 @@ def _run(spec: Spec, attempt: Attempt) -> None:
     )
 
 
-def _open_input(folder: Path, step: str, key: str) -> Any:
+def _open_input(folder: Place, step: str, key: str) -> Any:
     record = read_record(folder)
     if record is None or record.key != key:
         raise DataError(

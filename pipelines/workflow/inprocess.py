@@ -1,4 +1,4 @@
-"""Run one stage function in this process and commit its result: what the stages' own tests need, without CLI or Ray.
+"""Run one stage function in this process and commit its result: what the stages' own tests need, without CLI.
 
 corpus = run_stage_inprocess(make_corpus, Corpus(seed=1), {}, tmp_path)
 shards = run_stage_inprocess(build_document_shards, DocumentShards(), {"sources": corpus}, tmp_path)
@@ -7,10 +7,12 @@ shards = run_stage_inprocess(build_document_shards, DocumentShards(), {"sources"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.cpus import Room
+from pipelines.core.executor import Executor, InProcess
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.execute import run_attempt
@@ -28,6 +30,7 @@ def run_stage_inprocess(
     *,
     step: str | None = None,
     limit: int | None = None,
+    executor: Executor | None = None,
 ) -> Artifact:
     """Probe, run and commit one step under ``directory`` (a store root) and return its artifact; a second call with the
     same configuration and inputs returns the first result. What follows the CPUs is sized for one. An exception of
@@ -57,7 +60,7 @@ def run_stage_inprocess(
     committed = store.find(definition.name, key)
     if committed is None:
         folder = store.folder(definition.name, label, key)
-        attempt = store.begin(folder, limit=limit)
+        attempt = replace(store.begin(folder, limit=limit), executor=executor or InProcess())
         committed = run_attempt(
             definition, probed.config, Inputs(artifacts, probed.files), attempt, step=label, key=key, document=document
         )

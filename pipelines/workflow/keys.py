@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.canonical import canonical_json, digest, leaves
+from pipelines.core.canonical import canonical_json, digest, dotted
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.workflow.stage import StageDef
 
@@ -75,17 +75,14 @@ def difference(old: Document, new: Document) -> list[str]:
 
 
 def _named(document: Document) -> dict[str, Any]:
-    """The leaves of a key document in the words a person typed: fields bare (``phases[0].lr``), inputs by step name."""
+    """The leaves of a key document in the words a person typed: fields bare (``phases.0.lr``), inputs by step name."""
     named: dict[str, Any] = dict(document.get("config", {}))
     for port, items in document.get("inputs", {}).items():
         named |= {f"input {port}/{step}": key[:SHORT] for step, key in items}
     named |= {f"source {name}": value[:SHORT] for name, value in document.get("sources", {}).items()}
     named |= {f"tool {name}": value for name, value in document.get("tools", {}).items()}
     named |= {name: document[name] for name in ("schema", "code_version", "limit") if name in document}
-    return {
-        "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix("."): value
-        for path, value in leaves(named)
-    }
+    return dotted(named)
 
 
 def _shown(value: Any) -> str:

@@ -20,8 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import InfraError, LockError
+from pipelines.core.storage import Place
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json, write_json
 
@@ -36,14 +37,14 @@ class Lease:
     ``lost`` is set when another process took the lease over; the holder should stop then.
     """
 
-    def __init__(self, path: Path, token: str) -> None:
+    def __init__(self, path: Place, token: str) -> None:
         self.path, self.token = path, token
         self.lost = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {path.parent.name}", daemon=True)
 
     @classmethod
-    def acquire(cls, folder: Path, *, run_id: str, step: str) -> Lease:
+    def acquire(cls, folder: Place, *, run_id: str, step: str) -> Lease:
         """Take the lease of an artifact's folder. A lease left by a dead process is taken over at once, one from
         another host after ``EXPIRY_S`` without heartbeat. Raises LockError while a live holder has it."""
         path = folder / "lease.json"
@@ -69,10 +70,10 @@ class Lease:
                 if value is None or value["token"] != self.token:
                     self.lost.set()
                     return
-                if places.is_remote(self.path):
-                    write_json(self.path, {**value, "beat": round(time.time(), 3)})
-                else:
+                if isinstance(self.path, Path):
                     os.utime(self.path)
+                else:
+                    write_json(self.path, {**value, "beat": round(time.time(), 3)})
             except (InfraError, OSError):
                 continue  # the store does not answer now; whoever finds the lease old may take it over
 
@@ -83,10 +84,10 @@ class Lease:
         with suppress(InfraError), _guard(self.path.parent):  # a store that is gone lets the lease expire
             value = read_json(self.path)
             if value is not None and value["token"] == self.token:
-                places.remove(self.path)
+                storage.delete(self.path)
 
 
-def held_by(holder: Mapping[str, Any], step: str, path: Path) -> LockError:
+def held_by(holder: Mapping[str, Any], step: str, path: Place) -> LockError:
     """What to tell a person about a lease that somebody else holds."""
     who = (
         f"run {holder['run_id']}, process {holder['pid']} on {holder['host']}, "
@@ -102,7 +103,7 @@ def held_by(holder: Mapping[str, Any], step: str, path: Path) -> LockError:
     )
 
 
-def holder(folder: Path) -> dict[str, Any] | None:
+def holder(folder: Place) -> dict[str, Any] | None:
     """The lease of a folder if somebody alive holds it, else None."""
     path = folder / "lease.json"
     value = read_json(path)
@@ -111,7 +112,7 @@ def holder(folder: Path) -> dict[str, Any] | None:
     alive = process.is_alive(value)
     if alive is None:
         try:
-            beat = value["beat"] if places.is_remote(path) else path.stat().st_mtime
+            beat = path.stat().st_mtime if isinstance(path, Path) else value["beat"]
             alive = time.time() - beat < EXPIRY_S
         except FileNotFoundError:
             alive = False
@@ -119,10 +120,10 @@ def holder(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _guard(folder: Path) -> Iterator[None]:
+def _guard(folder: Place) -> Iterator[None]:
     """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops this
     lock with its process. A remote store has no such lock; see the module's text."""
-    if places.is_remote(folder):
+    if not isinstance(folder, Path):
         yield
         return
     handle = os.open(folder / ".lease.lock", os.O_CREAT | os.O_RDWR, 0o644)

@@ -8,13 +8,13 @@ was rebuilt with other bytes since.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.storage import Place
 from pipelines.workflow.keys import SHORT, Document, difference, key_document, key_of
 from pipelines.workflow.probe import HashCache, Probed, probe_step
 from pipelines.workflow.recipe import Origin, Step
@@ -45,7 +45,7 @@ class Facts:
     """What the store says about one key. ``nearest`` are committed results of the same stage with other keys;
     ``units`` is how many finished units a new attempt would adopt; ``holder`` the live lease, if any."""
 
-    folder: Path
+    folder: Place
     record: Record | None = None
     units: int = 0
     nearest: tuple[Record, ...] = ()
@@ -109,7 +109,7 @@ class PlannedStep:
             "units_to_adopt": self.units,
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
-            "cpus": self.keyed.step.config.cpus(),
+            **asdict(self.keyed.step.config.demand().whole),
             "asks": self.keyed.step.config.asks(),
         }
 

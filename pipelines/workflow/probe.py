@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Record, StageConfig, sources_of
+from pipelines.core.storage import About
 from pipelines.workflow.files import read_json, write_json
 from pipelines.workflow.stage import SourceFile, StageDef
 
@@ -58,7 +59,7 @@ class HashCache:
         known = self._known.get(str(path))
         if known and known[:2] == [status.st_size, status.st_mtime_ns]:
             return str(known[2])
-        value = places.sha256_of(path)
+        value = storage.sha256_of(path)
         self._read += status.st_size
         self._known[str(path)] = [status.st_size, status.st_mtime_ns, value]
         self._dirty = True
@@ -98,7 +99,7 @@ def probe_step(
 
 def absolute(value: str) -> str:
     """A path or glob as the worker can use it from any directory; a URL as it is."""
-    return value if "://" in value else os.path.abspath(os.path.expanduser(value))
+    return value if storage.is_url(value) else os.path.abspath(os.path.expanduser(value))
 
 
 def list_source(value: str, cache: HashCache, *, limit: int | None = None, where: str = "") -> Iterator[SourceFile]:
@@ -110,10 +111,11 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
     Raises ConfigError when nothing is there, nothing is in it, or nothing in it can be read, InfraError when the store
     does not answer.
     """
-    remote = "://" in value
+    remote = storage.is_url(value)
     path = absolute(value)
-    found: list[tuple[str, str, dict[str, Any]]] = sorted(
-        _walk_remote(path) if remote else ((name, file, {}) for name, file in _walk(path)), key=lambda item: item[:2]
+    found: list[tuple[str, str, About | None]] = sorted(
+        storage.search(path) if remote else ((name, file, None) for name, file in _walk(path)),
+        key=lambda item: item[:2],
     )
     if not found:
         if not remote and not os.path.lexists(path) and not glob.has_magic(path):
@@ -136,12 +138,12 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
     )
     listing = []
     reason = ""
-    for name, file, info in found:
+    for name, file, about in found:
         if name not in kept:
             continue
-        if remote:
-            stamp = hashlib.sha256(f"etag:{places.etag(info)}".encode()).hexdigest()
-            listing.append(SourceFile(file, name, int(info.get("size") or 0), stamp))
+        if about is not None:
+            stamp = hashlib.sha256(f"etag:{about.stamp}".encode()).hexdigest()
+            listing.append(SourceFile(file, name, about.size, stamp))
             continue
         try:
             listing.append(SourceFile(file, name, os.path.getsize(file), cache.sha256(Path(file))))
@@ -173,25 +175,6 @@ def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
             kept.add(name)
             stems.add(path.with_suffix(""))
     return kept | {name for name in names if PurePosixPath(name).with_suffix("") in stems}
-
-
-def _walk_remote(url: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(relative name, URL, what the store says of it) of every object under a prefix or matching a glob."""
-    scheme = url.partition("://")[0]
-    magic = next((index for index, letter in enumerate(url) if letter in "*?["), None)
-    base = (url if magic is None else url[:magic].rpartition("/")[0]).rstrip("/")
-    store: Any = places.place(url if magic is None else base)
-    with places.reaching(store):
-        pattern = url.removeprefix(f"{scheme}://")
-        if magic is None:
-            found = store.fs.find(store.path, detail=True)
-        else:
-            found = store.fs.glob(pattern, detail=True)
-    top = base.removeprefix(f"{scheme}://").rstrip("/") + "/"
-    for key, info in found.items():
-        name = key.removeprefix(top) if key.startswith(top) else key.rpartition("/")[2]
-        if info.get("type") == "file" and not any(part.startswith(".") for part in name.split("/")):
-            yield name, f"{scheme}://{key}", info
 
 
 def _walk(path: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import EventWriter, read_events
-from pipelines.core.places import names
+from pipelines.core.storage import names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.plan import Plan
@@ -46,9 +46,12 @@ class RunRecord:
     @property
     def going(self) -> bool:
         """Whether its command still works on it, as far as this machine can tell."""
-        if process.is_alive(self.data["driver"]) is False:
-            return False
-        return not any(event["kind"] == "run_finished" for event in read_events(self.events_file))
+        return process.is_alive(self.data["driver"]) is not False and self.end is None
+
+    @property
+    def end(self) -> dict[str, Any] | None:
+        """Its event ``run_finished`` with time and status, None while it goes on and where its command was killed."""
+        return next((event for event in read_events(self.events_file) if event["kind"] == "run_finished"), None)
 
     def events(self) -> EventWriter:
         return EventWriter(self.events_file)

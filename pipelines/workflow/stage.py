@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.artifact import Artifact
@@ -51,7 +51,7 @@ class SourceFile:
     @property
     def path(self) -> Path:
         """The file on this machine; one of a remote store is copied down at the first use and kept."""
-        return places.local_copy(places.place(self.uri))
+        return storage.local_file(self.uri)
 
 
 @dataclass(frozen=True)

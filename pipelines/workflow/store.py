@@ -16,10 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.canonical import digest
+from pipelines.core.storage import Place, Remote
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.attempt import Attempt, read_units
+from pipelines.workflow.attempt import Attempt, read_units, work_folder
 from pipelines.workflow.files import create_json, read_json, write_json
 from pipelines.workflow.keys import SHORT, Document
 from pipelines.workflow.probe import HashCache
@@ -33,12 +34,12 @@ NOT_STAGES = ("runs", "sweeps", "logs", "mlflow-artifacts")
 class Record:
     """A committed ``artifact.json``, read: one small file, whatever the size of the result."""
 
-    folder: Path
+    folder: Place
     generation: int
     data: Mapping[str, Any]
 
     @property
-    def file(self) -> Path:
+    def file(self) -> Place:
         return self.folder / commit_name(self.generation)
 
     @property
@@ -93,7 +94,7 @@ def commit_name(generation: int) -> str:
     return "artifact.json" if generation == 1 else f"artifact.{generation:04d}.json"
 
 
-Listing = dict[str, list[Path]]
+Listing = dict[str, list[Place]]
 
 
 class Store:
@@ -103,10 +104,10 @@ class Store:
     the root itself when that is local.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        found = places.place(root)
-        self.root = found if places.is_remote(found) else Path(os.path.abspath(found))
-        self.home = places.home_of(self.root)
+    def __init__(self, root: str | os.PathLike[str] | Remote) -> None:
+        found = storage.place(root)
+        self.root: Place = found if isinstance(found, Remote) else Path(os.path.abspath(found))
+        self.home = storage.home_of(self.root)
 
     @cached_property
     def cache(self) -> HashCache:
@@ -114,19 +115,19 @@ class Store:
 
     def stages(self) -> list[str]:
         """The stages that left anything here, also those of other people's modules."""
-        return [name for name in places.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
+        return [name for name in storage.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
 
     def listing(self, stage: str) -> Listing:
         """The folders of a stage's keys, committed or not, by the digits of the key that their names show."""
         parent = self.root / stage
         found: Listing = {}
-        for name in places.names(parent):
+        for name in storage.names(parent):
             label, _, short = name.rpartition("-")
             if label and len(short) == SHORT:
                 found.setdefault(short, []).append(parent / name)
         return found
 
-    def folder(self, stage: str, label: str, key: str, listing: Listing | None = None) -> Path:
+    def folder(self, stage: str, label: str, key: str, listing: Listing | None = None) -> Place:
         """Where the artifact of a key lies: under the name its step had when it was first tried, else under
         ``label``. ``listing`` saves looking again when many keys of a stage are asked for."""
         known = (self.listing(stage) if listing is None else listing).get(key[:SHORT])
@@ -147,20 +148,20 @@ class Store:
                 if record is not None:
                     yield record
 
-    def attempts(self, folder: Path, generation: int | None = None) -> list[tuple[int, Path]]:
+    def attempts(self, folder: Place, generation: int | None = None) -> list[tuple[int, Place]]:
         """(number, folder) of the tries at one key, oldest first; only those of a generation when it is given."""
         found = []
-        for name in places.names(folder / "attempts"):
+        for name in storage.names(folder / "attempts"):
             about = read_json(folder / "attempts" / name / "attempt.json")
             if about and generation in (None, about["generation"]):
                 found.append((int(about["number"]), name))
         return [(number, folder / "attempts" / name) for number, name in sorted(found)]
 
-    def pending_units(self, folder: Path, generation: int) -> int:
+    def pending_units(self, folder: Place, generation: int) -> int:
         """How many finished units a new attempt would adopt."""
         return len({name for _, path in self.attempts(folder, generation) for name in read_units(path)})
 
-    def begin(self, folder: Path, *, generation: int = 1, limit: int | None = None, submission: str = "") -> Attempt:
+    def begin(self, folder: Place, *, generation: int = 1, limit: int | None = None, submission: str = "") -> Attempt:
         """A new attempt, with the earlier ones of the same generation as its elders. ``submission`` is the name under
         which a backend is asked for it; ``{number}`` and ``{token}`` in it become the attempt's. The token is in the name
         because two stores may hold the same key and share a cluster."""
@@ -171,42 +172,36 @@ class Store:
         about = {"number": number, "generation": generation, "created": round(time.time(), 3)}
         write_json(path / "attempt.json", {**about, "submission": submission.format(number=number, token=token)})
         elders = (elder for _, elder in self.attempts(folder, generation) if elder != path)
-        return open_attempt(path, folder, limit, tuple(elders))
+        return Attempt(work_folder(path), path, limit, tuple(elders))
 
     def commit(
         self, attempt: Attempt, about: Commit, stats: Mapping[str, Any], *, generation: int, seconds: float
     ) -> Record:
-        """Publish an attempt: hash the files whose units did not, write the manifest, create ``artifact.json``.
+        """Publish an attempt: write the manifest from what its units say and what else lies there, create
+        ``artifact.json``.
 
         When another process committed the same generation first, its record is returned and this attempt is only
         a folder; no two results of one generation can exist.
         """
-        results, told = attempt.results(), attempt.digests()
-        content: list[dict[str, Any]] = [
-            {"path": name, "size": file.stat().st_size, "sha256": told.get(place) or places.sha256_of(file)}
-            for name, (place, file) in results.items()
-        ]
+        results = attempt.results()
+        content = [{"path": name, "size": file.size, "sha256": file.sha256} for name, file in results.items()]
         units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
         manifest: dict[str, Any] = {
             "schema": 1,
-            "content": {"files": content, "bytes": sum(row["size"] for row in content), "units": units},
+            "content": {"files": content, "bytes": sum(file.size for file in results.values()), "units": units},
             "attendant": {
-                "places": {name: place.relative_to(attempt.root).as_posix() for name, (place, _) in results.items()},
+                "places": {name: f"attempts/{file.attempt}/{name}" for name, file in results.items()},
                 "seconds": round(seconds, 3),
-                "attempt": attempt.dir.name,
+                "attempt": attempt.place.name,
             },
         }
-        there = {name for receipt in read_units(attempt.place).values() for name in receipt.get("files", ())}
-        attempt.carry_up(
-            [name for name, (_, file) in results.items() if name not in there and not places.is_remote(file)]
-        )
         write_json(attempt.place / "manifest.json", manifest)
         record = {
             "schema": 1,
             **vars(about),
             "generation": generation,
-            "attempt": attempt.dir.name,
-            "manifest": (attempt.place / "manifest.json").relative_to(attempt.root).as_posix(),
+            "attempt": attempt.place.name,
+            "manifest": f"attempts/{attempt.place.name}/manifest.json",
             "content_digest": digest(manifest["content"]),
             "files": len(content),
             "bytes": manifest["content"]["bytes"],
@@ -215,25 +210,16 @@ class Store:
             "created": round(time.time(), 3),
         }
         create_json(attempt.root / commit_name(generation), record)
-        for name in ("scratch", "elders") if attempt.remote is None else set(places.names(attempt.dir)) - {"logs"}:
-            places.remove(attempt.dir / name)
+        for name in set(storage.names(attempt.dir)) - {"logs"} if attempt.carries else ("scratch", "elders"):
+            storage.delete(attempt.dir / name)
         committed = read_record(attempt.root)
         assert committed is not None, "a record that was just created can be read"
         return committed
 
 
-def open_attempt(path: Path, folder: Path, limit: int | None, elders: tuple[Path, ...]) -> Attempt:
-    """An attempt by its place in the store; for a remote one the stage works in a local folder under ``home``."""
-    if not places.is_remote(path):
-        return Attempt(path, folder, limit, elders)
-    local = places.home_of(folder.parent.parent) / "work" / folder.parent.name / folder.name / path.name
-    local.mkdir(parents=True, exist_ok=True)
-    return Attempt(local, folder, limit, elders, remote=path)
-
-
-def read_record(folder: Path, below: int | None = None) -> Record | None:
+def read_record(folder: Place, below: int | None = None) -> Record | None:
     """The highest readable generation in a folder, of those ``below`` one where it is given, or None."""
-    found = (COMMIT.fullmatch(name) for name in places.names(folder))
+    found = (COMMIT.fullmatch(name) for name in storage.names(folder))
     for generation in sorted((int(match[1] or 1) for match in found if match), reverse=True):
         if below is not None and generation >= below:
             continue

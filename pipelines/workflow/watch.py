@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import CookhouseError, DataError, InfraError
 from pipelines.core.identity import Record as Settings
 from pipelines.core.trail import Trail
@@ -69,7 +69,7 @@ class Watch:
         self._reported = False
         self._state = JobState.PENDING
         self._trail: Trail | None = None
-        self._remote = places.is_remote(self.planned.facts.folder)
+        self._remote = isinstance(self.planned.facts.folder, storage.Remote)
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ class Watch:
             begun(self)
             return
         spec, submission = prepare(self.store, self.planned, self.parents)
-        self._begin(Handle(submission, places.place(spec.attempt)))
+        self._begin(Handle(submission, storage.place(spec.attempt)))
         begun(self)
         with meanwhile(lambda: follow(self), FOLLOW_S):
             self.handle = backend.submit(spec, submission)
@@ -110,7 +110,7 @@ class Watch:
     def _living(self, backend: Backend) -> Handle | None:
         for _, folder in reversed(self.store.attempts(self.planned.facts.folder, self.planned.generation)):
             submission = (read_json(folder / "attempt.json") or {}).get("submission")
-            if submission and (folder / "spec.json").exists() and Outcome.read(folder) is None:
+            if submission and storage.exists(folder / "spec.json") and Outcome.read(folder) is None:
                 handle = Handle(submission, folder)
                 if backend.status(handle).live:
                     return handle
@@ -154,7 +154,7 @@ class Watch:
                 return outcome or self._died(backend)
             if self._state is JobState.RUNNING and not self._running_since:
                 self._running_since = now
-            self._reported = self._reported or (self.handle.attempt / "worker.json").exists()
+            self._reported = self._reported or storage.exists(self.handle.attempt / "worker.json")
         if outcome is None:
             self._enforce(backend, now)
         return outcome
@@ -266,11 +266,9 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
             for name, files in probed.files.items()
         },
         attempt=str(attempt.place),
-        root=str(attempt.root),
         elders=[str(elder) for elder in attempt.elders],
         generation=planned.generation,
         limit=planned.keyed.document.get("limit"),
-        cwd=os.getcwd(),
         uses_ray=step.definition.uses_ray,
     )
     spec.write()

@@ -1,2 +1,1 @@
-"""What samples: one small protocol (``protocol``) and its embedded implementation, which decodes with the learner's own
-network code in the rollout worker's process (``embedded``)."""
+"""What samples: one small protocol (``protocol``)."""

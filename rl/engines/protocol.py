@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rl.records import Completion, Mode, PolicyVersion, Sampling
+from rl.transport import Weights
 from rl.tree import PromptTensors
-from rl.types import Completion, Mode, PolicyVersion, Sampling
-from rl.weights import Weights
 
 
 @dataclass(frozen=True)

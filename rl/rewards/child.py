@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from rl.rewards.judge import Case, judge
+from rl.rewards.verify import Case, judge
 
 
 def main() -> None:

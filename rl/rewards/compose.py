@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rl.advantage import grpo
-from rl.types import Judgement, Reward
+from rl.records import Judgement, Reward
 
 
 @dataclass(frozen=True)

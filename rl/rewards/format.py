@@ -8,7 +8,7 @@ it.
 
 from __future__ import annotations
 
-from rl.types import Finish, Mode
+from rl.records import Finish, Mode
 
 OPEN, CLOSE = "<think>", "</think>"
 

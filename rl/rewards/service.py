@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from pipelines.core.places import INSTALLED
-from rl.rewards.judge import Case
-from rl.types import Judgement
+from pipelines.core.storage import INSTALLED
+from rl.records import Judgement
+from rl.rewards.verify import Case
 
 
 class RewardService:

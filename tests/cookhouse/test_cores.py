@@ -15,6 +15,7 @@ from cookhouse.golden_keys import golden_keys
 from cookhouse.project import load_project
 from cookhouse.stages.documents import DocumentShards
 from pipelines.core.cpus import Room
+from pipelines.core.executor import Resources
 from pipelines.core.identity import identity_of
 from rl.settings import ReinforceConfig
 
@@ -36,12 +37,12 @@ def test_what_each_step_asks_for(cpus: int, threads: int, crew: tuple[int, int, 
     for name in ("pretrain", "sft"):
         gang = found[name]
         assert (gang.world_size, gang.threads) == (2, threads)
-        assert gang.cpus() <= cpus, "Ray finds place for every rank"
+        assert gang.demand().whole.cpus <= cpus, "Ray finds place for every rank"
     rl = found["rl"]
     assert (rl.rollout_workers, rl.rollout_threads, rl.learner_threads) == crew
     reserved = rl.rollout_workers * rl.rollout_cpus + rl.reward_cpus + rl.learners * rl.learner_cpus
     assert 0 < reserved <= cpus
-    assert rl.cpus() <= max(cpus, 4)
+    assert rl.demand().whole.cpus <= max(cpus, 4)
 
 
 @pytest.mark.parametrize("cpus", range(1, 70))
@@ -53,7 +54,7 @@ def test_the_crew_always_finds_place(cpus: int, learners: int, chunk: int) -> No
     assert min(bundles) > 0
     assert 1 <= rl.rollout_workers <= rl.chunks
     if cpus >= 4 and learners == 1:
-        assert rl.cpus() <= cpus, "a thread for every CPU and no more"
+        assert rl.demand().whole.cpus <= cpus, "a thread for every CPU and no more"
 
 
 def test_keys_do_not_know_how_many_cpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_no_process_is_larger_than_a_node() -> None:
 
 def test_page_workers_leave_the_ocr_actors_their_cpus() -> None:
     config = DocumentShards(ocr_actors=3, ocr_cpus=2).sized(Room(8, 8))
-    assert (config.workers, config.cpus()) == (2, 8)
+    assert (config.workers, config.demand().whole.cpus) == (2, 8)
     assert DocumentShards(ocr=False, ocr_actors=3).sized(Room(8, 8)).workers == 8
 
 
@@ -120,7 +121,7 @@ def test_threads_are_set_where_the_environment_says_one() -> None:
 
 def test_steps_that_share_the_cpus_keep_no_more_tasks_at_work_than_there_are(ray_session) -> None:
     """Three steps of two workers each on a Ray of two CPUs: two tasks at a time, and each step gets its turn."""
-    from cookhouse.stages.parallel import map_units
+    from pipelines.workflow.backends.ray_executor import RayExecutor
 
     def spell(unit: int) -> tuple[float, float]:
         begun = time.time()
@@ -131,7 +132,7 @@ def test_steps_that_share_the_cpus_keep_no_more_tasks_at_work_than_there_are(ray
     done: dict[int, list[tuple[float, float]]] = {0: [], 1: [], 2: []}
 
     def step(number: int) -> None:
-        done[number] += [times for _, times in map_units(spell, range(4), workers=2)]
+        done[number] += [times for _, times in RayExecutor().map(spell, range(4), Resources(), at_once=2)]
 
     threads = [threading.Thread(target=step, args=(number,)) for number in done]
     for thread in threads:

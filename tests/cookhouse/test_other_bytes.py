@@ -51,7 +51,6 @@ def test_samples_that_changed_are_named(cookhouse: Command, here: Path, monkeypa
     (here / "scores.py").write_text(SCORES)
     monkeypatch.syspath_prepend(str(here))
     monkeypatch.setenv("PYTHONPATH", str(here), prepend=":")
-    monkeypatch.setattr("ray.is_initialized", lambda: False)  # workers of the session's Ray do not know this folder
     (here / "pictures").mkdir()
     for number, name in enumerate("abc"):
         Image.fromarray(np.full((33, 47, 3), 60 * number, np.uint8)).save(here / "pictures" / f"{name}.png")

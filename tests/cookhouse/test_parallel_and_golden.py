@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
 from cookhouse.cli.closing import budget, count
 from cookhouse.stages import STAGES
-from cookhouse.stages.parallel import map_units
+from pipelines.core.executor import InProcess, Resources
 from pipelines.tracking.describe import main_metric
 
 
-def test_without_a_cluster_units_run_here_in_order(monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "ray", raising=False)  # an earlier test may have connected this process
-    assert list(map_units(abs, iter([-2, 1]), workers=4)) == [(-2, 2), (1, 1)]
+def test_in_this_process_units_run_in_order() -> None:
+    assert list(InProcess().map(abs, iter([-2, 1]), Resources(), at_once=4)) == [(-2, 2), (1, 1)]
 
 
 def test_the_keys_of_shipped_recipes_are_committed() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from PIL import Image
 
+from cookhouse.pages.samples import render
 from cookhouse.preview.cards import load as load_sample
 from cookhouse.preview.cards import make_card
-from cookhouse.preview.sheet import render
+from pipelines.media.shape import encode_clip
 from pipelines.shards.manifest import Row
 from pipelines.shards.sample import clip_content, image_content, sample_json, text_content, turn, video_content
-from pipelines.videos.shape import encode_clip
 
 
 def picture(shade: int = 0) -> bytes:

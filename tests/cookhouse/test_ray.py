@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from commands import command, read_until, until
 
+from pipelines.core.executor import Resources
 from pipelines.workflow import process
 from pipelines.workflow.files import read_json
 
@@ -90,18 +91,16 @@ def test_ctrl_c_cancels_the_job(ray_session, here, gate) -> None:
 
 
 def test_units_are_mapped_on_the_cluster(ray_session) -> None:
-    from cookhouse.stages.parallel import map_units
+    from pipelines.workflow.backends.ray_executor import RayExecutor
 
-    assert sorted(map_units(abs, [-3, 1, -2, 5], workers=2)) == [(-3, 3), (-2, 2), (1, 1), (5, 5)]
+    assert sorted(RayExecutor().map(abs, [-3, 1, -2, 5], Resources(), at_once=2)) == [(-3, 3), (-2, 2), (1, 1), (5, 5)]
 
 
 def test_an_exception_of_a_unit_comes_through(ray_session) -> None:
-    import pytest
-
-    from cookhouse.stages.parallel import map_units
+    from pipelines.workflow.backends.ray_executor import RayExecutor
 
     with pytest.raises(ValueError, match="invalid literal"):
-        list(map_units(int, ["1", "x"], workers=1))
+        list(RayExecutor().map(int, ["1", "x"], Resources(), at_once=1))
 
 
 def test_cancel_stops_a_run_and_what_a_killed_command_left(ray_session, here, gate) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.store import Store
 
@@ -91,7 +91,7 @@ def test_gc_spares_what_another_machine_reads_now(
     """Its run is not known here and has committed nothing yet, but its attempt says what it reads."""
     assert cookhouse(*RUN)[0] == 0
     assert cookhouse(*RUN, "steps.numbers.count=6")[0] == 0
-    home = str(places.home_of(Store(URL).root).parent)
+    home = str(storage.home_of(Store(URL).root).parent)
     elsewhere()
     crash = here / "crash"
     crash.write_text("after-1:bug")
@@ -101,7 +101,7 @@ def test_gc_spares_what_another_machine_reads_now(
         folder
         for folders in Store(URL).listing("toy_squares").values()
         for folder in folders
-        if "artifact.json" not in places.names(folder)
+        if "artifact.json" not in storage.names(folder)
     ]
     assert len(unfinished) == 1
     keys = [("key", "total"), ("key", "squares"), ("key", "numbers")]

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from cookhouse.cli.main import cli
+from cookhouse.pages.samples import render
 from cookhouse.preview.cards import CARDS, Card, Line, Picture
-from cookhouse.preview.sheet import render
 from cookhouse.stages.captions import CaptionShards, build_caption_shards
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.workflow.artifact import Artifact
@@ -74,7 +74,7 @@ def test_a_sheet_of_documents(built: Artifact, tmp_path: Path) -> None:
     assert tags.counts["article"] == 2
     assert tags.counts["img"] == 4, "the sample and its source page"
     assert set(re.findall(r'rect class="(\w+)"', page)) <= {"low", "moderate", "high"}
-    assert tags.counts["rect"] == len(re.findall(r'class="chip (?:low|moderate|high)">\d', page))
+    assert tags.counts["rect"] == len(re.findall(r'class="chip full (?:low|moderate|high)">\d', page))
     assert "&lt;b&gt;bold&lt;/b&gt; claim" in page, "text of documents is never markup"
     assert "<b>bold</b>" not in page
     assert "the page is blank" in page and "broken.pdf" in page

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cookhouse.timeline.page import _href
-from pipelines.workflow.timeline import layers
+from cookhouse.pages.timeline import href, layers
 
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -85,7 +84,7 @@ def test_layers_put_a_step_right_of_its_inputs() -> None:
 
 
 def test_links_are_relative_to_the_page() -> None:
-    assert _href("/r/a b/x/log", "/r/runs/1") == "../../a%20b/x/log"
+    assert href("/r/a b/x/log", "/r/runs/1") == "../../a%20b/x/log"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")

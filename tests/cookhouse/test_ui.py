@@ -13,7 +13,7 @@ from commands import command
 
 from cookhouse.cli.main import main
 from cookhouse.cli.services import mlflow_server
-from cookhouse.timeline.links import runs_table
+from cookhouse.pages.links import runs_table
 from pipelines.tracking import state
 from pipelines.workflow.runs import newest_runs
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from cookhouse.stages import documents
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.engine import ENGINES, Document, PageContent, Render, load_engine
 
@@ -22,19 +21,6 @@ SENTENCE = "The quick brown fox jumps over the lazy dog near the river bank toda
 def no_children_left() -> Iterator[None]:
     yield
     close_sandboxes()
-
-
-@pytest.fixture
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what a test patches, times or kills lives in this
-    process."""
-
-    def serial(function: Callable, units: list, workers: int) -> Iterator[tuple]:
-        for unit in units:
-            yield unit, function(unit)
-
-    monkeypatch.setattr("cookhouse.stages.sharding.map_units", serial)
-    monkeypatch.setattr(documents, "map_units", serial)
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
-pytestmark = pytest.mark.usefixtures("plain_loop")  # a rerun through Ray costs seconds of new workers a point
 
 SPAWN = multiprocessing.get_context("forkserver")
 SPAWN.set_forkserver_preload(["crash_stage"])

@@ -14,7 +14,6 @@ from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import Row, read_manifest
 from pipelines.workflow.inprocess import run_stage_inprocess
 
-pytestmark = pytest.mark.usefixtures("plain_loop")
 START_S = 5.0  # of a child on a loaded machine; 0.3 s alone
 GOOD = 11  # pages before and after the one that harms: 23 deadlines for a page that costs four, or twenty when starved
 ALL_HARM = 64  # pages; three are tried

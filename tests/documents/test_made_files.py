@@ -10,15 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pymupdf
-import pytest
 from hostile import among_good_pages, good_page, image_bomb, pdf
 from typeset import Typeset, new_page, plain
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import read_manifest
 from pipelines.workflow.inprocess import run_stage_inprocess
-
-pytestmark = pytest.mark.usefixtures("plain_loop")
 
 
 def paper(sheet: Typeset) -> None:

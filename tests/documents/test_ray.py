@@ -13,9 +13,9 @@ import pytest
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
 from pipelines.documents.plan_file import read_plan
 from pipelines.shards.plan import SourceItem
+from pipelines.workflow.backends.ray_executor import RayExecutor
 from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.corpus.pages import make_scans
 
@@ -30,15 +30,14 @@ def test_ray_workers_write_the_bytes_of_the_plain_loop(
         folder = make_pdf(name, [text] * 3).parent
     (folder / "bad.pdf").write_bytes(b"%PDF-1.7 nothing follows")
     config = DocumentShards(source=str(folder), unit_cost=24, max_quarantine_share=1.0)
-    artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / "store")
+    artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / "store", executor=RayExecutor())
     assert artifact.stats["quarantined"] == 1
-    settings = DocumentSettings(**config.model_dump(exclude={"source", "workers"}))
     items = [SourceItem(str(path), path.name, path.stat().st_size, "", "train") for path in folder.iterdir()]
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     units = read_plan(artifact.path("plan.parquet"), [replace(item, sha256=digests[item.name]) for item in items])
     assert len(units) > 2
     for unit in units:
-        receipt = build_page_unit(PageJob(unit, settings, str(tmp_path / "again")))
+        receipt = build_page_unit(PageJob(unit, config), tmp_path / "again")
         for name in receipt["files"]:
             assert (tmp_path / "again" / name).read_bytes() == artifact.path(name).read_bytes()
 
@@ -54,7 +53,8 @@ def test_the_number_of_workers_changes_no_byte(
     made = []
     for count in (2, workers):
         config = DocumentShards(source=str(folder), unit_cost=24, views_per_page=2, workers=count)
-        artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / f"store-{count}")
+        store = tmp_path / f"store-{count}"
+        artifact = run_stage_inprocess(build_document_shards, config, {}, store, executor=RayExecutor())
         made.append({name: artifact.path(name).read_bytes() for name in artifact.names if name.startswith("shards/")})
     assert len(made[0]) >= 3
     assert made[0] == made[1]
@@ -76,7 +76,8 @@ def test_ocr_actors_write_the_bytes_of_ocr_in_the_worker(ray_session: Any, tmp_p
         config = DocumentShards(
             source=str(folder), ocr_engine="rapidocr", ocr_lines="chosen", ocr_actors=actors, ocr_cpus=0.5, workers=1
         )
-        artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / f"store-{actors}")
+        store = tmp_path / f"store-{actors}"
+        artifact = run_stage_inprocess(build_document_shards, config, {}, store, executor=RayExecutor())
         assert artifact.stats["ok"] == 2
         assert artifact.stats["routes"] == {"scan": 2}
         made.append({name: artifact.path(name).read_bytes() for name in artifact.names if name.startswith("shards/")})

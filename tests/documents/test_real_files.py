@@ -27,9 +27,6 @@ PDFIUM_SAYS = {"derived__wrong-count.pdf": "policy"}
 """Where PDFium sees something else: it believes a count of 100,000 pages."""
 
 
-pytestmark = pytest.mark.usefixtures("plain_loop")
-
-
 def test_every_real_file_ends_in_a_row(tmp_path: Path, engine: str) -> None:
     folder = SHARED / "data" / "documents"
     if not folder.is_dir():

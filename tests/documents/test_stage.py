@@ -11,9 +11,9 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from cookhouse.stages import documents
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.errors import DataError
+from pipelines.core.executor import InProcess
 from pipelines.documents import build
 from pipelines.shards.manifest import Row, read_manifest
 from pipelines.workflow.inprocess import run_stage_inprocess
@@ -23,9 +23,6 @@ from toy.corpus.pages import write_pages
 
 MakePdf = Callable[..., Path]
 SMALL = {"ocr": False, "views_per_page": 2, "unit_cost": 60}
-
-
-pytestmark = pytest.mark.usefixtures("plain_loop")
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +129,16 @@ def test_views_of_a_page_are_other_draws_of_the_same_text(built: Artifact) -> No
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_bytes_do_not_depend_on_workers_or_order(
-    built: Artifact, corpus: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    built: Artifact, corpus: Artifact, tmp_path: Path, workers: int
 ) -> None:
-    def out_of_order(function, units, count, **_):  # type: ignore[no-untyped-def]
-        assert count == workers
-        for unit in reversed(list(units)):
-            yield unit, function(unit)
+    class OutOfOrder(InProcess):
+        def map(self, function, units, resources, *, at_once):  # type: ignore[no-untyped-def]
+            assert at_once == workers
+            for unit in reversed(list(units)):
+                yield unit, function(unit)
 
-    monkeypatch.setattr("cookhouse.stages.sharding.map_units", out_of_order)
-    monkeypatch.setattr(documents, "map_units", out_of_order)
     config = DocumentShards(**SMALL, workers=workers)
-    again = run_stage_inprocess(build_document_shards, config, {"sources": corpus}, tmp_path)
+    again = run_stage_inprocess(build_document_shards, config, {"sources": corpus}, tmp_path, executor=OutOfOrder())
     assert again.key == built.key
     assert shards(again) == shards(built)
     assert rows_of(again) == rows_of(built)
@@ -152,11 +148,11 @@ def test_bytes_do_not_depend_on_workers_or_order(
 def test_a_killed_stage_keeps_its_finished_units(
     built: Artifact, corpus: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(job: build.PageJob) -> dict:
+    def dies(job: build.PageJob, folder: Path) -> dict:
         if len(made) == 3:
             raise RuntimeError("killed")
         made.append(job.unit.name)
-        return original(job)
+        return original(job, folder)
 
     made: list[str] = []
     original = build.build_page_unit
@@ -164,7 +160,9 @@ def test_a_killed_stage_keeps_its_finished_units(
     config = DocumentShards(**SMALL)
     with pytest.raises(RuntimeError, match="killed"):
         run_stage_inprocess(build_document_shards, config, {"sources": corpus}, tmp_path)
-    monkeypatch.setattr(build, "build_page_unit", lambda job: made.append(job.unit.name) or original(job))
+    monkeypatch.setattr(
+        build, "build_page_unit", lambda job, folder: made.append(job.unit.name) or original(job, folder)
+    )
     again = run_stage_inprocess(build_document_shards, config, {"sources": corpus}, tmp_path)
     assert len(made) == len(set(made)) == built.stats["units"], "no unit was made twice"
     assert shards(again) == shards(built)

@@ -98,10 +98,6 @@ def test_a_later_attempt_adopts_the_chunks_that_were_finished(inputs, tmp_path, 
             raise KeyboardInterrupt
         return real(chunk)
 
-    def serial(function, units, workers):  # no Ray here, even when another test started the session's
-        return ((unit, function(unit)) for unit in units)
-
-    monkeypatch.setattr("cookhouse.stages.parallel.map_units", serial)
     monkeypatch.setattr(tasks, "run_chunk", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_stage_inprocess(evaluate_models, CONFIG, inputs, tmp_path)

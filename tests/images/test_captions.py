@@ -17,9 +17,9 @@ from PIL import Image
 from cookhouse.stages.captions import CaptionShards, build_caption_shards
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.sandbox import SandboxError
-from pipelines.images.decode import read_picture
-from pipelines.images.likeness import likeness, near_copies
 from pipelines.images.sources import read_captions, read_tar
+from pipelines.media.likeness import likeness, near_copies
+from pipelines.media.picture import read_picture
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample

@@ -31,14 +31,6 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what is patched below lives in this process."""
-    monkeypatch.setattr(
-        "cookhouse.stages.sharding.map_units", lambda build, jobs, workers: ((job, build(job)) for job in jobs)
-    )
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("photos")

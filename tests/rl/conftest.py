@@ -21,7 +21,7 @@ from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
 from model.training.engine import TorchEngine
 from model.training.phases import Optimizer
-from rl.types import Question
+from rl.records import Question
 
 WARM_STEPS = 90
 

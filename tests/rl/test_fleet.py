@@ -6,7 +6,7 @@ import random
 import pytest
 
 from pipelines.core.errors import InfraError
-from rl.fleet import Fleet, State
+from rl.crew.fleet import Fleet, State
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -14,9 +14,9 @@ from rl.engines.protocol import ScoreRequest
 from rl.learner import Learner
 from rl.policy import Policy
 from rl.prompts import PromptPlan
+from rl.records import Group, Judgement, Reward
 from rl.settings import ReinforceConfig
-from rl.types import Group, Judgement, Reward
-from rl.weights import Weights, flatten
+from rl.transport import Weights, flatten
 from rl.worker import RolloutWorker
 
 CONFIG = ReinforceConfig(

@@ -12,10 +12,10 @@ import pytest
 import rl.advantage
 import rl.controller
 from rl.controller import Controller, Watch
-from rl.local import LocalCrew
+from rl.crew.local import LocalCrew
 from rl.prompts import PromptPlan
+from rl.records import Judgement
 from rl.settings import ReinforceConfig
-from rl.types import Judgement
 
 CONFIG = ReinforceConfig(
     steps=24,

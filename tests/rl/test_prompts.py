@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from rl.prompts import PromptPlan
-from rl.types import Question
+from rl.records import Question
 
 
 def plan(seed=0, share=0.5, count=8, chunk=3, items=10):

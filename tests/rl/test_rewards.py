@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rl.records import Judgement
 from rl.rewards.compose import Weights, compose
 from rl.rewards.format import final_answer
-from rl.rewards.judge import Case, judge
 from rl.rewards.probability import mean_probability, probability_reward, thought_prefix
 from rl.rewards.repetition import repetition
 from rl.rewards.rules import resolve
 from rl.rewards.service import RewardService
-from rl.types import Judgement
+from rl.rewards.verify import Case, judge
 
 
 def case(text, mode="short", answer="7", verifier="number", finish="stop"):

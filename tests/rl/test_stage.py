@@ -15,7 +15,7 @@ from pipelines.shards.sample import sample_json, text_content, turn
 from pipelines.shards.unit import write_unit
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
-from rl.local import LocalCrew
+from rl.crew.local import LocalCrew
 from rl.settings import ReinforceConfig
 
 CONFIG = ReinforceConfig(

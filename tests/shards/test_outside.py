@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import energon_layout as energon
 from benchmarks.peers import find_peer
 from pipelines.core.errors import ConfigError
-from pipelines.shards import energon
 from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.manifest import Row
 from pipelines.shards.read import read_sample
@@ -80,11 +80,6 @@ def test_a_layout_never_lands_in_shards_or_in_a_full_folder(mixed: Folder, tmp_p
     (tmp_path / "full" / "note.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty"):
         energon.lay_out([mixed], tmp_path / "full")
-
-
-def test_a_missing_command_says_where_to_get_it() -> None:
-    with pytest.raises(ConfigError, match="energon is not at /nowhere/energon"):
-        energon.find_energon("/nowhere/energon")
 
 
 @pytest.mark.slow

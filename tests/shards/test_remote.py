@@ -13,10 +13,11 @@ import fsspec
 import pytest
 
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.storage import place
 from pipelines.shards import inspect, remote
 from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.read import read_range, read_sample
-from pipelines.shards.remote import RemoteFolder, ShardCache, default_cache
+from pipelines.shards.remote import ShardCache, default_cache
 from pipelines.shards.verify import verify
 
 
@@ -30,13 +31,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ShardCache:
 
 
 @pytest.fixture
-def stored(folder: Folder, cache: ShardCache, tmp_path: Path) -> RemoteFolder:
+def stored(folder: Folder, cache: ShardCache, tmp_path: Path) -> Folder:
     url = f"memory://{tmp_path.name}/set"
     fsspec.filesystem("memory").put(str(folder.root), url, recursive=True)
-    return RemoteFolder(url, "set")
+    return Folder(place(url), "set")
 
 
-def test_a_remote_folder_gives_the_samples_of_the_local_one(stored: RemoteFolder, folder: Folder) -> None:
+def test_a_remote_folder_gives_the_samples_of_the_local_one(stored: Folder, folder: Folder) -> None:
     local, far = ShardIndex.from_artifacts([folder]), ShardIndex.from_artifacts([stored])
     assert [replace(ref, shard="") for ref in far.refs] == [replace(ref, shard="") for ref in local.refs]
     assert all(ref.shard.startswith("memory://") for ref in far.refs)
@@ -45,7 +46,7 @@ def test_a_remote_folder_gives_the_samples_of_the_local_one(stored: RemoteFolder
     assert inspect.stats(stored) == inspect.stats(folder)
 
 
-def test_a_range_is_fetched_once(stored: RemoteFolder, cache: ShardCache) -> None:
+def test_a_range_is_fetched_once(stored: Folder, cache: ShardCache) -> None:
     ref = ShardIndex.from_artifacts([stored]).refs[0]
     for _ in range(3):
         read_sample(ref)
@@ -53,7 +54,7 @@ def test_a_range_is_fetched_once(stored: RemoteFolder, cache: ShardCache) -> Non
     assert cache.hits == 2
 
 
-def test_a_missing_and_a_short_remote_shard_are_refused_by_the_index(stored: RemoteFolder) -> None:
+def test_a_missing_and_a_short_remote_shard_are_refused_by_the_index(stored: Folder) -> None:
     memory = fsspec.filesystem("memory")
     url = stored.address("shards/unit-000000.tar")
     data = memory.cat_file(url)
@@ -63,10 +64,10 @@ def test_a_missing_and_a_short_remote_shard_are_refused_by_the_index(stored: Rem
     memory.rm(url)
     with pytest.raises(DataError, match="a shard is missing"):
         ShardIndex.from_artifacts([stored])
-    assert [problem.kind for problem in verify(RemoteFolder(stored.url))] == ["missing"]
+    assert [problem.kind for problem in verify(Folder(stored.root))] == ["missing"]
 
 
-def test_a_replaced_object_is_not_mixed_with_its_old_blocks(stored: RemoteFolder, tmp_path: Path) -> None:
+def test_a_replaced_object_is_not_mixed_with_its_old_blocks(stored: Folder, tmp_path: Path) -> None:
     url = stored.address("shards/unit-000000.tar")
     assert ShardCache(tmp_path / "c", 1 << 20, block=4096).read(url, 0, 5) == b"a-0.j"
     fsspec.filesystem("memory").pipe_file(url, b"x" * 9000)

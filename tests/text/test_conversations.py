@@ -37,14 +37,6 @@ from pipelines.workflow.stage import Artifact
 from toy.corpus.clips import write_clips
 
 
-@pytest.fixture(autouse=True)
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what is patched below lives in this process."""
-    monkeypatch.setattr(
-        "cookhouse.stages.sharding.map_units", lambda build, jobs, workers: ((job, build(job)) for job in jobs)
-    )
-
-
 def chat(question: str, answer: str, **more: Any) -> dict:
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}], **more}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.events import EventWriter
 from pipelines.tracking.follow import Follower
 from pipelines.tracking.metrics import MetricFile
@@ -42,9 +42,9 @@ def test_points_come_again_until_they_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_away_loses_nothing(s3) -> None:
-    attempt = places.place("s3://kitchen/root/toy/sft-0/attempts/1-abc")
+    attempt = storage.place("s3://kitchen/root/toy/sft-0/attempts/1-abc")
     for number in (1, 2):
-        places.write_bytes(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
+        storage.put(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
     file = MetricFile(attempt)
     with s3.failing(lambda method, path: path.endswith("000002")):
         assert not file.read()
@@ -55,8 +55,8 @@ def test_a_store_that_is_away_loses_nothing(s3) -> None:
 def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri: str, monkeypatch) -> None:
     """However often the mirror looks; and a step that fell silent is found so by one listing."""
     run = uuid.uuid4().hex[:8]
-    attempt = places.place(f"s3://kitchen/root/toy_train/sft-{run}/attempts/1-abc")
-    places.write_bytes(attempt / "attempt.json", b'{"number": 1, "generation": 1}')
+    attempt = storage.place(f"s3://kitchen/root/toy_train/sft-{run}/attempts/1-abc")
+    storage.put(attempt / "attempt.json", b'{"number": 1, "generation": 1}')
     events = EventWriter(tmp_path / "runs" / run / "events.jsonl")
     events.emit("run_started", recipe="toy", overrides=[])
     events.emit("step_started", step="sft", key=run * 8, attempt_dir=str(attempt))
@@ -69,7 +69,7 @@ def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri:
 
     monkeypatch.setattr(follower._metrics[attempt], "_every", 0.0)
     for number in range(1, 6):
-        places.write_bytes(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
+        storage.put(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))
         follower.pump()
         follower.pump()
     fetched = [path for method, path in s3.requests if method == "GET" and "events.jsonl." in path]
@@ -93,17 +93,17 @@ def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri:
 
 def test_when_a_folder_was_last_written(s3, tmp_path: Path) -> None:
     before = datetime.now(UTC).timestamp()
-    for folder in (tmp_path, places.place("s3://kitchen/logs")):
-        assert places.last_write(folder / "none") == 0.0
-        (folder / "a.txt").write_bytes(b"a")
-        assert abs(places.last_write(folder) - before) < 60
+    for folder in (tmp_path, storage.place("s3://kitchen/logs")):
+        assert storage.last_write(folder / "none") == 0.0
+        storage.put(folder / "a.txt", b"a")
+        assert abs(storage.last_write(folder) - before) < 60
     os.utime(tmp_path / "a.txt", (5.0, 5.0))
-    assert places.last_write(tmp_path) == 5.0
+    assert storage.last_write(tmp_path) == 5.0
 
 
 def test_looks_at_a_bucket_are_as_far_apart_as_its_parts(s3, tmp_path: Path) -> None:
     assert MetricFile(tmp_path).due
-    remote = MetricFile(places.place("s3://kitchen/x"))
+    remote = MetricFile(storage.place("s3://kitchen/x"))
     assert remote.due
     remote.read()
     assert not remote.due

@@ -14,11 +14,11 @@ from model.tokenizer import build_byte_tokenizer
 from model.training.loader import Loader, encode_item
 from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
+from pipelines.media.shape import encode_clip
 from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.manifest import Row
 from pipelines.shards.sample import clip_content, sample_json, text_content, turn
 from pipelines.shards.unit import write_unit
-from pipelines.videos.shape import encode_clip
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from cookhouse.stages.pretrain import Pretrain, pretrain
 from cookhouse.stages.sft import FineTune, fine_tune
 from model.checkpoint import load_model
 from model.training import checkpoints
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import DataError
 from pipelines.core.events import read_events
 from pipelines.core.identity import identity_of
@@ -116,7 +116,7 @@ def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
     units = sorted(first.units())
     assert units == [f"checkpoint-step-00000{number}" for number in (2, 4, 6)]
     if lost:
-        places.remove(first.place / "checkpoints" / "step-000006" / "random-0.pt")
+        storage.delete(first.place / "checkpoints" / "step-000006" / "random-0.pt")
 
     s3.requests.clear()
     second = store.begin(folder)

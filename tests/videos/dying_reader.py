@@ -1,4 +1,4 @@
-"""Reads clips like ``pipelines.videos.decode``, but the process dies behind the first clip of a file."""
+"""Reads clips like ``pipelines.media.video``, but the process dies behind the first clip of a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.videos.decode import DecodeSpec, Frames, read_clips
+from pipelines.media.video import DecodeSpec, Frames, read_clips
 
 
 def always(path: str, spec: DecodeSpec) -> Iterator[Frames]:

@@ -15,11 +15,11 @@ from PIL import Image
 from cookhouse.stages.videos import VideoShards, build_video_shards
 from pipelines.core.errors import DataError
 from pipelines.core.sandbox import SandboxError
+from pipelines.media.video import DecodeSpec, read_frames
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
-from pipelines.videos.decode import DecodeSpec, read_frames
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.corpus.clips import BAD, PLANS, write_clips

@@ -22,14 +22,6 @@ from pipelines.workflow.inprocess import run_stage_inprocess
 COLOURS = ((250, 20, 20), (20, 250, 20), (20, 20, 250))
 
 
-@pytest.fixture(autouse=True)
-def plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Ray here, even when another test started the session's: what is patched below lives in this process."""
-    monkeypatch.setattr(
-        "cookhouse.stages.sharding.map_units", lambda build, jobs, workers: ((job, build(job)) for job in jobs)
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[..., Path]) -> Path:
     """``scenes.mp4``: 3 s red, 3 s green, 2.5 s blue at 10 frames a second; ``still.mp4``: 4 s of one picture."""

@@ -5,7 +5,7 @@ from toy_stages import Numbers, numbers
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.identity import ExternalFile, Identity, Record, StageConfig, identity_of
-from pipelines.core.places import sha256_of
+from pipelines.core.storage import sha256_of
 from pipelines.workflow.probe import HashCache, engine_version, first_of_each_kind, list_source, probe_step
 from pipelines.workflow.stage import StageDef, stage_of
 
@@ -83,7 +83,7 @@ def test_the_digest_follows_content_and_not_the_place(folder, cache, tmp_path) -
 def test_bytes_are_read_once(folder, cache, monkeypatch) -> None:
     list(list_source(str(folder), cache))
     cache.save()
-    monkeypatch.setattr("pipelines.core.places.sha256_of", lambda path: pytest.fail(f"read {path} again"))
+    monkeypatch.setattr("pipelines.core.storage.sha256_of", lambda path: pytest.fail(f"read {path} again"))
     assert len(list(list_source(str(folder), HashCache(cache.path)))) == 3
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cookhouse.stages.text import TextShards, build_text_shards
-from pipelines.core.places import place
-from pipelines.shards.index import ShardIndex
+from pipelines.core.storage import place
+from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.read import read_json
-from pipelines.shards.remote import RemoteFolder, default_cache
+from pipelines.shards.remote import default_cache
 from pipelines.shards.verify import verify
 from pipelines.workflow.inprocess import run_stage_inprocess
 
@@ -42,7 +42,7 @@ def test_samples_of_a_remote_artifact_are_read_by_range(s3, lines: Path, monkeyp
     assert len([path for method, path in s3.requests if method == "GET" and path.endswith(".tar")]) == 2
 
     manifest = artifact.address("manifest/text-000000.parquet")
-    folder = RemoteFolder(manifest.rpartition("/manifest/")[0], "text")
+    folder = Folder(place(manifest.rpartition("/manifest/")[0]), "text")
     assert ShardIndex.from_artifacts([folder]).refs == index.refs
     assert verify(folder) == []
     default_cache.cache_clear()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
+import fsspec
 import pytest
 from toy_recipe import carry_out, make_plan_of, recipe
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.errors import ConfigError, InfraError, LockError
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.core.trail import Trail
 from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.files import create_json, read_json
@@ -130,7 +130,7 @@ def test_a_lease_is_held_lost_and_given_back(s3, monkeypatch) -> None:
     assert read_json(folder / "lease.json")["run_id"] == "two", "and does not take the second one's lease away"
     second.release()
     assert holder(folder) is None
-    assert not (folder / "lease.json").exists()
+    assert not storage.exists(folder / "lease.json")
 
 
 @pytest.mark.parametrize("part", ["artifact.json", "manifest.json", "units/u2.json", "parts/2.txt", "lease.json"])
@@ -152,19 +152,20 @@ def test_a_store_that_answers_500(part, s3) -> None:
 
 
 def test_a_store_that_does_not_answer(s3, monkeypatch) -> None:
-    path: Path = place(f"{URL}/x")
-    path.fs.config_kwargs = {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}}  # type: ignore[attr-defined]
-    path.fs._s3 = None  # type: ignore[attr-defined]
-    path.fs.retries = 1  # type: ignore[attr-defined]
+    path = place(f"{URL}/x")
+    system = fsspec.filesystem("s3", use_listings_cache=False)
+    monkeypatch.setattr(system, "config_kwargs", {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}})
+    monkeypatch.setattr(system, "_s3", None)
+    monkeypatch.setattr(system, "retries", 1)
     with s3.silent(), pytest.raises(InfraError, match="does not answer") as found:
-        places.names(path)
+        storage.names(path)
     assert "s3://kitchen" in found.value.where
 
 
 def test_sources_are_listed_by_etag_and_copied_once(s3, tmp_path) -> None:
     base = place("s3://kitchen/in")
     for name in ("b.txt", "a.txt", ".hidden", "deep/c.txt"):
-        (base / name).write_bytes(name.encode())
+        storage.put(base / name, name.encode())
     files = list(list_source("s3://kitchen/in", HashCache(tmp_path / "cache.json")))
     assert [file.name for file in files] == ["a.txt", "b.txt", "deep/c.txt"]
     assert not any(method == "GET" and path.endswith("a.txt") for method, path in s3.requests), "nothing is read"
@@ -173,7 +174,7 @@ def test_sources_are_listed_by_etag_and_copied_once(s3, tmp_path) -> None:
     assert files[0].path.read_bytes() == b"a.txt"
     assert len([1 for method, path in s3.requests if method == "GET" and path.endswith("/a.txt")]) == reads
     old = files[0].sha256
-    (base / "a.txt").write_bytes(b"changed")
+    storage.put(base / "a.txt", b"changed")
     files = list(list_source("s3://kitchen/in", HashCache(tmp_path / "cache.json")))
     assert files[0].sha256 != old
     assert files[0].path.read_bytes() == b"changed"
@@ -184,12 +185,12 @@ def test_sources_are_listed_by_etag_and_copied_once(s3, tmp_path) -> None:
 
 def test_a_recipe_over_a_remote_source(s3, tmp_path) -> None:
     for name in ("a", "b"):
-        place(f"s3://kitchen/in/{name}").write_bytes(name.encode())
+        storage.put(place(f"s3://kitchen/in/{name}"), name.encode())
     store = Store(tmp_path / "local")
     plan = make_plan_of(store, recipe({"source": "s3://kitchen/in"}))
     assert carry_out(store, plan)["numbers"].record.stats["samples"] == 2
     assert str(make_plan_of(store, recipe({"source": "s3://kitchen/in"}))["numbers"].decision) == "HIT"
-    place("s3://kitchen/in/c").write_bytes(b"c")
+    storage.put(place("s3://kitchen/in/c"), b"c")
     again = make_plan_of(store, recipe({"source": "s3://kitchen/in"}))
     assert again["numbers"].reasons[0].startswith("source source ")
 
@@ -198,7 +199,7 @@ def test_a_tampered_object_is_refused(s3, tmp_path, monkeypatch) -> None:
     store = Store(URL)
     record = carry_out(store, make_plan_of(store, recipe(), until=("numbers",)))["numbers"].record
     artifact = record.open("numbers")
-    (record.folder / artifact.places["parts/1.txt"]).write_bytes(b"other")
+    storage.put(record.folder / artifact.places["parts/1.txt"], b"other")
     monkeypatch.setenv("COOKHOUSE_HOME", str(tmp_path / "another machine"))
     from pipelines.core.errors import DataError
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
+from pipelines.core.storage import Place
 from pipelines.core.trail import Trail
 from pipelines.workflow.execute import Spec
 
@@ -32,10 +32,10 @@ class Handle:
     """A submitted attempt: the name the backend knows it by, and its folder."""
 
     submission: str
-    attempt: Path
+    attempt: Place
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Place:
         """What the job printed; the job writes it itself, so it survives the driver and the cluster."""
         return self.attempt / "logs" / "job.log"
 

@@ -1,4 +1,5 @@
-"""Attempts in the calling process, one after the other: for tests and for stepping through a stage with a debugger."""
+"""Attempts in the calling process, one after the other: for tests, for stepping through a stage with a debugger, and for a
+command that is itself a job of a cluster (``RAY_ADDRESS``), whose nodes then do the work."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ import contextlib
 import os
 from typing import Any
 
-from pipelines.core import places
+from pipelines.core import storage
 from pipelines.core.redactor import CleanText
 from pipelines.workflow.backends import Handle, JobState
+from pipelines.workflow.backends.ray_executor import executor_here
 from pipelines.workflow.execute import Spec, execute
 
 
@@ -16,20 +18,16 @@ class InProcess:
     name = "inprocess"
 
     def submit(self, spec: Spec, submission: str) -> Handle:
-        handle = Handle(submission, places.place(spec.attempt))
+        handle = Handle(submission, storage.place(spec.attempt))
         printed = spec.open().dir / "logs" / "job.log"
         printed.parent.mkdir(parents=True, exist_ok=True)
-        here = os.getcwd()
-        try:
-            with (
-                printed.open("a", encoding="utf-8", buffering=1) as file,
-                CleanText(file) as log,
-                contextlib.redirect_stdout(log),
-                contextlib.redirect_stderr(log),
-            ):
-                execute(spec)
-        finally:
-            os.chdir(here)
+        with (
+            printed.open("a", encoding="utf-8", buffering=1) as file,
+            CleanText(file) as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
+            execute(spec, executor_here)
         return handle
 
     def status(self, handle: Handle) -> JobState:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from pipelines.core.errors import InfraError, first_line
-from pipelines.core.places import place
+from pipelines.core.storage import place
 from pipelines.workflow.backends import Handle, JobState
 from pipelines.workflow.backends.given_ray import GivenRay
 from pipelines.workflow.backends.local_ray import LocalRay

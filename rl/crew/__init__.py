@@ -1,0 +1,1 @@
+"""Who does the work, behind one small interface (``protocol``): this process (``local``) or Ray actors (``ray``)."""
