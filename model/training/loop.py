@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MAX_NONFINITE = 5
 Loss = Callable[..., Tensor]
-"""``loss(supervised, total=...)``: what a pack adds to the loss of a step of so many predicted tokens; see ``token_loss``."""
+"""``loss(supervised, total=...)``: what a pack adds to the loss of a step of so many predicted tokens (``token_loss``)."""
 
 
 class Source(Protocol):
