@@ -39,6 +39,8 @@ HAN = (
 )
 KANA = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわん"
 SCRIPTS = ("greek", "cyrillic", "han", "kana")
+Box = tuple[float, float, float, float]
+"""Left, top, width and bottom of a paragraph."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,10 @@ class Page(Sheet):
         """One line with its baseline at ``y``."""
         self.line(x, y, text, size, self.face)
 
-    def paragraph(
-        self,
-        units: Sequence[str],
-        x: float,
-        y: float,
-        width: float,
-        bottom: float,
-        size: float,
-        glue: str = " ",
-        face: str = "",
-    ) -> float:
-        """Greedy lines of ``units`` joined by ``glue`` down to ``bottom``; what does not fit is left out. Returns the y
+    def paragraph(self, units: Sequence[str], box: Box, size: float, glue: str = " ", face: str = "") -> float:
+        """Greedy lines of ``units`` joined by ``glue`` down to the bottom; what does not fit is left out. Returns the y
         below the last line."""
-        face = face or self.face
+        (x, y, width, bottom), face = box, face or self.face
         gap = text_width(face, glue, size)
         rows: list[list[str]] = [[]]
         used = 0.0
@@ -92,7 +84,7 @@ class Page(Sheet):
 
     def block(self, units: Sequence[str], y: float, bottom: float, size: float) -> float:
         """A paragraph between the margins."""
-        return self.paragraph(units, MARGIN, y, WIDTH - 2 * MARGIN, bottom, size)
+        return self.paragraph(units, (MARGIN, y, WIDTH - 2 * MARGIN, bottom), size)
 
     def word(self) -> str:
         return draw_word(self.rng, self.split)
@@ -115,7 +107,7 @@ def _columns(page: Page, number: int) -> None:
     for column in range(count):
         x, y = MARGIN + column * (width + gutter), top + 6
         while y < HEIGHT - 2 * MARGIN - 30:
-            y = page.paragraph(page.sentences(3), x, y, width, HEIGHT - 2 * MARGIN, 9) + 5
+            y = page.paragraph(page.sentences(3), (x, y, width, HEIGHT - 2 * MARGIN), 9) + 5
     page.text(WIDTH / 2, HEIGHT - MARGIN, str(number + 1), 9)
 
 
@@ -163,7 +155,7 @@ def _scripts(page: Page, number: int) -> None:
             letters = HAN if script == "han" else KANA
             drawn = [letters[int(i)] for i in page.rng.integers(len(letters), size=70)]
             drawn[23] = drawn[46] = "、" if script == "kana" else "，"
-            y = page.paragraph([*drawn, "。"], MARGIN, y, width, HEIGHT - MARGIN, 12, glue="", face="cjk") + 8
+            y = page.paragraph([*drawn, "。"], (MARGIN, y, width, HEIGHT - MARGIN), 12, glue="", face="cjk") + 8
             continue
         table = {"greek": GREEK, "cyrillic": CYRILLIC}.get(str(script), {})
         text = " ".join(page.sentences(4)).lower().translate(table)

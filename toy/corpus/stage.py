@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from pydantic import Field
 
 from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
+from toy.corpus.files import Row
 
 FOLDERS = ("documents", "videos", "images", "text", "questions")
 Part = Literal["cards", "pages", "clips", "pictures", "texts"]
@@ -53,7 +56,13 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
     from toy.corpus.pictures import write_pictures
     from toy.corpus.texts import write_texts
 
-    writers = {"pages": write_pages, "clips": write_clips, "pictures": write_pictures, "texts": write_texts}
+    writers: dict[Part, Callable[[Path, int], list[Row]]] = {
+        "cards": partial(write_cards, train_cards=config.train_cards, test_cards=config.test_cards),
+        "pages": write_pages,
+        "clips": write_clips,
+        "pictures": write_pictures,
+        "texts": write_texts,
+    }
     rows = []
     finished = out.units()
     out.events.progress(0, len(config.parts), "parts")
@@ -62,10 +71,7 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
             written = finished[part]["rows"]
         else:
             before = _files(out.dir)
-            if part == "cards":
-                written = write_cards(out.dir, config.seed, config.train_cards, config.test_cards)
-            else:
-                written = writers[part](out.dir, config.seed)
+            written = writers[part](out.dir, config.seed)
             out.commit_unit(part, {"files": sorted(_files(out.dir) - before), "rows": written})
         rows += written
         out.events.progress(number, len(config.parts), "parts")

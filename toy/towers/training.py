@@ -48,7 +48,7 @@ def learn(
     engine = TorchEngine(model, OPTIMIZER, precision=config.precision)
     schedule = Schedule(kind="cosine", lr=config.lr, final_lr=0.02 * config.lr)
     phase = Phase(name=part, trains=(part,), steps=config.steps, schedule=schedule, weights={"drawn": 1.0})
-    roots = tuple(elder / CHECKPOINTS for elder in out.elders)
+    roots = tuple(elder / CHECKPOINTS for elder in out.elders if isinstance(elder, Path))
     settings = LoopSettings(out.dir / CHECKPOINTS, roots=roots, log_every=50, checkpoint_every=500)
     plan = Plan((), 1, 0, 1.0)
     train(engine, (phase,), (plan,), lambda _: Drawn(draw, config.steps), settings, out.events, loss)
