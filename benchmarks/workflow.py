@@ -59,7 +59,7 @@ class Deaf:
     def event(self, kind: str, **fields: Any) -> None:
         pass
 
-    def progress(self, step: str, lines: Any) -> None:
+    def progress(self, step: str, events: Any) -> None:
         pass
 
 

@@ -47,15 +47,13 @@ def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
     from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.services import ray_of
-    from cookhouse.project import load_project
 
-    project = load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
-    root = project.store.root
-    checks = [*machine(project.store.home), processor(), store(root), *packages(), *ocr_models(), *licences()]
-    state = ray_of(project, project.store).state()
-    if project.cluster.address is not None:
+    project, held = options.opened(overrides)
+    checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
+    state = ray_of(project, held).state()
+    if project.settings.cluster.address is not None:
         answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
-        checks.append(Check("ok" if state else "bad", "Ray", f"{project.cluster.address} {answers}"))
+        checks.append(Check("ok" if state else "bad", "Ray", f"{project.settings.cluster.address} {answers}"))
     else:
         up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
         checks.append(Check("ok", "local Ray", up))

@@ -23,23 +23,28 @@ EVERY_S = 5.0
 
 
 class Trail:
-    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since."""
+    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since; ``more`` says that there are
+    others already."""
 
     def __init__(self, path: Place) -> None:
         self._torn = b""
         self.path = path
         self._offset = 0
         self._parts: set[str] = set()
+        self.more = False
 
-    def new(self) -> bytes:
-        """Bytes written since the last call; empty when there are none, or no file yet."""
+    def new(self, most: int | None = None) -> bytes:
+        """Bytes written since the last call, at most ``most`` of a local file and 16 parts of a remote one when it is given;
+        empty when there are none, or no file yet."""
         path = self.path
         if isinstance(path, Path):
-            found = storage.get(path, self._offset) or b""
+            found = storage.get(path, self._offset, None if most is None else self._offset + most) or b""
             self._offset += len(found)
             return found
         prefix = f"{path.name}."
         fresh = [name for name in storage.names(path.parent) if name.startswith(prefix) and name not in self._parts]
+        self.more = most is not None and len(fresh) > 16
+        fresh = fresh[:16] if self.more else fresh
         with ThreadPoolExecutor(16) as pool:
             found = b"".join(pool.map(lambda name: storage.get(path.parent / name) or b"", fresh))
         self._parts.update(fresh)

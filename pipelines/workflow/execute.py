@@ -7,11 +7,7 @@ comes back. The exclusive create of the store decides if two processes ever do t
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
-import os
-import platform
-import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +26,7 @@ from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
+from pipelines.workflow.provenance import provenance
 from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
 from pipelines.workflow.store import Commit, Record, Store, read_record
 
@@ -49,6 +46,7 @@ def run_attempt(
     that are no JSON a DataError."""
     started = time.monotonic()
     try:
+        attempt.events.emit("code", **provenance())
         stats = definition.function(config, inputs, attempt) or {}
         try:
             json.dumps(stats, allow_nan=False)
@@ -93,20 +91,8 @@ def commit_of(
         },
         source_hash=source_hash(definition),
         deterministic=definition.deterministic,
-        provenance={
-            "host": socket.gethostname(),
-            "user": _user(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-        },
+        provenance=provenance(),
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return str(os.getuid())
 
 
 @dataclass(frozen=True)
