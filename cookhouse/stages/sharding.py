@@ -22,18 +22,11 @@ from pipelines.shards.unit import check_share, merge_counts
 from pipelines.workflow.stage import Artifact, Attempt, F, Inputs, SourceFile, stage
 
 
-class Named(Protocol):
-    """A unit of work has a name; what else it holds is the stage's affair."""
-
-    @property
-    def name(self) -> str: ...
-
-
 class UnitJob(Protocol):
-    """A unit as it goes to a worker, with all that decides its bytes."""
+    """A unit, which has a ``name``, as it goes to a worker with all that decides its bytes."""
 
     @property
-    def unit(self) -> Named: ...
+    def unit(self) -> Any: ...
 
 
 Job = TypeVar("Job", bound=UnitJob)

@@ -144,7 +144,7 @@ def one_number(job: tuple[int, str], folder: Path) -> dict[str, Any]:
     path = folder / "parts" / f"{index}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(index))
-    return {"files": [f"parts/{index}.txt"]}
+    return {"files": [f"parts/{index}.txt"], "pid": os.getpid()}
 
 
 @stage("toy_spread", code_version=1, deterministic="bytes")
