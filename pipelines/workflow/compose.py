@@ -182,7 +182,8 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
     full_key = re.search(r"full_key: (\S+)", str(cause))
     where = full_key[1] if full_key else ""
     if match := re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", first):
-        name, known = match[1], _known_names(groups)
+        name, options = match[1], {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+        known = [*_known_names(groups), *sorted(options)]
         text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
         near = [item for item in known if item.startswith(f"{name.partition('.')[0]}.") and "steps." not in item]
         do = f"the names are {', '.join(near[:12])}" if near else "see cookhouse config show"
