@@ -29,7 +29,7 @@ from pipelines.core.sandboxes import close_sandboxes
 from pipelines.corruption import view
 from pipelines.documents import build, sample
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.plan import Bounds, PageUnit, Span, plan_pages
 from pipelines.shards.manifest import read_manifest
 from pipelines.shards.plan import SourceItem
@@ -52,9 +52,9 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settings(**more: object) -> DocumentSettings:
+def settings(**more: object) -> DocumentShards:
     fixed = {"dpi": DPI, "max_pixels": MAX_PIXELS, "jpeg_quality": QUALITY, "ocr": False, "unit_cost": UNIT_COST}
-    return DocumentSettings.model_validate({**fixed, **more})
+    return DocumentShards.model_validate({**fixed, **more})
 
 
 def run_stage(folder: str, store: Path, **more: object) -> int:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from pipelines.core.seeds import split_of
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.plan import Bounds, plan_pages, spans_of
 from pipelines.documents.plan_file import write_plan
 from pipelines.shards.plan import SourceItem
@@ -23,7 +23,7 @@ from pipelines.shards.plan import SourceItem
 
 def simulate(files: int, pages: int, unit_cost: int) -> dict[str, float]:
     """Plan ``files`` files of 1 to 2 * ``pages`` - 1 pages each (on average ``pages``)."""
-    settings = DocumentSettings.model_validate({"unit_cost": unit_cost})
+    settings = DocumentShards.model_validate({"unit_cost": unit_cost})
     took: dict[str, float] = {}
     clock = time.process_time()
 

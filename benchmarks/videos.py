@@ -65,23 +65,23 @@ def make_fixture() -> list[Path]:
 
 def ours(fps: float, mode: str) -> None:
     """One unit of the videos stage, as a worker runs it."""
-    from pipelines.media.video import DecodeSpec
     from pipelines.shards.manifest import read_manifest
     from pipelines.shards.plan import SourceItem, plan_units
     from pipelines.videos.clips import ClipJob, build_clip_unit
+    from pipelines.videos.settings import VideoShards
 
     items = [
         SourceItem(str(path), path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest(), "train")
         for path in make_fixture()
     ]
-    spec = DecodeSpec(fps, 1080, 448 * 448, mode=mode, encoder="simplejpeg")  # type: ignore[arg-type]
+    settings = VideoShards(fps=fps, decode=mode, jpeg_encoder="simplejpeg")  # type: ignore[arg-type, call-arg]
     with tempfile.TemporaryDirectory() as directory:
         (unit,) = plan_units(items, len(items), "videos")
         first = replace(unit, name="first", items=unit.items[:1])
-        few = replace(spec, max_decoded=1, mode="all")
-        for job_unit, job_spec in ((first, few), (unit, spec)):
+        few = settings.model_copy(update={"max_decoded": 1, "decode": "all"})
+        for job in (ClipJob(first, few), ClipJob(unit, settings)):
             with Meter() as meter:
-                build_clip_unit(ClipJob(job_unit, job_spec, "Describe the video.", 300, 4 << 30), Path(directory))
+                build_clip_unit(job, Path(directory))
         rows = read_manifest(Path(directory) / "manifest" / f"{unit.name}.parquet")
     assert {(row.width, row.height) for row in rows} == {VIEW}
     emit({"source_frames": SOURCE_FRAMES, "kept": sum(row.frames for row in rows)}, meter.usage)

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from cookhouse.stages import STAGES
-from pipelines.core.cpus import Room, given_cpus
+from pipelines.core.cpus import Room, given_cpus, given_gpus, given_memory
 from pipelines.core.errors import ConfigError, no_such
 from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
@@ -26,13 +26,15 @@ from pipelines.workflow.watch import Timeouts
 
 class Cluster(Record):
     """``conf/cluster``: where steps run. ``num_cpus`` None means every CPU given, at least 2 (a training gang has two
-    workers); ``node_cpus`` are those of one node, None where there is only one. ``address`` is the dashboard of a cluster
-    that runs already, ``python`` the interpreter of its nodes;
-    ``shared_root`` says that they mount the store's folder."""
+    workers); ``node_cpus`` are those of one node, None where there is only one. ``num_gpus`` and ``memory`` (bytes) None
+    mean what this machine has; ``memory`` 0 is not counted. ``address`` is the dashboard of a cluster that runs already,
+    ``python`` the interpreter of its nodes; ``shared_root`` says that they mount the store's folder."""
 
     backend: Literal["ray", "inprocess"]
     num_cpus: int | None = Field(ge=1)
     node_cpus: int | None = Field(ge=1)
+    num_gpus: float | None = Field(ge=0)
+    memory: int | None = Field(ge=0)
     object_store_mb: int
     start_timeout_s: float
     stop_wait_s: float
@@ -46,8 +48,11 @@ class Cluster(Record):
 
     @property
     def room(self) -> Room:
-        """What steps that follow the CPUs are sized by."""
-        return Room(self.cpus, self.node_cpus or self.cpus)
+        """What steps are sized by and admitted to."""
+        gpus = given_gpus() if self.num_gpus is None else self.num_gpus
+        return Room(
+            self.cpus, self.node_cpus or self.cpus, gpus, given_memory() if self.memory is None else self.memory
+        )
 
 
 class Storage(Record):

@@ -128,7 +128,7 @@ def _execute(
             say(told)
     rules = Rules(
         max_parallel=manner.max_parallel,
-        cpus=project.settings.cluster.cpus,
+        cluster=project.settings.cluster.room.whole,
         keep_going=manner.keep_going,
         wait=manner.wait,
         stop_wait_s=project.settings.cluster.stop_wait_s,

@@ -4,11 +4,12 @@ loop."""
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
+from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
 from rl.records import Sampling
 
@@ -32,7 +33,8 @@ class ReinforceConfig(StageConfig):
     ``overlap`` 1 rolls the next batch while the learner works, so its completions are one version old; 0 waits.
     ``checkpoint_every`` updates the learner's state is saved and the pipeline drained, which makes resuming exact in
     both cases. ``chunk`` prompts are decoded together: it decides rounding, so it is identity; the number of workers is
-    not. Their threads decide last digits too, as everywhere; they follow the machine unless they are given.
+    not. Their threads decide last digits too, as everywhere; they follow the machine unless they are given. GPUs are of
+    each rollout worker and each learner; a part of one is shared.
     """
 
     seeds: Identity[tuple[int, ...]] = (0,)
@@ -64,8 +66,10 @@ class ReinforceConfig(StageConfig):
     rollout_workers: Runtime[int] = Field(default=FOLLOWS, ge=0)
     rollout_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     rollout_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
+    rollout_gpus: Runtime[float] = Field(default=0.0, ge=0)
     learner_threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     learner_cpus: Runtime[float] = Field(default=FOLLOWS, ge=0)
+    learner_gpus: Runtime[float] = Field(default=0.0, ge=0)
     reward_cpus: Runtime[float] = Field(default=0.1, gt=0)
     deadline: Runtime[float] = Field(default=300.0, gt=0)
 
@@ -76,8 +80,6 @@ class ReinforceConfig(StageConfig):
         if "language" not in self.trains:
             raise ValueError("trains must hold 'language': it is the policy")
         return self
-
-    shares_cpus: ClassVar[bool] = False
 
     def sized(self, room: Room) -> Self:
         """Half of the CPUs for the learners, which an update waits for; the rest for rollout workers, no more than a batch
@@ -99,9 +101,10 @@ class ReinforceConfig(StageConfig):
             }
         )
 
-    def cpus(self) -> float:
-        """Rollout workers and learners are busy at the same time, whatever share Ray reserves for them."""
-        return float(self.rollout_workers * self.rollout_threads + self.learners * self.learner_threads)
+    def demand(self) -> Demand:
+        """Rollout workers and learners are busy at the same time, whatever share of CPUs Ray reserves for them."""
+        rollouts = Resources(self.rollout_threads, self.rollout_gpus).times(self.rollout_workers)
+        return Demand(rollouts.plus(Resources(self.learner_threads, self.learner_gpus).times(self.learners)))
 
     def asks(self) -> str:
         rollouts = f"rollout workers {self.rollout_workers}, threads of each {self.rollout_threads}"

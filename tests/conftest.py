@@ -38,13 +38,14 @@ class RaySession:
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaySession]:
     """A local Ray with 2 CPUs, started and ended as ``cookhouse up`` and ``down`` do; this process is connected to
     it."""
+    from pipelines.core.executor import Resources
     from pipelines.workflow import process
     from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
 
     paths = [str(REPOSITORY), str(REPOSITORY / "tests" / "workflow"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     root = tmp_path_factory.mktemp("ray_session")
-    cluster = LocalRay(root, RayOptions(num_cpus=2, object_store_mb=200, start_timeout_s=300, stop_wait_s=10))
+    cluster = LocalRay(root, RayOptions(Resources(2), object_store_mb=200, start_timeout_s=300, stop_wait_s=10))
     cluster.start(keep=True)
     try:
         state = cluster.wait()

@@ -87,7 +87,7 @@ def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
     lines = []
     for step in made.steps:
         decision = click.style(f"{step.decision:<8}", fg=COLOURS[step.decision])
-        cost = f"  {words_of(estimates[step.name])}, {cpus(step)}" if step.name in estimates else ""
+        cost = f"  {words_of(estimates[step.name])}, {wants(step)}" if step.name in estimates else ""
         lines.append(f"{decision}{step.name:<{width}}  {step.key[:12]}{cost}")
         lines += [f"{'':8}{'':{width}}  {reason}" for reason in step.reasons[:8]]
         if len(step.reasons) > 8:
@@ -100,11 +100,10 @@ def left_out(project: Project) -> list[str]:
     return [f"left out: {name} ({value}=... brings it in)" for name, value in project.left_out.items()]
 
 
-def cpus(step: PlannedStep) -> str:
-    """``8 CPUs (ranks 2, threads of each 4)``."""
+def wants(step: PlannedStep) -> str:
+    """``8 CPUs, 2 GPUs (ranks 2, threads of each 4)``."""
     config = step.keyed.step.config
-    count = config.cpus()
-    return f"{count:g} CPU{'' if count == 1 else 's'} ({config.asks()})"
+    return f"{config.demand().whole} ({config.asks()})"
 
 
 def words_of(cost: Estimate) -> str:

@@ -27,7 +27,8 @@ def local_ray(project: Project, store: Store) -> LocalRay:
 
     cluster = project.settings.cluster
     return LocalRay(
-        store.home, RayOptions(cluster.cpus, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s)
+        store.home,
+        RayOptions(cluster.room.whole, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s),
     )
 
 

@@ -14,14 +14,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipelines.core.cpus import FOLLOWS
 from pipelines.core.errors import DataError
-from pipelines.core.executor import Resources
-from pipelines.core.identity import Identity, Runtime, StageConfig
+from pipelines.core.identity import Identity, TaskConfig
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, stage
 
 
-class Evaluate(StageConfig):
+class Evaluate(TaskConfig):
     """``max_regions`` low-corruption regions of ``families`` are read with the right and with another page's picture;
     ``max_items_per_mode`` questions are answered in each mode by every model. ``batch_size`` counts samples a chunk,
     ``gallery`` the pictures shown in the page. ``bootstrap_draws`` and ``seed`` serve the choice and the
@@ -36,7 +34,6 @@ class Evaluate(StageConfig):
     bootstrap_draws: Identity[int] = Field(10_000, ge=1000)
     seed: Identity[int] = 0
     gallery: Identity[int] = Field(12, ge=0)
-    workers: Runtime[int] = FOLLOWS
 
 
 @stage(
@@ -86,11 +83,11 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     todo = [chunk for chunk in chunks if chunk.unit not in finished]
     if todo:
         out.events.progress(0, len(pictures), "pictures")
-        for number, _ in enumerate(out.executor.map(run_pictures, pictures, Resources(), at_once=config.workers), 1):
+        for number, _ in enumerate(out.executor.map(run_pictures, pictures, config.task, at_once=config.workers), 1):
             out.events.progress(number, len(pictures), "pictures")
     seconds = 0.0
     out.events.progress(len(chunks) - len(todo), len(chunks), "chunks")
-    done = out.executor.map(run_chunk, todo, Resources(), at_once=config.workers)
+    done = out.executor.map(run_chunk, todo, config.task, at_once=config.workers)
     for number, (chunk, receipt) in enumerate(done, len(chunks) - len(todo) + 1):
         out.commit_unit(chunk.unit, {**receipt, "files": [PART.format(unit=chunk.unit)]})
         out.events.progress(number, len(chunks), "chunks")

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipelines.core.errors import InfraError
-from pipelines.core.executor import Actor, Executor, Resources
+from pipelines.core.executor import Actor, Executor
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.storage import local_file
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class OcrWorker:
     """The actor: one page sandbox, one OCR sandbox."""
 
-    def __init__(self, settings: DocumentSettings) -> None:
+    def __init__(self, settings: DocumentShards) -> None:
         self.settings = settings
 
     def read(self, page: PageRef, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
@@ -64,11 +64,10 @@ class OcrPool:
 
 
 @contextmanager
-def ocr_pool(settings: DocumentSettings, executor: Executor) -> Iterator[OcrPool | None]:
+def ocr_pool(settings: DocumentShards, executor: Executor) -> Iterator[OcrPool | None]:
     """The pool the settings ask for; None where there is none, or nobody to share it with: all work is done here."""
     if not settings.ocr or not settings.ocr_actors or not executor.distributed:
         yield None
         return
-    each = Resources(settings.ocr_cpus, settings.ocr_gpus)
-    with executor.actors(OcrWorker, (settings,), settings.ocr_actors, each) as actors:
+    with executor.actors(OcrWorker, (settings,), settings.ocr_actors, settings.ocr_actor) as actors:
         yield OcrPool(actors)

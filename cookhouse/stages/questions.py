@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
-from cookhouse.stages.sharding import Listing, list_inputs, run_units, shard_stats
-from pipelines.core.cpus import FOLLOWS
+from cookhouse.stages.sharding import Listing, list_inputs, make_shards, shard_stage
 from pipelines.core.errors import DataError
-from pipelines.core.identity import Identity, Runtime, Source, StageConfig
-from pipelines.workflow.stage import Attempt, Inputs, stage
+from pipelines.shards.plan import plan_units
+from pipelines.text.settings import QuestionShards
+from pipelines.workflow.stage import Attempt, Inputs
 
 
-class QuestionShards(StageConfig):
-    """``families`` keeps the items about these families of the sample corpus (items of a user's ``source`` are all
-    kept), ``limit`` the first so many items of each split; pages are drawn at ``dpi``, at most ``max_pixels``."""
-
-    source: Source[str | None] = None
-    families: Identity[tuple[str, ...]] = ("card",)
-    limit: Identity[int | None] = None
-    modes: Identity[tuple[Literal["short", "long"], ...]] = ("short", "long")
-    dpi: Identity[int] = 72
-    max_pixels: Identity[int] = 1344 * 1344
-    files_per_unit: Identity[int] = 8
-    split_seed: Identity[int] = 0
-    max_quarantine_share: Runtime[float] = 0.5
-    deadline_s: Runtime[float] = 30.0
-    memory_bytes: Runtime[int] = 4 << 30
-    workers: Runtime[int] = FOLLOWS
-
-
-@stage(
-    "questions",
-    code_version=1,
-    optional_inputs=("sources",),
-    replaces={"source": "sources"},
-    engines=("pymupdf", "pillow", "pyarrow", "webdataset"),
-    deterministic="bytes",
-    needs="data",
-)
+@shard_stage("questions", code_version=1, engines=("pymupdf", "pillow", "pyarrow", "webdataset"))
 def build_question_shards(config: QuestionShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Read every table, plan units of the files asked about, draw their pages once, write both modes."""
-    from pipelines.shards.plan import plan_units
     from pipelines.text.questions import Question, QuestionJob, build_question_unit
 
     listing = list_inputs(inputs)
@@ -60,21 +33,12 @@ def build_question_shards(config: QuestionShards, inputs: Inputs, out: Attempt) 
     if not kept:
         raise DataError(f"none of {len(questions)} question items is about a file of {', '.join(config.families)}")
     sources = {asked.file for asked in kept}
-    jobs = [
-        QuestionJob(
-            unit=unit,
-            questions=tuple(asked for asked in kept if asked.file in {item.name for item in unit.items}),
-            modes=config.modes,
-            dpi=config.dpi,
-            max_pixels=config.max_pixels,
-            deadline_s=config.deadline_s,
-            memory_bytes=config.memory_bytes,
-        )
-        for unit in plan_units((items[name] for name in sources), config.files_per_unit, "questions")
-    ]
-    receipts = run_units(build_question_unit, jobs, out, config.workers)
-    stats = shard_stats(receipts, "questions", len(sources), config.max_quarantine_share)
-    return {**stats, "items": len(kept)}
+    units = plan_units((items[name] for name in sources), config.files_per_unit, "questions")
+    jobs = []
+    for unit in units:
+        names = {item.name for item in unit.items}
+        jobs.append(QuestionJob(unit, config, tuple(asked for asked in kept if asked.file in names)))
+    return {**make_shards(build_question_unit, jobs, config, out, len(sources)), "items": len(kept)}
 
 
 def _questions(listing: Listing) -> list[Any]:

@@ -1,7 +1,7 @@
-"""What the data stages share: from listings to planned sources, and the loop over units with its ledger.
+"""What the data stages share: list the inputs, plan units, and the loop over units with its ledger.
 
-The loop is the same for every stage that writes shards: skip the units an earlier attempt finished, map the rest,
-commit each receipt as it comes, close the books, then fail if too much was quarantined.
+The loop skips the units an earlier attempt finished, maps the rest, commits each receipt as it comes, closes the books,
+then fails if too much was quarantined. A job is a unit, the stage's settings as they are, and what tables say of it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from pipelines.core.errors import DataError
-from pipelines.core.executor import Resources
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
+from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
 from pipelines.workflow.attempt import build_unit
-from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile
+from pipelines.workflow.stage import Artifact, Attempt, F, Inputs, SourceFile, stage
 
 
 class Named(Protocol):
@@ -87,6 +87,12 @@ class Listing:
             sidecar=beside.uri if beside else "",
         )
 
+    def items(
+        self, suffixes: Sequence[str], split_seed: int, limit: int | None = None, sidecars: Sequence[str] = ()
+    ) -> list[SourceItem]:
+        """Those of ``names``, the first ``limit`` of them."""
+        return [self.item(name, split_seed, sidecars) for name in self.names(suffixes)[:limit]]
+
 
 def missing_names(told: Iterable[str], names: Sequence[str], limit: int | None) -> list[str]:
     """What tables speak of and no file is called, sorted, for the stage to account for. Nothing when ``--limit`` was
@@ -121,8 +127,37 @@ def _hash_file(path: Path) -> str:
         return ""
 
 
+def shard_stage(
+    name: str,
+    *,
+    code_version: int,
+    engines: tuple[str, ...],
+    tool_digest: Callable[[Any], Mapping[str, str]] | None = None,
+    corpus: bool = True,
+) -> Callable[[F], F]:
+    """``@stage`` of one that writes shards, the same bytes every time; with ``corpus`` from the sample corpus (input
+    ``sources``) where the user gives no ``source``."""
+    return stage(
+        name,
+        code_version=code_version,
+        optional_inputs=("sources",) if corpus else (),
+        replaces={"source": "sources"} if corpus else {},
+        engines=engines,
+        deterministic="bytes",
+        tool_digest=tool_digest,
+        needs="data",
+    )
+
+
+def make_shards(
+    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], config: ShardSettings, out: Attempt, sources: int
+) -> dict[str, Any]:
+    """Build the units and close the books; the stage's statistics. Raises as ``shard_stats``."""
+    return shard_stats(run_units(build, jobs, config, out), config, sources)
+
+
 def run_units(
-    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], out: Attempt, workers: int
+    build: Callable[[Job, Path], dict[str, Any]], jobs: Sequence[Job], config: ShardSettings, out: Attempt
 ) -> list[dict[str, Any]]:
     """Receipts of all units by name: adopted ones as they are, the others built by ``build(job, folder)`` and committed
     one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
@@ -132,7 +167,7 @@ def run_units(
     out.events.progress(len(finished), len(jobs), "units")
     try:
         there = functools.partial(build_unit, build, out.place)
-        for job, unit in out.executor.map(there, waiting, Resources(), at_once=workers):
+        for job, unit in out.executor.map(there, waiting, config.task, at_once=config.workers):
             out.record(job.unit.name, unit)
             finished[job.unit.name] = unit.receipt
             out.events.progress(len(finished), len(jobs), "units")
@@ -141,11 +176,11 @@ def run_units(
     return [finished[name] for name in sorted(finished)]
 
 
-def shard_stats(receipts: Iterable[Mapping[str, Any]], stage: str, sources: int, most: float) -> dict[str, Any]:
-    """The stage's statistics. Raises DataError when more than ``most`` (0-1) of the samples were quarantined."""
-    receipts = list(receipts)
+def shard_stats(receipts: Sequence[Mapping[str, Any]], config: ShardSettings, sources: int) -> dict[str, Any]:
+    """The stage's statistics. Raises DataError when more than ``config.max_quarantine_share`` of the samples were
+    quarantined."""
     counts = merge_counts(receipts)
-    check_share(counts, most, stage)
+    check_share(counts, config.max_quarantine_share)
     return {
         "samples": counts["ok"],
         "sources": sources,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from model.training.phases import Optimizer, Phase
 from pipelines.core.canonical import digest
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import CookhouseError, DataError, did_you_mean
+from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
 from pipelines.workflow.stage import Attempt, Inputs
 
@@ -44,14 +45,13 @@ class GangConfig(StageConfig):
     max_skipped_share: Runtime[float] = Field(default=0.02, ge=0, le=1)
     launcher: Runtime[Literal["ray", "local", "torchrun"]] = "ray"
     cpus_per_worker: Runtime[float] = Field(default=FOLLOWS, ge=0)
-    gpus_per_worker: Runtime[float] = 0.0
+    gpus_per_worker: Runtime[float] = Field(default=0.0, ge=0)
+    memory_per_worker: Runtime[int] = Field(default=0, ge=0)
     threads: Runtime[int] = Field(default=FOLLOWS, ge=0)
     prefetch: Runtime[bool] = False
     max_failures: Runtime[int] = 1
     log_every: Runtime[int] = Field(default=10, ge=1)
     checkpoint_every: Runtime[int] = Field(default=100, ge=0)
-
-    shares_cpus: ClassVar[bool] = False
 
     def sized(self, room: Room) -> Self:
         """Each rank has as many threads as its part of the CPUs, and reserves those; a part of one where ranks outnumber
@@ -60,9 +60,14 @@ class GangConfig(StageConfig):
         cpus = self.cpus_per_worker or min(threads, room.cpus / self.world_size)
         return self.model_copy(update={"threads": threads, "cpus_per_worker": float(cpus)})
 
-    def cpus(self) -> float:
+    @property
+    def rank(self) -> Resources:
+        """What each rank reserves."""
+        return Resources(self.cpus_per_worker or 1.0, self.gpus_per_worker, self.memory_per_worker)
+
+    def demand(self) -> Demand:
         """The whole gang at once."""
-        return self.world_size * self.cpus_per_worker
+        return Demand(self.rank.times(self.world_size))
 
     def asks(self) -> str:
         return f"ranks {self.world_size}, threads of each {self.threads}"
@@ -126,8 +131,7 @@ def run_phases(config: GangConfig, model: ModelSource, inputs: Inputs, out: Atte
         totals = launch(
             "local" if config.launcher == "ray" and not out.executor.distributed else config.launcher,
             job,
-            cpus_per_worker=config.cpus_per_worker or 1.0,
-            gpus_per_worker=config.gpus_per_worker,
+            rank=config.rank,
             max_failures=config.max_failures,
         )
     skipped = totals["skipped_samples"]

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from model.training.job import Job, read_result, run_job
 from pipelines.core.errors import ConfigError, InfraError
+from pipelines.core.executor import ONE_CPU, Resources
 
 Kind = Literal["ray", "local", "torchrun"]
 
 
-def launch(
-    kind: Kind, job: Job, *, cpus_per_worker: float = 1.0, gpus_per_worker: float = 0.0, max_failures: int = 1
-) -> dict[str, Any]:
-    """Train and return the totals (``job.read_result``). Blocks until the gang has ended.
+def launch(kind: Kind, job: Job, *, rank: Resources = ONE_CPU, max_failures: int = 1) -> dict[str, Any]:
+    """Train and return the totals (``job.read_result``). On Ray each process reserves what a ``rank`` needs. Blocks until
+    the gang has ended.
 
     Raises ConfigError for a gang the launcher cannot make, InfraError when a worker was lost for good, and the
     worker's own error when it raised one.
@@ -31,7 +31,7 @@ def launch(
     if kind == "ray":
         from model.training.launch_ray import run_on_ray
 
-        run_on_ray(job, cpus_per_worker=cpus_per_worker, gpus_per_worker=gpus_per_worker, max_failures=max_failures)
+        run_on_ray(job, rank=rank, max_failures=max_failures)
     elif kind == "local":
         _run_here(job)
     else:

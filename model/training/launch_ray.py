@@ -13,6 +13,7 @@ from typing import Any
 
 from model.training.job import Job, run_job
 from pipelines.core.errors import CookhouseError, InfraError
+from pipelines.core.executor import ONE_CPU, Resources
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -25,8 +26,7 @@ def _worker(config: dict[str, Any]) -> None:
 def run_on_ray(
     job: Job,
     *,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
+    rank: Resources = ONE_CPU,
     max_failures: int = 1,
     run: Callable[[Job, int], None] = run_job,
 ) -> None:
@@ -40,13 +40,17 @@ def run_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    resources = {"CPU": cpus_per_worker} | ({"GPU": gpus_per_worker} if gpus_per_worker else {})
+    reserved = {
+        name: count for name, count in (("CPU", rank.cpus), ("GPU", rank.gpus), ("memory", rank.memory)) if count
+    }
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "run": run},
         torch_config=TorchConfig(timeout_s=600),
         scaling_config=ScalingConfig(
-            num_workers=job.world_size, use_gpu=bool(gpus_per_worker), resources_per_worker=resources
+            num_workers=job.world_size,
+            use_gpu=bool(rank.gpus),
+            resources_per_worker=reserved,
         ),
         run_config=RunConfig(
             name="gang",

@@ -17,12 +17,41 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Resources:
-    """What one task or actor holds while it works: CPUs and GPUs (fractions share one), ``memory`` in bytes (0: not
-    reserved)."""
+    """What a task or actor holds while it works, or a cluster has: CPUs and GPUs (fractions share one), ``memory`` in
+    bytes (0: not reserved; of a cluster: not known, so not counted)."""
 
     cpus: float = 1.0
     gpus: float = 0.0
     memory: int = 0
+
+    def times(self, count: float) -> Resources:
+        return Resources(self.cpus * count, self.gpus * count, int(self.memory * count))
+
+    def plus(self, other: Resources) -> Resources:
+        return Resources(self.cpus + other.cpus, self.gpus + other.gpus, self.memory + other.memory)
+
+    def holds(self, each: Resources) -> int:
+        """How many of ``each`` there is place for side by side, at least 1: that one then waits for its place."""
+        pairs = [(self.cpus, each.cpus), (self.gpus, each.gpus), *([(self.memory, each.memory)] if self.memory else [])]
+        return max(1, int(min((having / wanted for having, wanted in pairs if wanted), default=1)))
+
+    def __str__(self) -> str:
+        """``8 CPUs, 1 GPU, 64 GB``: what there is nothing of is left out."""
+        counts = [(self.cpus, "CPU"), (self.gpus, "GPU")]
+        told = [f"{count:g} {name}{'' if count == 1 else 's'}" for count, name in counts if count or name == "CPU"]
+        return ", ".join([*told, *([f"{self.memory / 1e9:.3g} GB"] if self.memory else [])])
+
+
+ONE_CPU = Resources()
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a step keeps busy. ``task``: its work is tasks of that size, which Ray deals out beside those of other such
+    steps, however many they would like to be; None where ``whole`` must be free at once."""
+
+    whole: Resources
+    task: Resources | None = None
 
 
 class Actor(Protocol):

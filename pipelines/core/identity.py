@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import ConfigError
+from pipelines.core.executor import ONE_CPU, Demand, Resources
 from pipelines.core.storage import INSTALLED, sha256_of
 
 T = TypeVar("T")
@@ -47,13 +48,17 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True, protected_namespaces=())
 
 
+def field_kind(cls: type[BaseModel], name: str) -> str | None:
+    """``identity``, ``runtime``, ``source`` or None for an unmarked field."""
+    for item in cls.model_fields[name].metadata:
+        if isinstance(item, Marker):
+            return item.kind
+    return None
+
+
 class StageConfig(Record):
     """Base of every stage's configuration. Nested records may carry markers of their own; unmarked fields of a nested
     plain ``Record`` follow the field that holds them."""
-
-    shares_cpus: ClassVar[bool] = True
-    """Its work on Ray is tasks that reserve a CPU each, so beside other such steps no CPU is used twice. False where
-    processes must be placed together and keep their CPUs to the end."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -67,18 +72,42 @@ class StageConfig(Record):
         return ()
 
     def sized(self, room: Room) -> Self:
-        """This configuration with the numbers that follow the CPUs filled in, by default its field ``workers``. Only
-        ``Runtime`` fields: the key stays what it was."""
-        return self.model_copy(update={"workers": room.cpus}) if getattr(self, "workers", 1) == FOLLOWS else self
+        """This configuration with the numbers that follow the cluster filled in. Only ``Runtime`` fields: the key stays what
+        it was."""
+        return self
 
-    def cpus(self) -> float:
-        """CPUs the step keeps busy, by default its field ``workers``; a run starts steps side by side as far as the
-        machine's CPUs go. Of a ``sized`` configuration."""
-        return float(getattr(self, "workers", 1))
+    def demand(self) -> Demand:
+        """What the step keeps busy, of a ``sized`` configuration: a run starts steps side by side as far as the cluster
+        goes. By default one process."""
+        return Demand(ONE_CPU, ONE_CPU)
 
     def asks(self) -> str:
-        """What it does with its CPUs, for ``plan``."""
-        return f"workers {getattr(self, 'workers', 1)}"
+        """What it does with that, for ``plan``."""
+        return "one process"
+
+
+class TaskConfig(StageConfig):
+    """Of a step whose work is tasks: so many ``workers`` at once (0: as many as the cluster holds), each of which reserves
+    its CPUs, GPUs (fractions share one) and bytes of memory."""
+
+    workers: Runtime[int] = Field(FOLLOWS, ge=0)
+    worker_cpus: Runtime[float] = Field(1.0, ge=0)
+    worker_gpus: Runtime[float] = Field(0.0, ge=0)
+    worker_memory: Runtime[int] = Field(0, ge=0)
+
+    @property
+    def task(self) -> Resources:
+        return Resources(self.worker_cpus, self.worker_gpus, self.worker_memory)
+
+    def sized(self, room: Room) -> Self:
+        workers = self.workers or room.whole.holds(self.task)
+        return self.model_copy(update={"workers": workers})
+
+    def demand(self) -> Demand:
+        return Demand(self.task.times(self.workers), self.task)
+
+    def asks(self) -> str:
+        return f"workers {self.workers}"
 
 
 class Misfit(NamedTuple):
@@ -119,14 +148,6 @@ class ExternalFile(Record):
                 do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
             )
         return found
-
-
-def field_kind(cls: type[BaseModel], name: str) -> str | None:
-    """``identity``, ``runtime``, ``source`` or None for an unmarked field."""
-    for item in cls.model_fields[name].metadata:
-        if isinstance(item, Marker):
-            return item.kind
-    return None
 
 
 def identity_of(config: BaseModel) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import PageContent, PageFailure, Render
 from pipelines.documents.extract import CHILD
 from pipelines.documents.filters import judge_text
@@ -48,7 +48,7 @@ class PageJob:
     actors), None reads them in a child of the worker."""
 
     unit: PageUnit
-    settings: DocumentSettings
+    settings: DocumentShards
     ocr: OcrReader | None = None
 
 
@@ -74,7 +74,7 @@ def _items(job: PageJob, tally: Counter[str]) -> Iterator[Item]:
             yield row, parts
 
 
-def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
+def _span_items(span: Span, settings: DocumentShards, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
     if span.verdict is not None:
         yield _unwritten(span, None, 0, span.verdict)
         return
@@ -95,7 +95,7 @@ def _span_items(span: Span, settings: DocumentSettings, read: OcrReader, tally: 
 
 
 def _page_items(
-    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
 ) -> list[Item]:
     page, facts = _clean_page(span, content, settings, read, tally)
     if isinstance(page, Verdict):
@@ -104,7 +104,7 @@ def _page_items(
 
 
 def _views_without(
-    span: Span, page: int, verdict: Verdict, settings: DocumentSettings, facts: Mapping[str, Any] | None = None
+    span: Span, page: int, verdict: Verdict, settings: DocumentShards, facts: Mapping[str, Any] | None = None
 ) -> Iterator[Item]:
     """A row for every view that the page does not give."""
     for view in range(settings.views_per_page):
@@ -132,7 +132,7 @@ def _unwritten(
 
 
 def _clean_page(
-    span: Span, content: PageContent, settings: DocumentSettings, read: OcrReader, tally: Counter[str]
+    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
 ) -> tuple[CleanPage | Verdict, dict[str, Any]]:
     """Route, words, regions of one page, or the verdict that leaves it out; and the facts both rest on."""
     route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
@@ -182,7 +182,7 @@ def _clean_page(
     return page_read, facts
 
 
-def _render(span: Span, settings: DocumentSettings) -> Render:
+def _render(span: Span, settings: DocumentShards) -> Render:
     return Render(
         dpi=settings.dpi,
         max_pixels=settings.max_pixels,
@@ -191,7 +191,7 @@ def _render(span: Span, settings: DocumentSettings) -> Render:
     )
 
 
-def read_here(settings: DocumentSettings) -> OcrReader:
+def read_here(settings: DocumentShards) -> OcrReader:
     """OCR in a child of this process."""
 
     def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
@@ -202,7 +202,7 @@ def read_here(settings: DocumentSettings) -> OcrReader:
     return read
 
 
-def _written(span: Span, page: CleanPage, view: int, settings: DocumentSettings, tally: Counter[str]) -> Item:
+def _written(span: Span, page: CleanPage, view: int, settings: DocumentShards, tally: Counter[str]) -> Item:
     made = make_view(page, view, settings)
     for region in made.regions:
         tally[f"regions/{region['level']}"] += 1

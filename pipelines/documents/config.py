@@ -1,15 +1,17 @@
-"""Settings of the documents stage. Frozen, typed, every field marked; the stage's own config adds source and
-workers."""
+"""Settings of the documents stage, as its jobs carry them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.core.identity import Identity, LocalPath, Record, Runtime, StageConfig
+from pipelines.core.cpus import Room
+from pipelines.core.executor import Demand, Resources
+from pipelines.core.identity import Identity, LocalPath, Record, Runtime, Source
 from pipelines.corruption.view import Address
 from pipelines.documents.layout import Layout
+from pipelines.shards.settings import ShardSettings
 
 
 class Levels(Record):
@@ -78,7 +80,7 @@ class Filters(Record):
         return bool(self.languages) or self.characters != (0, 0)
 
 
-class DocumentSettings(StageConfig):
+class DocumentShards(ShardSettings):
     """Everything that decides the bytes of a document sample, and the limits that keep bad files cheap.
 
     Pages are rendered at ``dpi`` with at most ``max_pixels``; pages of family ``card`` at 72 dpi. A page whose longer
@@ -100,8 +102,8 @@ class DocumentSettings(StageConfig):
     others to judge the page. With ``ocr_actors`` the OCR runs in a pool of Ray actors with ``ocr_cpus`` and
     ``ocr_gpus`` each instead of in the workers."""
 
+    source: Source[str | None] = None
     seed: Identity[int] = 0
-    split_seed: Identity[int] = 0
     engine: Identity[Literal["pymupdf", "pypdfium2"]] = "pymupdf"
     target: Identity[Literal["corrupted", "parser"]] = "corrupted"
     form: Identity[Literal["stored", "online"]] = "stored"
@@ -139,7 +141,23 @@ class DocumentSettings(StageConfig):
     page_deadline_s: Runtime[float] = Field(15.0, gt=0)
     ocr_deadline_s: Runtime[float] = Field(90.0, gt=0)
     memory_bytes: Runtime[int] = 2 << 30
-    max_quarantine_share: Runtime[float] = 0.5
+
+    @property
+    def ocr_actor(self) -> Resources:
+        """What each actor of the pool reserves."""
+        return Resources(self.ocr_cpus, self.ocr_gpus)
+
+    @property
+    def _pool(self) -> Resources:
+        return self.ocr_actor.times(self.ocr_actors if self.ocr else 0)
+
+    def sized(self, room: Room) -> Self:
+        """Workers that follow the cluster leave alone what the OCR actors hold."""
+        left = room.whole.plus(self._pool.times(-1))
+        return self.model_copy(update={"workers": self.workers or left.holds(self.task)})
+
+    def demand(self) -> Demand:
+        return Demand(self.task.times(self.workers).plus(self._pool), self.task.plus(self._pool))
 
     @property
     def region_tokens(self) -> tuple[int, int]:
@@ -147,7 +165,7 @@ class DocumentSettings(StageConfig):
         return self.tokens if self.target == "corrupted" else (0, self.tokens[1])
 
     @model_validator(mode="after")
-    def _one_view_is_enough(self) -> DocumentSettings:
+    def _one_view_is_enough(self) -> DocumentShards:
         if self.views_per_page > 1 and (self.form == "online" or self.target == "parser"):
             what = "form: online" if self.form == "online" else "target: parser"
             raise ValueError(f"views_per_page is {self.views_per_page}, but {what} has one sample a page: set it to 1")

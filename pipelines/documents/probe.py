@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.documents.build import category
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.extract import CHILD
 from pipelines.documents.plan import Verdict
 from pipelines.documents.similar import MAX_PAGES, Match, Signature, find_matches, sign
@@ -21,7 +21,7 @@ class ProbeJob:
     """Files to open."""
 
     sources: tuple[SourceItem, ...]
-    settings: DocumentSettings
+    settings: DocumentShards
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def probe_files(job: ProbeJob) -> dict[str, Found]:
     return found
 
 
-def _signature(source: SourceItem, pages: int, settings: DocumentSettings) -> Signature | None:
+def _signature(source: SourceItem, pages: int, settings: DocumentShards) -> Signature | None:
     """Signature of the text of the first pages. A page that cannot be read ends the text: the unit will tell why."""
     box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     texts: list[str] = []
@@ -62,7 +62,7 @@ def _signature(source: SourceItem, pages: int, settings: DocumentSettings) -> Si
 
 
 def mark_similar(
-    items: Iterable[SourceItem], found: Mapping[str, Found], settings: DocumentSettings
+    items: Iterable[SourceItem], found: Mapping[str, Found], settings: DocumentShards
 ) -> tuple[list[SourceItem], dict[str, int | Verdict]]:
     """Files with the split of the first file they resemble, and pages or verdict by name. Files of the sample corpus
     have no signature, so their declared splits stay."""

@@ -100,7 +100,7 @@ def group_regions(
     shrink: bool = True,
 ) -> list[Grouped]:
     """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
-    ``token_range`` tokens; if a page has only shorter texts, those. ``layout``: see ``DocumentSettings``. ``shrink``
+    ``token_range`` tokens; if a page has only shorter texts, those. ``layout``: see ``DocumentShards``. ``shrink``
     their boxes to the ink; without, for who wants the text only, they are those of the words."""
     columns = layout == "columns"
     lines = make_lines(_upright(words), image.shape[1], whole_rows=by_line, join=join_rows if columns else None)

@@ -13,7 +13,7 @@ from pipelines.core.seeds import generator
 from pipelines.corruption.halved import Planes, merge
 from pipelines.corruption.operators import OPERATOR_VERSION
 from pipelines.corruption.view import ONLINE, Drawn, TextRegion, ViewRecipe, draw_view, online_record
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 
 try:
@@ -87,7 +87,7 @@ def _even(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(luma, ((0, height % 2), (0, width % 2)), mode="edge")[:height, :width]
 
 
-def recipe_of(settings: DocumentSettings, by_line: bool) -> ViewRecipe:
+def recipe_of(settings: DocumentShards, by_line: bool) -> ViewRecipe:
     """How views of a page are drawn under these settings; ``by_line`` for cards."""
     words = settings.templates
     prompts = {"boxes": words.page, "single": words.single, "coordinates": words.coordinates}
@@ -103,7 +103,7 @@ def recipe_of(settings: DocumentSettings, by_line: bool) -> ViewRecipe:
     )
 
 
-def make_view(page: CleanPage, view: int, settings: DocumentSettings) -> View:
+def make_view(page: CleanPage, view: int, settings: DocumentShards) -> View:
     """The sample of one view. Every draw comes from (seed, source digest, page, view, operator version)."""
     if settings.target == "parser":
         text = "\n".join(region.text for region in page.regions)
@@ -117,7 +117,7 @@ def make_view(page: CleanPage, view: int, settings: DocumentSettings) -> View:
     return _view(page, view, settings, drawn, {})
 
 
-def _view(page: CleanPage, view: int, settings: DocumentSettings, drawn: Drawn, more: dict[str, Any]) -> View:
+def _view(page: CleanPage, view: int, settings: DocumentShards, drawn: Drawn, more: dict[str, Any]) -> View:
     messages = turn([image_content(), text_content(drawn.prompt)], drawn.target)
     meta = {
         "source": page.source,

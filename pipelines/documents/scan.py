@@ -15,7 +15,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.seeds import generator
 from pipelines.corruption.operators import OPERATOR_VERSION
 from pipelines.corruption.view import TextRegion, choose
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import PageContent, Render
 from pipelines.documents.layout import Box, Line, Word
 from pipelines.documents.ocr import NAMES, describe_models, find_models, model_folders
@@ -55,7 +55,7 @@ class ScanText:
     facts: dict[str, Any]
 
 
-def ocr_setup(settings: DocumentSettings) -> OcrSetup:
+def ocr_setup(settings: DocumentShards) -> OcrSetup:
     """Model files and limits. Raises SandboxError when the models or their engine are not here."""
     folders = (settings.ocr_detection_model_dir, settings.ocr_recognition_model_dir)
     models = find_models(*folders)
@@ -75,7 +75,7 @@ def ocr_setup(settings: DocumentSettings) -> OcrSetup:
 
 
 def read_scan(
-    content: PageContent, page: PageRef, source_digest: str, settings: DocumentSettings, read: OcrReader, by_line: bool
+    content: PageContent, page: PageRef, source_digest: str, settings: DocumentShards, read: OcrReader, by_line: bool
 ) -> ScanText:
     """Text of one scanned page. Raises SandboxError, also when there are no models."""
     setup = ocr_setup(settings)
@@ -88,7 +88,7 @@ def _read_all(
     content: PageContent,
     page: PageRef,
     setup: OcrSetup,
-    settings: DocumentSettings,
+    settings: DocumentShards,
     read: OcrReader,
     by_line: bool,
 ) -> ScanText:
@@ -113,7 +113,7 @@ def _without(
     image: NDArray[np.uint8],
     grouped: Grouped,
     bad: Sequence[tuple[float, float]],
-    settings: DocumentSettings,
+    settings: DocumentShards,
     by_line: bool,
 ) -> list[TextRegion]:
     """A region, parted where the middle of a line that was read badly lies in it: its ink has no label."""
@@ -132,7 +132,7 @@ def _without(
 
 
 def _laid_out(
-    image: NDArray[np.uint8], words: Sequence[Word], settings: DocumentSettings, by_line: bool
+    image: NDArray[np.uint8], words: Sequence[Word], settings: DocumentShards, by_line: bool
 ) -> list[TextRegion]:
     found = group_regions(image, words, settings.region_tokens, by_line, settings.layout)
     return [grouped.region for grouped in found]
@@ -143,7 +143,7 @@ def _read_chosen(
     page: PageRef,
     source_digest: str,
     setup: OcrSetup,
-    settings: DocumentSettings,
+    settings: DocumentShards,
     read: OcrReader,
     by_line: bool,
 ) -> ScanText:
@@ -198,7 +198,7 @@ def _read_chosen(
 
 
 def _read_well(
-    image: NDArray[np.uint8], grouped: Grouped, texts: Mapping[Box, str], settings: DocumentSettings, by_line: bool
+    image: NDArray[np.uint8], grouped: Grouped, texts: Mapping[Box, str], settings: DocumentShards, by_line: bool
 ) -> list[TextRegion]:
     """A region with the ``texts`` of its words by box. Where a word has none its line is left out, and what stands above
     and below are regions of their own."""
@@ -216,7 +216,7 @@ def _read_well(
 
 
 def _candidates(
-    found: Sequence[Grouped], total: float, settings: DocumentSettings, rng: np.random.Generator, by_line: bool
+    found: Sequence[Grouped], total: float, settings: DocumentShards, rng: np.random.Generator, by_line: bool
 ) -> list[Grouped]:
     """Enough regions for all views of the page, in reading order."""
     if by_line or settings.target == "parser" or settings.form == "online":

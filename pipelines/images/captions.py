@@ -17,6 +17,7 @@ from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import local_file
+from pipelines.images.settings import CaptionShards
 from pipelines.images.sources import TAR, read_sidecar, read_tar
 from pipelines.media.likeness import likeness
 from pipelines.media.picture import Picture
@@ -36,43 +37,30 @@ Score = Callable[["Image.Image", str], float]
 @dataclass(frozen=True)
 class CaptionJob:
     """A unit and all that decides its bytes. ``captions`` has a text, or "", for each source of the unit, in order;
-    ``near`` the name of the picture that one looks like, or "", for each (empty when nobody looked).
-
-    Left out: a side below ``min_side`` pixels, a longer side of more than ``max_aspect`` shorter ones, a score below
-    ``min_score``."""
+    ``near`` the name of the picture that one looks like, or "", for each (empty when nobody looked)."""
 
     unit: Unit
+    settings: CaptionShards
     captions: tuple[str, ...]
-    prompt: str
-    min_side: int
-    max_pixels: int
-    most_source_pixels: int
-    quality: int
-    deadline_s: float
-    memory_bytes: int
-    max_aspect: float | None = None
     near: tuple[str, ...] = ()
-    score: str | None = None
-    min_score: float = 0.0
-    split_seed: int = 0
 
 
 def build_caption_unit(job: CaptionJob, folder: Path) -> dict[str, Any]:
     """Write one unit into ``folder``; the receipt of ``write_unit``. A bad picture costs its own row only."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
     planned = None if any(is_tar(source) for source in job.unit.items) else len(job.unit.items)
     return write_unit(folder, job.unit.name, _items(job, sandbox), planned=planned)
 
 
 def measure_pictures(job: CaptionJob) -> dict[str, int]:
     """Likeness of each picture of a unit by name; those that cannot be opened are left to the unit itself."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
     found = {}
     for source in job.unit.items:
         if source.copy_of or is_tar(source):
             continue
         try:
-            picture = sandbox.call(source.path, 256 * 256, job.most_source_pixels, 90)
+            picture = sandbox.call(source.path, 256 * 256, job.settings.most_source_pixels, 90)
         except SandboxError:
             continue
         found[source.name] = likeness(_opened(picture))
@@ -121,7 +109,9 @@ def _tar_items(job: CaptionJob, tar: SourceItem, sandbox: Sandbox) -> Iterator[I
         for number, member in enumerate(read_tar(Path(tar.path))):
             digest = hashlib.sha256(member.picture).hexdigest()
             name = f"{tar.name}/{member.key}"
-            source = SourceItem(tar.address, name, len(member.picture), digest, split_of(digest, job.split_seed))
+            source = SourceItem(
+                tar.address, name, len(member.picture), digest, split_of(digest, job.settings.split_seed)
+            )
             key = f"{tar.key('i')}-s{number:06d}"
             if digest in seen:
                 yield _row(source, key).filtered("duplicate", f"same bytes as {seen[digest]}")
@@ -136,26 +126,27 @@ def _tar_items(job: CaptionJob, tar: SourceItem, sandbox: Sandbox) -> Iterator[I
 def _item(
     job: CaptionJob, sandbox: Sandbox, source: SourceItem, medium: str | bytes, caption: str, key: str = ""
 ) -> Item:
-    row = _row(source, key)
+    settings, row = job.settings, _row(source, key)
     try:
-        picture = sandbox.call(medium, job.max_pixels, job.most_source_pixels, job.quality)
+        picture = sandbox.call(medium, settings.max_pixels, settings.most_source_pixels, settings.jpeg_quality)
     except SandboxError as error:
         return row.quarantined(error.category, source.told(error.message))
     sides = sorted((picture.source_width, picture.source_height))
     size = f"{picture.source_width}x{picture.source_height} pixels"
-    if sides[0] < job.min_side:
-        return row.filtered("policy", f"{size}, a side is below {job.min_side}")
-    if job.max_aspect is not None and sides[1] > job.max_aspect * sides[0]:
-        return row.filtered("policy", f"{size}, longer than {job.max_aspect:g} to 1")
+    if sides[0] < settings.min_side:
+        return row.filtered("policy", f"{size}, a side is below {settings.min_side}")
+    if settings.max_aspect is not None and sides[1] > settings.max_aspect * sides[0]:
+        return row.filtered("policy", f"{size}, longer than {settings.max_aspect:g} to 1")
     if not caption:
         return row.filtered("empty_text", "no caption")
     detail = {}
-    if job.score is not None:
-        detail["score"] = round(float(load_score(job.score)(_opened(picture), caption)), 6)
+    if settings.score is not None:
+        detail["score"] = round(float(load_score(settings.score)(_opened(picture), caption)), 6)
         row = replace(row, detail=json.dumps(detail, sort_keys=True))
-        if detail["score"] < job.min_score:
-            return row.filtered("policy", f"score {detail['score']:g} of {job.score} is below {job.min_score:g}")
-    return _sample(source, row, caption, job.prompt, picture, detail)
+        if detail["score"] < settings.min_score:
+            reason = f"score {detail['score']:g} of {settings.score} is below {settings.min_score:g}"
+            return row.filtered("policy", reason)
+    return _sample(source, row, caption, settings.prompt, picture, detail)
 
 
 def _opened(picture: Picture) -> Image.Image:

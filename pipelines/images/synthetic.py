@@ -13,6 +13,7 @@ from pipelines.core.sandbox import SandboxError
 from pipelines.core.sandboxes import kept_sandbox
 from pipelines.core.seeds import generator, split_of
 from pipelines.images.drawing import Line, draw_lines
+from pipelines.images.settings import SyntheticOcr
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import encode_jpeg, image_content, sample_json, text_content, text_size, turn
@@ -35,22 +36,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class OcrJob:
-    """A unit and all that decides its bytes. ``sizes`` are widths and heights in pixels a drawing is made in; a share
-    ``photo_share`` (0-1) of them lies on one of ``photos``. ``page_size`` is the window of rendered pages."""
+    """A unit and all that decides its bytes; ``photos`` are backgrounds to draw on."""
 
     unit: Batch
-    seed: int
-    sizes: tuple[int, int]
-    most_lines: int
+    settings: SyntheticOcr
     photos: tuple[SourceItem, ...]
-    photo_share: float
-    page_size: tuple[int, int]
-    prompt: str
-    quality: int
-    split_seed: int
-    chromium: str
-    deadline_s: float
-    memory_bytes: int
 
 
 def build_ocr_unit(job: OcrJob, folder: Path) -> dict[str, Any]:
@@ -70,34 +60,38 @@ def _drawn(job: OcrJob, number: int) -> Item:
     """Words and fonts follow the split of the drawing; every draw comes from (seed, number)."""
     from PIL import Image
 
-    split = split_of(f"{STAGE}/{job.seed}/{number}", job.split_seed)
-    rng = generator(STAGE, job.seed, number)
-    size = (int(rng.integers(job.sizes[0], job.sizes[1] + 1)), int(rng.integers(job.sizes[0], job.sizes[1] + 1)))
+    settings = job.settings
+    split = split_of(f"{STAGE}/{settings.seed}/{number}", settings.split_seed)
+    rng = generator(STAGE, settings.seed, number)
+    least, most = settings.min_side, settings.max_side
+    size = (int(rng.integers(least, most + 1)), int(rng.integers(least, most + 1)))
     photos = [photo for photo in job.photos if photo.split == split] or list(job.photos)
-    photo = photos[int(rng.integers(len(photos)))] if photos and rng.random() < job.photo_share else None
-    key = f"o{job.seed:08d}-n{number:07d}"
+    photo = photos[int(rng.integers(len(photos)))] if photos and rng.random() < settings.photo_share else None
+    key = f"o{settings.seed:08d}-n{number:07d}"
     background = None
     if photo is not None:
         try:
-            box = kept_sandbox(PICTURE, job.deadline_s, job.memory_bytes)
-            picture = box.call(photo.path, 4 * job.sizes[1] ** 2, 100_000_000, 95)
+            box = kept_sandbox(PICTURE, settings.deadline_s, settings.memory_bytes)
+            picture = box.call(photo.path, 4 * most**2, 100_000_000, 95)
         except SandboxError as error:
             return _bad(photo.row(key, STAGE, "ocr", number, split), photo, error)
         background = Image.open(io.BytesIO(picture.jpeg))
-    drawing = draw_lines(rng, split if split == "test" else "train", background, size, job.most_lines)
+    drawing = draw_lines(rng, split if split == "test" else "train", background, size, settings.most_lines)
     about = {"background": photo.name if photo else "texture", "background_digest": photo.sha256 if photo else ""}
     row = SourceItem("", f"drawing/{number:07d}", 0, "", split).row(key, STAGE, "ocr", number)
-    return _sample(job, row, encode_jpeg(drawing.image, job.quality), size, drawing.lines, about)
+    return _sample(job, row, encode_jpeg(drawing.image, settings.jpeg_quality), size, drawing.lines, about)
 
 
 def _rendered(job: OcrJob, page: SourceItem) -> Item:
-    row = page.row(f"{page.key('w')}-w{job.page_size[0]:05d}", STAGE, "ocr")
+    settings = job.settings
+    width, height = settings.page_width, settings.page_height
+    row = page.row(f"{page.key('w')}-w{width:05d}", STAGE, "ocr")
     if page.copy_of:
         return row.filtered("duplicate", f"same bytes as {page.copy_of}")
     try:
         # no memory limit: Chromium reserves address space by the terabyte
-        box = kept_sandbox(PAGE, job.deadline_s, 0)
-        shown = box.call(str(Path(page.path).resolve()), *job.page_size, job.chromium, job.quality)
+        box = kept_sandbox(PAGE, settings.deadline_s, 0)
+        shown = box.call(str(Path(page.path).resolve()), width, height, settings.chromium, settings.jpeg_quality)
     except SandboxError as error:
         return _bad(row, page, error)
     if not shown.lines:
@@ -108,7 +102,7 @@ def _rendered(job: OcrJob, page: SourceItem) -> Item:
 def _sample(
     job: OcrJob, row: Row, jpeg: bytes, size: tuple[int, int], lines: tuple[Line, ...], about: dict[str, str]
 ) -> Item:
-    messages = turn([image_content(), text_content(job.prompt)], "\n".join(line.text for line in lines))
+    messages = turn([image_content(), text_content(job.settings.prompt)], "\n".join(line.text for line in lines))
     regions = [{"text": line.text, "quad": [list(corner) for corner in line.quad]} for line in lines]
     meta: dict[str, Any] = {"source": row.source, "source_digest": row.source_digest, "regions": regions, **about}
     parts = {"jpg": jpeg, "json": sample_json(row.kind, row.split, "none", messages, meta)}

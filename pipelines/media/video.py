@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,8 @@ from pipelines.shards.sample import JpegEncoder, encode_jpeg
 if TYPE_CHECKING:
     from PIL import Image
 
+    from pipelines.core.identity import Record
+
 Store = Literal["frames", "clip"]
 HELD_QUALITY = 98
 """JPEG quality of pictures that wait in memory for the encoder of ``store: clip``."""
@@ -37,28 +39,34 @@ class DecodeSpec:
     """How to decode: ``fps`` (at most 10) and ``max_frames`` kept of a clip, ``view_pixels`` the area of a frame in
     pixels (sides are multiples of ``patch``), ``max_decoded`` frames looked at, ``max_pixels`` of a source frame.
 
-    ``mode`` is one of ``modes`` or ``auto``; ``split_by``, ``clip_seconds``, ``shortest`` (seconds) and ``threshold``
-    are those of ``split.Splitter``; a frame whose ``likeness`` differs from the kept one before by at most ``similar``
-    bits of 64 is dropped; ``store`` keeps JPEG frames, or a clip with a keyframe every ``gop`` frames at quantiser
-    ``scale``."""
+    ``decode`` is one of ``modes`` or ``auto``; ``split_by``, ``clip_seconds``, ``min_clip_seconds`` and ``scene_threshold``
+    are those of ``split.Splitter``; a frame whose ``likeness`` differs from the kept one before by at most
+    ``drop_similar`` bits of 64 is dropped; ``store`` keeps JPEG frames, or a clip with a keyframe every ``clip_gop``
+    frames at quantiser ``clip_scale``."""
 
     fps: float
     max_frames: int
     view_pixels: int
     patch: int = 14
-    quality: int = 92
+    jpeg_quality: int = 92
     max_decoded: int = 200_000
     max_pixels: int = 8192 * 8192
-    mode: Asked = "auto"
+    decode: Asked = "auto"
     split_by: By = "none"
     clip_seconds: float = 30.0
-    shortest: float = 1.0
-    threshold: float = 0.35
-    similar: int | None = None
+    min_clip_seconds: float = 1.0
+    scene_threshold: float = 0.35
+    drop_similar: int | None = None
     store: Store = "frames"
-    encoder: JpegEncoder = "pillow"
-    gop: int = 8
-    scale: int = 3
+    jpeg_encoder: JpegEncoder = "pillow"
+    clip_gop: int = 8
+    clip_scale: int = 3
+
+    @classmethod
+    def of(cls, settings: Record) -> DecodeSpec:
+        """What a stage's settings say of it, by the same names."""
+        names = [item.name for item in fields(cls) if item.name in type(settings).model_fields]
+        return cls(**{name: getattr(settings, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -117,26 +125,26 @@ class _File:
         rate = rate_for(spec.fps, spec.max_frames, duration)
         sparse = is_sparse(duration, self.reader.step, rate)
         whole = spec.split_by == "none"
-        jumps = spec.mode in ("keyframes", "seek")
-        if not (whole and rate < asked) and not (spec.mode == "auto" and sparse) and not jumps:
-            given: Mode = "all" if spec.mode == "auto" else spec.mode
+        jumps = spec.decode in ("keyframes", "seek")
+        if not (whole and rate < asked) and not (spec.decode == "auto" and sparse) and not jumps:
+            given: Mode = "all" if spec.decode == "auto" else spec.decode
             return duration, given, None
         line = read_timeline(path, spec.max_pixels)
         if line is None:
-            return duration, "nonref" if sparse or spec.mode == "keyframes" else "all", None
+            return duration, "nonref" if sparse or spec.decode == "keyframes" else "all", None
         covered = line.end - line.start + self.reader.step
         if duration is None or duration - covered > max(Fraction(1), duration / 10):
             duration = covered
-        if spec.mode != "auto":
-            return duration, spec.mode, line
+        if spec.decode != "auto":
+            return duration, spec.decode, line
         rate = rate_for(spec.fps, spec.max_frames, duration if whole else None)
         sparse = is_sparse(duration, self.reader.step, rate) and spec.split_by != "scenes"
         return duration, choose_mode(line, self.reader.step, rate) if sparse else "all", line
 
     def clips(self) -> Iterator[Frames]:
         spec, reader = self.spec, self.reader
-        seconds, shortest = Fraction(spec.clip_seconds), Fraction(spec.shortest)
-        splitter = Splitter(spec.split_by, seconds, shortest, spec.threshold)
+        seconds, shortest = Fraction(spec.clip_seconds), Fraction(spec.min_clip_seconds)
+        splitter = Splitter(spec.split_by, seconds, shortest, spec.scene_threshold)
         clip: _Clip | None = None
         first = last = Fraction(0)
         cut = ""
@@ -186,7 +194,7 @@ class _File:
             facts["mode"] = self.mode
         if self.found is not None and self.found != self.claimed:
             facts["seconds_found"] = round(float(self.found), 3)
-        if self.spec.similar is not None:
+        if self.spec.drop_similar is not None:
             facts["similar_dropped"] = clip.dropped
         if split and last:
             facts["file_decoded"] = self.reader.decoded
@@ -210,14 +218,14 @@ class _Clip:
             return
         spec = self.file.spec
         picture = self.file.shaper.picture(frame)
-        if spec.similar is not None:
+        if spec.drop_similar is not None:
             mark = likeness(picture)
-            if self._before is not None and (mark ^ self._before).bit_count() <= spec.similar:
+            if self._before is not None and (mark ^ self._before).bit_count() <= spec.drop_similar:
                 self.dropped += 1
                 return
             self._before = mark
-        quality = HELD_QUALITY if spec.store == "clip" else spec.quality
-        self.keeper.keep((encode_jpeg(picture, quality, encoder=spec.encoder), picture.width, picture.height))
+        quality = HELD_QUALITY if spec.store == "clip" else spec.jpeg_quality
+        self.keeper.keep((encode_jpeg(picture, quality, encoder=spec.jpeg_encoder), picture.width, picture.height))
 
     def close(self, facts: dict[str, Any], end: Fraction, partial: str = "", share: float = 1.0) -> Frames:
         kept = self.keeper.kept()
@@ -226,7 +234,7 @@ class _Clip:
         video = b""
         if self.file.spec.store == "clip":
             video, jpegs = (
-                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.gop, self.file.spec.scale),
+                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.clip_gop, self.file.spec.clip_scale),
                 (),
             )
         return Frames(jpegs, ticks, width, height, partial, facts, video, float(self.start), float(end), share)

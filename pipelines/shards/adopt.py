@@ -29,6 +29,7 @@ from pipelines.core.seeds import split_of
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import MODES, image_content, sample_json, text_content, text_size, turn
+from pipelines.shards.settings import AdoptShards
 from pipelines.shards.unit import Item, write_unit
 from pipelines.shards.writer import PART
 
@@ -41,25 +42,11 @@ MOST_NAME, MOST_PARTS = 512, 2048
 
 
 @dataclass(frozen=True)
-class Limits:
-    """``member``: most bytes of one file, ``sample``: of all parts of one sample; ``pixels``: of a picture."""
-
-    member: int = 64 << 20
-    sample: int = 256 << 20
-    pixels: int = 100_000_000
-
-
-@dataclass(frozen=True)
 class AdoptJob:
-    """A unit (one tar or more) and all that decides its bytes. ``prompts``: user turn of captions and of texts;
-    ``split`` None draws it from the sample's own content."""
+    """A unit (one tar or more) and all that decides its bytes."""
 
     unit: Unit
-    caption_prompt: str
-    text_prompt: str
-    split: str | None
-    split_seed: int
-    limits: Limits
+    settings: AdoptShards
 
 
 @dataclass(frozen=True)
@@ -83,9 +70,9 @@ def _items(job: AdoptJob) -> Iterator[Item]:
             yield _row(source, 0).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         number = -1
-        for number, sample in enumerate(read_foreign(source.path, job.limits)):
+        for number, sample in enumerate(read_foreign(source.path, job.settings)):
             content = hashlib.sha256(b"".join(sample.parts[name] for name in sorted(sample.parts))).hexdigest()
-            split = job.split or split_of(content, job.split_seed)
+            split = job.settings.split or split_of(content, job.settings.split_seed)
             row = _row(source, number, sample.key, split)
             if sample.trouble is None and content in seen:
                 yield row.filtered("duplicate", source.told(f"same content as {seen[content]}"))
@@ -109,7 +96,7 @@ class _Refused(Exception):
         self.category, self.reason = category, reason
 
 
-def read_foreign(path: str | Path, limits: Limits) -> Iterator[Foreign]:
+def read_foreign(path: str | Path, limits: AdoptShards) -> Iterator[Foreign]:
     """The samples of a tar in file order; a WebDataset key ends at the first dot of the file's base name. Nothing
     raises for what a tar holds: it comes out as ``trouble``, a tar that breaks off as a last sample with key ""."""
     done: set[str] = set()
@@ -141,7 +128,7 @@ def read_foreign(path: str | Path, limits: Limits) -> Iterator[Foreign]:
 class _Group:
     """Parts of one key as they come."""
 
-    def __init__(self, key: str, limits: Limits) -> None:
+    def __init__(self, key: str, limits: AdoptShards) -> None:
         self.key, self._limits = key, limits
         self._parts: dict[str, bytes] = {}
         self._size = 0
@@ -164,7 +151,7 @@ class _Group:
             self.refuse("policy", f"a member name of {len(name)} bytes is above {MOST_NAME}")
         elif part.rpartition(".")[2] in _UNPICKLED:
             self.refuse("policy", f"{name!r} could run code when it is opened")
-        elif member.size > self._limits.member or self._size > self._limits.sample:
+        elif member.size > self._limits.most_member_bytes or self._size > self._limits.most_sample_bytes:
             self.refuse("policy", f"{name!r}: {member.size} bytes, sample of {self._size}, above the limits")
         elif len(self._parts) >= MOST_PARTS:
             self.refuse("policy", f"more than {MOST_PARTS} parts")
@@ -195,13 +182,13 @@ def _convert(job: AdoptJob, source: SourceItem, number: int, sample: Foreign, sp
         if len(pictures) > 1:
             raise _Refused("policy", f"{len(pictures)} pictures and one text: which is described?")
         kind = "caption" if pictures else "text"
-        prompt = [text_content(job.caption_prompt if pictures else job.text_prompt)]
+        prompt = [text_content(job.settings.caption_prompt if pictures else job.settings.text_prompt)]
         messages = turn([*(image_content(name) for name in pictures), *prompt], text)
     frames, used = _pictures_of(messages, sample.key)
     missing = [name for name in used if name not in pictures]
     if missing:
         raise _Refused("parse", f"messages name {missing[0]!r}, which the sample does not hold")
-    sizes = [_size_of(name, pictures[name], job.limits) for name in used]
+    sizes = [_size_of(name, pictures[name], job.settings) for name in used]
     meta = {"source": source.name, "source_digest": source.sha256, "foreign_key": sample.key}
     if mode not in MODES:
         raise _Refused("parse", f"mode {mode!r} is none of {', '.join(MODES)}")
@@ -254,7 +241,7 @@ def _pictures_of(messages: Any, key: str) -> tuple[int, list[str]]:
     return frames, names
 
 
-def _size_of(name: str, data: bytes, limits: Limits) -> tuple[int, int]:
+def _size_of(name: str, data: bytes, limits: AdoptShards) -> tuple[int, int]:
     """Width and height from the header; nothing is decoded."""
     from PIL import Image
 
@@ -263,8 +250,8 @@ def _size_of(name: str, data: bytes, limits: Limits) -> tuple[int, int]:
             size = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _Refused("decode", f"{name}: {type(error).__name__}") from error
-    if size[0] * size[1] > limits.pixels:
-        raise _Refused("policy", f"{name}: {size[0]}x{size[1]} pixels, above {limits.pixels}")
+    if size[0] * size[1] > limits.most_source_pixels:
+        raise _Refused("policy", f"{name}: {size[0]}x{size[1]} pixels, above {limits.most_source_pixels}")
     return size
 
 

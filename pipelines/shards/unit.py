@@ -101,13 +101,13 @@ def merge_counts(receipts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def check_share(counts: Mapping[str, int], most: float, stage: str) -> None:
+def check_share(counts: Mapping[str, int], most: float) -> None:
     """Raise DataError if the quarantined share of the planned samples is above ``most`` (0-1). Called after all units
     are committed, so that a rerun with a higher limit has nothing to do again."""
     planned, bad = counts["planned"], counts["quarantined"]
     if planned and bad / planned > most:
         raise DataError(
-            f"{stage}: {bad} of {planned} samples were quarantined, more than the limit of {most:.0%}",
+            f"{bad} of {planned} samples were quarantined, more than the limit of {most:.0%}",
             why="their rows in manifest/*.parquet say why (cookhouse shards inspect)",
             do="repair the inputs, or raise max_quarantine_share",
         )

@@ -20,6 +20,7 @@ from pipelines.shards.sample import image_content, sample_json, text_content, te
 from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
 from pipelines.text.chats import Medium, Message, Part, read_chat, read_interleaved
+from pipelines.text.settings import TableShards
 
 Form = Literal["conversations", "interleaved"]
 KIND = {"conversations": "conversation", "interleaved": "interleaved"}
@@ -38,21 +39,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowsJob:
-    """A unit and all that decides its bytes. ``root`` is the folder that names are relative to, ``max_bytes`` and
-    ``max_media`` the most text (UTF-8) and the most pictures and videos of a row that is kept."""
+    """A unit and all that decides its bytes. ``root`` is the folder that names are relative to."""
 
     unit: Rows
+    settings: TableShards
     form: Form
     root: str
-    max_bytes: int
-    max_media: int
-    max_pixels: int
-    most_source_pixels: int
-    quality: int
-    video: DecodeSpec
-    split_seed: int
-    deadline_s: float
-    memory_bytes: int
 
 
 def build_rows_unit(job: RowsJob, folder: Path) -> dict[str, Any]:
@@ -72,7 +64,7 @@ def _items(job: RowsJob) -> Iterator[Item]:
             yield _row(job, number).quarantined("parse", str(error))
             continue
         mark = _digest(messages)
-        row = _row(job, number, split_of(_first_medium(messages, job) or mark.hex(), job.split_seed))
+        row = _row(job, number, split_of(_first_medium(messages, job) or mark.hex(), job.settings.split_seed))
         if reason := _refused(job, messages):
             yield row.filtered("policy", reason)
         elif mark in seen:
@@ -85,9 +77,9 @@ def _items(job: RowsJob) -> Iterator[Item]:
 def _refused(job: RowsJob, messages: tuple[Message, ...]) -> str:
     size = sum(len(message.text.encode()) + len(message.thought.encode()) for message in messages)
     media = sum(part.kind != "text" for message in messages for part in message.parts)
-    if size > job.max_bytes:
-        return f"{size} bytes of text, more than {job.max_bytes}"
-    return f"{media} pictures and videos, more than {job.max_media}" if media > job.max_media else ""
+    if size > job.settings.max_bytes:
+        return f"{size} bytes of text, more than {job.settings.max_bytes}"
+    return f"{media} pictures and videos, more than {job.settings.max_media}" if media > job.settings.max_media else ""
 
 
 def _sample(job: RowsJob, number: int, row: Row, messages: tuple[Message, ...]) -> Item:
@@ -144,9 +136,9 @@ class _Stored:
         return content
 
     def _picture(self, source: Medium, number: int) -> dict[str, Any]:
-        job = self.job
-        box = kept_sandbox(PICTURE, job.deadline_s, job.memory_bytes)
-        picture = box.call(source, job.max_pixels, job.most_source_pixels, job.quality)
+        settings = self.job.settings
+        box = kept_sandbox(PICTURE, settings.deadline_s, settings.memory_bytes)
+        picture = box.call(source, settings.max_pixels, settings.most_source_pixels, settings.jpeg_quality)
         part = f"i{number:03d}.jpg"
         self.parts[part] = picture.jpeg
         self.views += 1
@@ -156,8 +148,9 @@ class _Stored:
     def _video(self, source: Medium, number: int, about: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(source, str):
             raise SandboxError("policy", "a video must be a file")
-        job = self.job
-        clip = kept_sandbox(VIDEO, job.deadline_s, job.memory_bytes).call(source, job.video)
+        settings = self.job.settings
+        spec = DecodeSpec(settings.fps, settings.max_frames, settings.view_pixels)
+        clip = kept_sandbox(VIDEO, settings.deadline_s, settings.memory_bytes).call(source, spec)
         names = [f"v{number:02d}f{frame:04d}.jpg" for frame in range(len(clip.jpegs))]
         self.parts |= dict(zip(names, clip.jpegs, strict=True))
         self.views, self.frames = self.views + len(names), self.frames + len(names)

@@ -17,6 +17,7 @@ from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import sample_json, text_content, text_size, turn
 from pipelines.shards.tables import read_rows
 from pipelines.shards.unit import Item, write_unit
+from pipelines.text.settings import TextShards
 
 STAGE = "text"
 SUFFIXES = (".jsonl", ".ndjson", ".parquet")
@@ -24,13 +25,11 @@ SUFFIXES = (".jsonl", ".ndjson", ".parquet")
 
 @dataclass(frozen=True)
 class TextJob:
-    """A unit and all that decides its bytes. ``max_bytes`` is the longest text kept (UTF-8); ``declared`` says that the
-    files' own splits hold, else each line has the split of its own text."""
+    """A unit and all that decides its bytes. ``declared`` says that the files' own splits hold, else each line has the split
+    of its own text."""
 
     unit: Unit
-    prompt: str
-    max_bytes: int
-    split_seed: int
+    settings: TextShards
     declared: bool
 
 
@@ -77,15 +76,15 @@ def _text(job: TextJob, source: SourceItem, number: int, text: str | Exception, 
         return _row(source, number).quarantined("parse", f"{type(text).__name__}: {text}")
     text = text.strip()
     mark = hashlib.sha256(text.encode()).digest()
-    row = _row(source, number, source.split if job.declared else split_of(mark.hex(), job.split_seed))
+    row = _row(source, number, source.split if job.declared else split_of(mark.hex(), job.settings.split_seed))
     if not text:
         return row.filtered("empty_text", "the line holds no text")
-    if len(text.encode()) > job.max_bytes:
-        return row.filtered("policy", f"more than {job.max_bytes} bytes")
+    if len(text.encode()) > job.settings.max_bytes:
+        return row.filtered("policy", f"more than {job.settings.max_bytes} bytes")
     if mark in seen:
         return row.filtered("duplicate", "the same text came before in this unit")
     seen.add(mark)
-    messages = turn([text_content(job.prompt)], text)
+    messages = turn([text_content(job.settings.prompt)], text)
     meta = {"source": source.name, "source_digest": source.sha256, "line": number}
     parts = {"json": sample_json(row.kind, row.split, "none", messages, meta)}
     return replace(row, text_bytes=text_size(messages), tags=("none",)), parts

@@ -19,6 +19,7 @@ from pipelines.core.sandbox import Sandbox, SandboxError
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
 from pipelines.shards.unit import Item, write_unit
+from pipelines.text.settings import QuestionShards
 
 STAGE = "questions"
 NUMBER = re.compile(r"^[-+]?\d+(?:\.\d+)?$")
@@ -43,12 +44,8 @@ class QuestionJob:
     """A unit and all that decides its bytes; ``questions`` are those about the unit's sources, in table order."""
 
     unit: Unit
+    settings: QuestionShards
     questions: tuple[Question, ...]
-    modes: tuple[str, ...]
-    dpi: int
-    max_pixels: int
-    deadline_s: float
-    memory_bytes: int
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -81,10 +78,10 @@ def read_questions(path: Path) -> list[Question]:
 def build_question_unit(job: QuestionJob, folder: Path) -> dict[str, Any]:
     """Write one unit into ``folder``; the receipt of ``write_unit``. Each page is drawn and encoded once; a bad one
     costs its rows."""
-    planned = len(job.questions) * len(job.modes)
+    planned = len(job.questions) * len(job.settings.modes)
     with (
-        Sandbox("pipelines.text.render:render_pages", job.deadline_s, job.memory_bytes) as pages,
-        Sandbox("pipelines.media.picture:read_picture", job.deadline_s, job.memory_bytes) as pictures,
+        Sandbox("pipelines.text.render:render_pages", job.settings.deadline_s, job.settings.memory_bytes) as pages,
+        Sandbox("pipelines.media.picture:read_picture", job.settings.deadline_s, job.settings.memory_bytes) as pictures,
     ):
         return write_unit(folder, job.unit.name, _items(job, pages, pictures), planned=planned)
 
@@ -98,7 +95,7 @@ def _items(job: QuestionJob, pages: Sandbox, pictures: Sandbox) -> Iterator[Item
         numbers = tuple(sorted({question.page for question in asked}))
         drawn = _draw(job, source, numbers, pages, pictures)
         for question in asked:
-            for mode in job.modes:
+            for mode in job.settings.modes:
                 yield _sample(source, question, mode, drawn[question.page])
 
 
@@ -109,20 +106,20 @@ def _draw(
     drawn: dict[int, Any] = {}
     if not source.name.lower().endswith(".pdf"):
         try:
-            result: Any = pictures.call(source.path, job.max_pixels, 64 * job.max_pixels, 95)
+            result: Any = pictures.call(source.path, job.settings.max_pixels, 64 * job.settings.max_pixels, 95)
         except SandboxError as error:
             result = error
         return dict.fromkeys(numbers, result)
     waiting = list(numbers)
     while waiting:
         try:
-            for page in pages.stream(source.path, tuple(waiting), job.dpi, job.max_pixels):
+            for page in pages.stream(source.path, tuple(waiting), job.settings.dpi, job.settings.max_pixels):
                 drawn[waiting.pop(0)] = page
         except SandboxError as error:
             failed, problem = waiting.pop(0), error
             if error.category in RETRIED:
                 try:
-                    drawn[failed] = pages.call(source.path, (failed,), job.dpi, job.max_pixels)
+                    drawn[failed] = pages.call(source.path, (failed,), job.settings.dpi, job.settings.max_pixels)
                     continue
                 except SandboxError as again:
                     problem = again

@@ -15,6 +15,7 @@ from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
 from pipelines.shards.sample import CLIP, FRAME, clip_content, sample_json, text_content, text_size, turn, video_content
 from pipelines.shards.unit import Item, write_unit
+from pipelines.videos.settings import VideoShards
 from pipelines.videos.targets import UNTIMED, Target, read_targets, targets_within
 
 STAGE = "videos"
@@ -27,23 +28,17 @@ Place = tuple[int | None, int]
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A unit and all that decides its bytes, small enough to send to a worker. ``deadline_s`` counts for one clip.
-
-    ``keep_from``: a damaged clip is kept when at least this share (0-1) of its file decoded. ``told`` holds what a
-    table says of each source of the unit, in order; () when there is no table."""
+    """A unit and all that decides its bytes, small enough to send to a worker. The deadline counts for one clip. ``told``
+    holds what a table says of each source of the unit, in order; () when there is no table."""
 
     unit: Unit
-    spec: DecodeSpec
-    prompt: str
-    deadline_s: float
-    memory_bytes: int
-    keep_from: float = 0.0
+    settings: VideoShards
     told: tuple[tuple[Target, ...], ...] = ()
 
 
 def build_clip_unit(job: ClipJob, folder: Path) -> dict[str, Any]:
     """Write one unit into ``folder``; the receipt of ``write_unit``. A bad file costs its own rows only."""
-    sandbox = kept_sandbox(TARGET, job.deadline_s, job.memory_bytes)
+    sandbox = kept_sandbox(TARGET, job.settings.deadline_s, job.settings.memory_bytes)
     return write_unit(folder, job.unit.name, _items(job, sandbox))
 
 
@@ -53,7 +48,7 @@ def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:
             yield _row(source).filtered("duplicate", f"same bytes as {source.copy_of}")
             continue
         try:
-            targets = read_targets(source.sidecar, job.prompt, job.told[number] if job.told else ())
+            targets = read_targets(source.sidecar, job.settings.prompt, job.told[number] if job.told else ())
         except ValueError as error:
             yield _row(source).quarantined("parse", f"sidecar {Path(source.sidecar).name}: {error}")
             continue
@@ -61,10 +56,10 @@ def _items(job: ClipJob, sandbox: Sandbox) -> Iterator[Item]:
 
 
 def _file_items(job: ClipJob, source: SourceItem, targets: list[Target], sandbox: Sandbox) -> Iterator[Item]:
-    split = job.spec.split_by != "none"
+    split = job.settings.split_by != "none"
     number = 0
     try:
-        for number, clip in enumerate(_clips(sandbox, source.path, job.spec)):
+        for number, clip in enumerate(_clips(sandbox, source.path, DecodeSpec.of(job.settings))):
             found = targets_within(targets, clip.start, clip.end, whole=not split)
             for item, (target, untimed) in enumerate(found):
                 place: Place = (number if split else None, item)
@@ -79,10 +74,11 @@ def _file_items(job: ClipJob, source: SourceItem, targets: list[Target], sandbox
 
 def _problem(job: ClipJob, clip: Frames, row: Row) -> Item | None:
     """The item of a clip that is not to be written."""
-    if clip.partial and clip.share < job.keep_from:
-        return row.quarantined("decode", f"{clip.partial}: {clip.share:.0%} there, {job.keep_from:.0%} asked for")
-    if job.spec.split_by != "none" and clip.end - clip.start < job.spec.shortest:
-        return row.filtered("policy", f"the clip lasts {clip.end - clip.start:.2f} s, below {job.spec.shortest:g}")
+    least, shortest = job.settings.keep_from, job.settings.min_clip_seconds
+    if clip.partial and clip.share < least:
+        return row.quarantined("decode", f"{clip.partial}: {clip.share:.0%} there, {least:.0%} asked for")
+    if job.settings.split_by != "none" and clip.end - clip.start < shortest:
+        return row.filtered("policy", f"the clip lasts {clip.end - clip.start:.2f} s, below {shortest:g}")
     return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -139,7 +139,7 @@ class PlannedStep:
             "units_to_adopt": self.units,
             "inputs": {port: list(names) for port, names in self.keyed.step.inputs.items()},
             "folder": str(self.facts.folder),
-            "cpus": self.keyed.step.config.cpus(),
+            **asdict(self.keyed.step.config.demand().whole),
             "asks": self.keyed.step.config.asks(),
         }
 

@@ -1,5 +1,5 @@
 """Which steps may start: a ready set that costs one look per edge over a whole run, and the admission of steps to the
-CPUs of the machine. Pure: no clock, no files.
+CPUs, GPUs and memory of the cluster. Pure: no clock, no files.
 
     steps = ReadySet({"a": (), "b": ("a",), "c": ("a",)})
     steps.take(lambda name: True)      # 'a'
@@ -8,9 +8,12 @@ CPUs of the machine. Pure: no clock, no files.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+from pipelines.core.errors import ConfigError
+from pipelines.core.executor import Demand, Resources
 
 
 class ReadySet:
@@ -47,21 +50,14 @@ class ReadySet:
                 self._ready.append(child)
 
 
-class Demand(NamedTuple):
-    """CPUs a step can keep busy. ``shares``: its work is tasks that reserve a CPU each, so Ray deals the CPUs out among
-    such steps, however many tasks they would like to run."""
-
-    cpus: float
-    shares: bool
-
-
-LEAST = Demand(1e-6, True)
+LEAST = Demand(Resources(1e-6), Resources(1e-6))
 """Less than any step: where it is not admitted, nothing is."""
 
 
-def admits(wanted: Demand, running: Sequence[Demand], cpus: float, max_parallel: int | None) -> bool:
+def admits(wanted: Demand, running: Sequence[Demand], cluster: Resources, max_parallel: int | None) -> bool:
     """Whether a step may start beside ``running`` ones. The first always may: one that wants more than there is would else
-    never run. Steps that share run side by side, one a CPU; a step that does not waits until its CPUs are free.
+    never run. Steps that share run side by side as long as there is place for a task of each; a step that does not waits
+    until all it wants is free.
 
     Example, 8 CPUs: documents, videos and text of 8 workers each run beside each other; a gang of 2 x 4 waits for all three.
     """
@@ -69,6 +65,27 @@ def admits(wanted: Demand, running: Sequence[Demand], cpus: float, max_parallel:
         return True
     if max_parallel is not None and len(running) >= max_parallel:
         return False
-    if wanted.shares and all(one.shares for one in running):
-        return len(running) + 1 <= cpus
-    return sum(one.cpus for one in running) + wanted.cpus <= cpus
+    steps = [*running, wanted]
+    tasks = [step.task for step in steps if step.task is not None]
+    held = tasks if len(tasks) == len(steps) else [step.whole for step in steps]
+    return not lacking(functools.reduce(Resources.plus, held), cluster)
+
+
+def lacking(wanted: Resources, cluster: Resources) -> list[str]:
+    """What of it the cluster has too little of: ``cpus``, ``gpus``, ``memory``."""
+    names = ("cpus", "gpus", *(("memory",) if cluster.memory else ()))
+    return [name for name in names if getattr(wanted, name) > getattr(cluster, name)]
+
+
+def refuse_missing(step: str, demand: Demand, cluster: Resources) -> None:
+    """Raises ConfigError for a step of which not even a part finds its GPUs or memory: it would wait for ever. One that
+    wants more CPUs than there are runs alone."""
+    least = demand.task or demand.whole
+    missing = [name for name in lacking(least, cluster) if name != "cpus"]
+    if missing:
+        raise ConfigError(
+            f"step '{step}' needs more {' and '.join(missing)} than the cluster has",
+            where="conf/cluster: num_gpus, memory",
+            why=f"{'each of its tasks' if demand.task else 'it'} wants {least}, the cluster has {cluster}",
+            do="run it on a cluster that has them, ask for less, or correct cluster.num_gpus and cluster.memory",
+        )

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipelines.core.errors import CookhouseError, LockError
+from pipelines.core.executor import ONE_CPU, Demand, Resources
 from pipelines.core.storage import Place
 from pipelines.workflow import lease as leases
 from pipelines.workflow.backends import Backend
 from pipelines.workflow.changes import Changes, Differ, broken_promise, changed_files
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.plan import Decision, Plan, PlannedStep
-from pipelines.workflow.ready import LEAST, Demand, ReadySet, admits
+from pipelines.workflow.ready import LEAST, ReadySet, admits, refuse_missing
 from pipelines.workflow.runs import EVERY_STEP
 from pipelines.workflow.store import Record, Store
 from pipelines.workflow.watch import Timeouts, Watch
@@ -44,12 +45,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """How a run goes about its plan. ``max_parallel`` None leaves it to ``cpus``; ``keep_going`` runs branches that do not
-    depend on a failed step; ``wait`` waits for another run that makes the same step instead of failing with it.
+    """How a run goes about its plan. ``max_parallel`` None leaves it to the ``cluster``; ``keep_going`` runs branches that
+    do not depend on a failed step; ``wait`` waits for another run that makes the same step instead of failing with it.
     ``timeouts`` by step name, ``""`` for every other step."""
 
     max_parallel: int | None = None
-    cpus: float = 1.0
+    cluster: Resources = ONE_CPU
     keep_going: bool = False
     wait: bool = True
     stop_wait_s: float = 20.0
@@ -110,9 +111,12 @@ class Runner:
         return self._backend
 
     def run(self) -> dict[str, StepResult]:
-        """Results by step. Raises KeyboardInterrupt after everything was stopped and released; a LockError or
-        InfraError that kept a step from starting is in its result."""
+        """Results by step. Raises ConfigError before anything starts when the cluster lacks GPUs or memory of a step,
+        KeyboardInterrupt after everything was stopped and released; a LockError or InfraError that kept a step from
+        starting is in its result."""
         try:
+            for planned in self.plan.work:
+                refuse_missing(planned.name, planned.keyed.step.config.demand(), self.rules.cluster)
             for planned in self.plan.steps:
                 self.emit(
                     "step_planned",
@@ -160,11 +164,11 @@ class Runner:
     def _begin_ready(self) -> None:
         while self._ready and not self._stopping:
             running = [self._demand(name) for name in self._active]
-            if not admits(LEAST, running, self.rules.cpus, self.rules.max_parallel):
+            if not admits(LEAST, running, self.rules.cluster, self.rules.max_parallel):
                 return  # full: no look at every ready step
             name = self._ready.take(
                 lambda name, running=running: admits(  # type: ignore[misc]
-                    self._demand(name), running, self.rules.cpus, self.rules.max_parallel
+                    self._demand(name), running, self.rules.cluster, self.rules.max_parallel
                 )
             )
             if name is None:
@@ -173,7 +177,8 @@ class Runner:
 
     def _demand(self, name: str) -> Demand:
         step = self._planned[name].keyed.step
-        return Demand(step.config.cpus(), step.definition.uses_ray and step.config.shares_cpus)
+        demand = step.config.demand()
+        return demand if step.definition.uses_ray else Demand(demand.whole)
 
     def _begin(self, planned: PlannedStep) -> None:
         """Take the lease and go on, or wait for the run that holds it."""

@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cookhouse.project import load_project
-from pipelines.workflow.ready import Demand, ReadySet, admits
+from pipelines.core.executor import Demand, Resources
+from pipelines.workflow.ready import ReadySet, admits
 from pipelines.workflow.recipe import Step
 
 START, GANG, CREW, TORCH, PLAIN = 3.0, 14.0, 10.0, 3.0, 1.0
@@ -89,7 +90,7 @@ def demo_seconds(cpus: int, job: Callable[[Step, int], Job] = job_of) -> dict[st
     now = 0.0
     while len(ends) < len(steps):
         while name := ready.take(
-            lambda name: admits(demand(steps[name]), [demand(steps[n]) for n in running], cpus, None)
+            lambda name: admits(demand(steps[name]), [demand(steps[n]) for n in running], Resources(cpus), None)
         ):
             running[name], begun[name], flying[name] = job(steps[name], cpus), 0, -1
             heapq.heappush(events, (now + running[name].alone, name, False))
@@ -111,4 +112,5 @@ def demo_seconds(cpus: int, job: Callable[[Step, int], Job] = job_of) -> dict[st
 
 def demand(step: Step) -> Demand:
     """As the runner asks."""
-    return Demand(step.config.cpus(), step.definition.uses_ray and step.config.shares_cpus)
+    wanted: Demand = step.config.demand()
+    return wanted if step.definition.uses_ray else Demand(wanted.whole)

@@ -37,12 +37,12 @@ def test_what_each_step_asks_for(cpus: int, threads: int, crew: tuple[int, int, 
     for name in ("pretrain", "sft"):
         gang = found[name]
         assert (gang.world_size, gang.threads) == (2, threads)
-        assert gang.cpus() <= cpus, "Ray finds place for every rank"
+        assert gang.demand().whole.cpus <= cpus, "Ray finds place for every rank"
     rl = found["rl"]
     assert (rl.rollout_workers, rl.rollout_threads, rl.learner_threads) == crew
     reserved = rl.rollout_workers * rl.rollout_cpus + rl.reward_cpus + rl.learners * rl.learner_cpus
     assert 0 < reserved <= cpus
-    assert rl.cpus() <= max(cpus, 4)
+    assert rl.demand().whole.cpus <= max(cpus, 4)
 
 
 @pytest.mark.parametrize("cpus", range(1, 70))
@@ -54,7 +54,7 @@ def test_the_crew_always_finds_place(cpus: int, learners: int, chunk: int) -> No
     assert min(bundles) > 0
     assert 1 <= rl.rollout_workers <= rl.chunks
     if cpus >= 4 and learners == 1:
-        assert rl.cpus() <= cpus, "a thread for every CPU and no more"
+        assert rl.demand().whole.cpus <= cpus, "a thread for every CPU and no more"
 
 
 def test_keys_do_not_know_how_many_cpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_no_process_is_larger_than_a_node() -> None:
 
 def test_page_workers_leave_the_ocr_actors_their_cpus() -> None:
     config = DocumentShards(ocr_actors=3, ocr_cpus=2).sized(Room(8, 8))
-    assert (config.workers, config.cpus()) == (2, 8)
+    assert (config.workers, config.demand().whole.cpus) == (2, 8)
     assert DocumentShards(ocr=False, ocr_actors=3).sized(Room(8, 8)).workers == 8
 
 

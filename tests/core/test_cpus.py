@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pipelines.core import cpus
-from pipelines.core.cpus import MOST_THREADS, Room, given_cpus
+from pipelines.core.cpus import MOST_THREADS, Room, given_cpus, given_gpus, given_memory
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,25 @@ def test_a_bound_process_is_given_what_it_is_bound_to(tmp_path, monkeypatch) -> 
         assert given_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("1", 1), ("0,1", 2), ("", 0), ("-1", 0), ("MIG-a", 1)])
+def test_the_gpus_given_are_those_that_can_be_seen(tmp_path, monkeypatch, visible: str | None, count: int) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(cpus, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert given_gpus() == count
+
+
+def test_a_container_is_given_the_memory_of_its_limit(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "memory.max"
+    monkeypatch.setattr(cpus, "MEMORY_LIMIT", file)
+    machine = given_memory()
+    assert machine > 1 << 28
+    file.write_text("max")
+    assert given_memory() == machine
+    file.write_text(str(1 << 28))
+    assert given_memory() == 1 << 28

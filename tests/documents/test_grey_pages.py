@@ -17,7 +17,7 @@ from benchmarks.pages import make_pdfs
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.corruption.arrays import coloured
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import Document, Render
 from pipelines.documents.plan import Bounds, Span, plan_pages
 from pipelines.shards.plan import SourceItem
@@ -77,7 +77,7 @@ def build(folder: Path, pdf: Path, **more: object) -> dict[str, tuple[dict, Imag
     """Key -> sample and picture of every page of a file."""
     item = SourceItem(str(pdf), "a.pdf", 1, "5a" * 32, "train")
     (unit,) = plan_pages([Span(item, 0, 3)], Bounds(10_000, 10_000, 1 << 29, 1_000_000), 2)
-    settings = DocumentSettings.model_validate({"dpi": 100, "seed": 3, "ocr": False, **more})
+    settings = DocumentShards.model_validate({"dpi": 100, "seed": 3, "ocr": False, **more})
     receipt = build_page_unit(PageJob(unit, settings), folder)
     assert receipt["counts"]["ok"] == 3 * settings.views_per_page
     found: dict[str, dict[str, bytes]] = {}

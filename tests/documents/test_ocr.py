@@ -12,7 +12,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.corruption.view import choose
 from pipelines.documents import ocr
 from pipelines.documents.build import read_here
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import PageContent, Render
 from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task, cut_line
 from pipelines.documents.scan import PageRef, ocr_setup, read_scan
@@ -66,7 +66,7 @@ def test_model_folders_from_config_are_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_scans_are_read_almost_without_error_and_boxes_cover_their_ink(engine: str, scan: Scan) -> None:
-    settings = DocumentSettings(ocr_engine=engine)  # type: ignore[arg-type]
+    settings = DocumentShards(ocr_engine=engine)  # type: ignore[arg-type]
     lines = read_here(settings)(PAGE, scan.image, ocr_setup(settings), "all", None)
     assert accuracy("\n".join(scan.lines), "\n".join(lines.texts)) > 0.95, f"{lines.texts} against {scan.lines}"
     assert min(lines.scores) > 0.8
@@ -85,7 +85,7 @@ def test_scans_are_read_almost_without_error_and_boxes_cover_their_ink(engine: s
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_only_lines_that_may_be_chosen_are_read(engine: str, scan: Scan) -> None:
-    settings = DocumentSettings(  # type: ignore[arg-type]
+    settings = DocumentShards(  # type: ignore[arg-type]
         ocr_engine=engine, ocr_lines="chosen", ocr_sample=1, regions=(1, 1), tokens=(4, 12)
     )
     asked: list[tuple[Task, int]] = []
@@ -107,7 +107,7 @@ def test_only_lines_that_may_be_chosen_are_read(engine: str, scan: Scan) -> None
 
 
 def test_a_line_read_badly_never_becomes_a_label(scan: Scan) -> None:
-    settings = DocumentSettings(ocr_lines="chosen", regions=(6, 6), tokens=(4, 30), region_share=1.0)
+    settings = DocumentShards(ocr_lines="chosen", regions=(6, 6), tokens=(4, 30), region_share=1.0)
     boxes = np.array([[40, 40 + 40 * i, 440, 70 + 40 * i] for i in range(8)], dtype=np.float32)
     quads = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     image = np.full((500, 500, 3), 255, np.uint8)
@@ -136,7 +136,7 @@ def paragraphs(count: int, lines: int) -> tuple[PageContent, OcrLines]:
 
 
 def test_a_line_read_badly_parts_its_region() -> None:
-    settings = DocumentSettings(ocr_lines="chosen", regions=(6, 6), tokens=(4, 60), region_share=1.0)
+    settings = DocumentShards(ocr_lines="chosen", regions=(6, 6), tokens=(4, 60), region_share=1.0)
     content, lines = paragraphs(2, 4)
 
     def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
@@ -155,7 +155,7 @@ def test_a_line_read_badly_parts_its_region() -> None:
 
 def test_no_region_holds_the_ink_of_a_line_without_label() -> None:
     """Short lines are joined with what follows, but not over a line that was read badly."""
-    settings = DocumentSettings(ocr_lines="all", tokens=(4, 60))
+    settings = DocumentShards(ocr_lines="all", tokens=(4, 60))
     content, lines = paragraphs(2, 4)
     tops = [int(box[1]) for box in lines.boxes]
     texts = ["short one" if top == 30 else f"these are the words of the line at {top}" for top in tops]
@@ -183,7 +183,7 @@ def test_the_size_of_a_page_is_put_right_by_what_was_read() -> None:
         asked.append(len(quads))
         return OcrLines.of(list(quads), ["\u5929\u5730" * 9] * len(quads), [0.99] * len(quads))
 
-    settings = DocumentSettings(ocr_lines="chosen", ocr_sample=0, regions=(2, 2), region_share=0.35)
+    settings = DocumentShards(ocr_lines="chosen", ocr_sample=0, regions=(2, 2), region_share=0.35)
     found = read_scan(content, PAGE, "ab" * 32, settings, read, by_line=False)
     assert asked == [6]
     assert found.tokens == pytest.approx(18 * 18, rel=0.05)
@@ -202,7 +202,7 @@ def test_lines_are_cut_upright() -> None:
 
 
 def test_other_regions_are_drawn_when_none_of_the_first_was_read_well() -> None:
-    settings = DocumentSettings(ocr_lines="chosen", ocr_sample=0, regions=(1, 1), tokens=(1, 30), region_share=0.2)
+    settings = DocumentShards(ocr_lines="chosen", ocr_sample=0, regions=(1, 1), tokens=(1, 30), region_share=0.2)
     boxes = np.array([[40, 40 + 60 * i, 440, 62 + 60 * i] for i in range(7)], dtype=np.float32)
     quads = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
     image = np.full((500, 500, 3), 255, np.uint8)

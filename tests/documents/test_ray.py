@@ -13,7 +13,6 @@ import pytest
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
 from pipelines.documents.plan_file import read_plan
 from pipelines.shards.plan import SourceItem
 from pipelines.workflow.backends.ray_executor import RayExecutor
@@ -33,13 +32,12 @@ def test_ray_workers_write_the_bytes_of_the_plain_loop(
     config = DocumentShards(source=str(folder), unit_cost=24, max_quarantine_share=1.0)
     artifact = run_stage_inprocess(build_document_shards, config, {}, tmp_path / "store", executor=RayExecutor())
     assert artifact.stats["quarantined"] == 1
-    settings = DocumentSettings(**config.model_dump(exclude={"source", "workers"}))
     items = [SourceItem(str(path), path.name, path.stat().st_size, "", "train") for path in folder.iterdir()]
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     units = read_plan(artifact.path("plan.parquet"), [replace(item, sha256=digests[item.name]) for item in items])
     assert len(units) > 2
     for unit in units:
-        receipt = build_page_unit(PageJob(unit, settings), tmp_path / "again")
+        receipt = build_page_unit(PageJob(unit, config), tmp_path / "again")
         for name in receipt["files"]:
             assert (tmp_path / "again" / name).read_bytes() == artifact.path(name).read_bytes()
 

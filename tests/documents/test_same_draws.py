@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.pages import make_pdfs
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.documents.plan import Bounds, Span, plan_pages
 from pipelines.shards.plan import SourceItem
 
@@ -22,7 +22,7 @@ from pipelines.shards.plan import SourceItem
 def test_a_fixed_page_gets_the_draws_it_always_got(tmp_path: Path) -> None:
     (path,) = make_pdfs(tmp_path / "in", files=1, pages=3)
     item = SourceItem(str(path), "a.pdf", 1, "5a" * 32, "train")
-    settings = DocumentSettings(dpi=100, seed=3, ocr=False, views_per_page=2)
+    settings = DocumentShards(dpi=100, seed=3, ocr=False, views_per_page=2)
     try:
         (unit,) = plan_pages([Span(item, 0, 3)], Bounds(10_000, 10_000, 1 << 29, 1_000_000), 2)
         receipt = build_page_unit(PageJob(unit, settings), tmp_path)

@@ -59,7 +59,7 @@ def long_video(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[.
 
 
 def spec(mode: str, fps: float = 0.25, **changes: object) -> DecodeSpec:
-    return DecodeSpec(fps=fps, max_frames=1080, view_pixels=25600, mode=mode, **changes)  # type: ignore[arg-type]
+    return DecodeSpec(fps=fps, max_frames=1080, view_pixels=25600, decode=mode, **changes)  # type: ignore[arg-type]
 
 
 def brightness(frames: Frames) -> list[float]:

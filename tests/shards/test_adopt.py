@@ -13,7 +13,7 @@ from PIL import Image
 
 from cookhouse.stages.adopt import AdoptShards, adopt_shards
 from pipelines.core.errors import DataError
-from pipelines.shards.adopt import Limits, read_foreign
+from pipelines.shards.adopt import read_foreign
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import read_sample, stream
@@ -164,7 +164,7 @@ def test_a_tar_that_breaks_off_keeps_what_came_whole(foreign: Path, tmp_path: Pa
 
 def test_limits_hold_before_anything_is_read(tmp_path: Path) -> None:
     path = tar(tmp_path / "big.tar", [("a.txt", b"x" * 5000), ("b.txt", b"y" * 100), ("n" * 600 + ".txt", b"z")])
-    troubles = [sample.trouble for sample in read_foreign(path, Limits(member=1000))]
+    troubles = [sample.trouble for sample in read_foreign(path, AdoptShards(source="tars", most_member_bytes=1000))]
     assert "above the limits" in troubles[0][1]
     assert troubles[1] is None
     assert "member name" in troubles[2][1]

@@ -92,6 +92,6 @@ def test_counts_are_summed_and_checked() -> None:
     assert merge_counts([receipt, receipt]) == {"planned": 6, "ok": 4, "filtered": 0, "quarantined": 2}
     with pytest.raises(DataError, match="books"):
         merge_counts([{"counts": {"planned": 3, "ok": 2, "filtered": 0, "quarantined": 0}}])
-    check_share(receipt["counts"], 0.4, "videos")
+    check_share(receipt["counts"], 0.4)
     with pytest.raises(DataError, match="1 of 3"):
-        check_share(receipt["counts"], 0.3, "videos")
+        check_share(receipt["counts"], 0.3)

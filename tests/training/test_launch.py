@@ -107,5 +107,5 @@ def test_a_rank_reserves_the_cpus_of_its_threads(ray_session, job: Job, tmp_path
         told.write_text(json.dumps([torch.get_num_threads(), reserved, os.environ["OMP_NUM_THREADS"]]))
 
     job.scratch.mkdir()
-    run_on_ray(replace(job, threads=config.threads), cpus_per_worker=config.cpus_per_worker, run=run)
+    run_on_ray(replace(job, threads=config.threads), rank=config.rank, run=run)
     assert json.loads(told.read_text()) == [2, 2.0, "1"]

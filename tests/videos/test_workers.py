@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.executor import InProcess, Resources
-from pipelines.media.video import DecodeSpec
 from pipelines.shards.plan import SourceItem, plan_units
 from pipelines.videos.clips import ClipJob, build_clip_unit
+from pipelines.videos.settings import VideoShards
 from pipelines.workflow.backends.ray_executor import RayExecutor
 from toy.corpus.clips import write_clips
 
@@ -22,8 +22,8 @@ def jobs(corpus: Path) -> list[ClipJob]:
         for path in sorted((corpus / "videos").iterdir())
         if path.suffix != ".json"
     ]
-    spec = DecodeSpec(fps=5, max_frames=24, view_pixels=25600)
-    return [ClipJob(unit, spec, "Describe.", 120, 4 << 30) for unit in plan_units(items[:6], 2, "videos")]
+    settings = VideoShards(fps=5, max_frames=24, view_pixels=25600)
+    return [ClipJob(unit, settings) for unit in plan_units(items[:6], 2, "videos")]
 
 
 def test_ray_workers_write_the_bytes_of_the_plain_loop(ray_session: Any, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.workflow.ready import LEAST, Demand, ReadySet, admits
+from pipelines.core.errors import ConfigError
+from pipelines.core.executor import Demand, Resources
+from pipelines.workflow.ready import LEAST, ReadySet, admits, refuse_missing
 
 
 @st.composite
@@ -47,30 +50,56 @@ def test_a_step_that_does_not_fit_keeps_its_turn() -> None:
     assert ready.take(lambda name: True) is None
 
 
-@given(st.lists(st.builds(Demand, st.floats(0.5, 9), st.booleans()), max_size=9), st.floats(0.5, 8))
+def demand(cpus: float, shares: bool) -> Demand:
+    return Demand(Resources(cpus), Resources() if shares else None)
+
+
+@given(st.lists(st.builds(demand, st.floats(0.5, 9), st.booleans()), max_size=9), st.floats(0.5, 8))
 def test_admission(wants, cpus) -> None:
+    cluster = Resources(cpus)
     running: list[Demand] = []
     for want in wants:
-        full = not admits(LEAST, running, cpus, None)
-        if admits(want, running, cpus, None):
+        full = not admits(LEAST, running, cluster, None)
+        if admits(want, running, cluster, None):
             assert not full, "where the least does not fit, nothing does"
             running.append(want)
     assert not wants or running, "the first always starts"
-    if all(one.shares for one in running):
+    if all(one.task for one in running):
         assert len(running) <= max(cpus, 1), "one task of each can run"
     else:
-        assert sum(one.cpus for one in running) <= max(cpus, running[0].cpus), "a gang finds its CPUs free"
+        assert sum(one.whole.cpus for one in running) <= max(cpus, running[0].whole.cpus), "a gang finds its CPUs free"
 
 
 def test_data_steps_share_all_cpus_and_a_gang_waits_for_them() -> None:
-    data, gang = Demand(8, True), Demand(8, False)
-    assert admits(data, [data] * 4, 8, None)
-    assert not admits(data, [data] * 8, 8, None)
-    assert not admits(gang, [data], 8, None)
-    assert not admits(data, [gang], 8, None)
-    assert admits(Demand(2, False), [Demand(2, True)], 8, None)
+    data, gang, eight = demand(8, True), demand(8, False), Resources(8)
+    assert admits(data, [data] * 4, eight, None)
+    assert not admits(data, [data] * 8, eight, None)
+    assert not admits(gang, [data], eight, None)
+    assert not admits(data, [gang], eight, None)
+    assert admits(demand(2, False), [demand(2, True)], eight, None)
+
+
+def test_gpus_and_memory_count_as_cpus_do() -> None:
+    gang, ocr = Demand(Resources(2, gpus=1)), Demand(Resources(4, gpus=2), Resources(1, gpus=0.5))
+    assert admits(gang, [gang], Resources(8, gpus=2), None)
+    assert not admits(gang, [gang], Resources(8, gpus=1), None)
+    assert admits(ocr, [ocr], Resources(8, gpus=1), None), "a task of each finds its half"
+    assert not admits(ocr, [ocr, ocr], Resources(8, gpus=1), None)
+    big = Demand(Resources(1, memory=6 << 30))
+    assert not admits(big, [big], Resources(8, memory=8 << 30), None)
+    assert admits(big, [big], Resources(8), None), "a memory nobody told is not counted"
+
+
+def test_a_step_that_never_finds_its_gpus_is_refused_and_one_of_many_cpus_is_not() -> None:
+    cluster = Resources(2, gpus=1, memory=8 << 30)
+    refuse_missing("many", Demand(Resources(64)), cluster)
+    refuse_missing("shares", Demand(Resources(8, gpus=8), Resources(1, gpus=1)), cluster)
+    with pytest.raises(ConfigError, match="step 'gang' needs more gpus than the cluster has"):
+        refuse_missing("gang", Demand(Resources(2, gpus=2)), cluster)
+    with pytest.raises(ConfigError, match="needs more memory"):
+        refuse_missing("large", Demand(Resources(2), Resources(1, memory=9 << 30)), cluster)
 
 
 def test_at_most_max_parallel() -> None:
-    assert not admits(LEAST, [LEAST, LEAST], 8, 2)
-    assert admits(LEAST, [LEAST], 8, 2)
+    assert not admits(LEAST, [LEAST, LEAST], Resources(8), 2)
+    assert admits(LEAST, [LEAST], Resources(8), 2)

@@ -10,6 +10,7 @@ from processes import Processes
 from toy_recipe import Quiet, carry_out, recipe
 
 from pipelines.core.errors import InfraError, LockError
+from pipelines.core.executor import Resources
 from pipelines.workflow.files import read_json
 from pipelines.workflow.lease import Lease
 from pipelines.workflow.runner import Rules, Runner
@@ -66,14 +67,14 @@ def shut(gate: Path) -> Path:
 def test_branches_run_side_by_side_as_cpus_allow(cpus, workers, most, planned, store, shut) -> None:
     listener = Opens(shut, most)
     plan = planned(branches(4, workers=workers, gate=str(shut)))
-    results = carry_out(store, plan, Processes, listener, cpus=cpus)
+    results = carry_out(store, plan, Processes, listener, cluster=Resources(cpus))
     assert {result.status for result in results.values()} == {"ok"}
     assert at_once(listener) == most
 
 
 def test_max_parallel(planned, store, shut) -> None:
     listener = Opens(shut, 2)
-    carry_out(store, planned(branches(3, gate=str(shut))), Processes, listener, cpus=9, max_parallel=2)
+    carry_out(store, planned(branches(3, gate=str(shut))), Processes, listener, cluster=Resources(9), max_parallel=2)
     assert at_once(listener) == 2
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_recipe import make_plan_of, recipe
 
-from pipelines.documents.config import DocumentSettings
+from pipelines.documents.config import DocumentShards
 from pipelines.workflow.store import Store
 from pipelines.workflow.watch import prepare
 
@@ -42,4 +42,4 @@ def test_a_job_runs_where_the_callers_folder_does_not_exist(tmp_path: Path, monk
 
 def test_runtime_paths_are_absolute_once_a_recipe_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert DocumentSettings(ocr_detection_model_dir="models").ocr_detection_model_dir == str(tmp_path / "models")
+    assert DocumentShards(ocr_detection_model_dir="models").ocr_detection_model_dir == str(tmp_path / "models")

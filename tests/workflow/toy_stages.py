@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError, InfraError
-from pipelines.core.executor import Resources
-from pipelines.core.identity import Identity, Record, Runtime, Source, StageConfig
+from pipelines.core.identity import Identity, Record, Runtime, Source, StageConfig, TaskConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
 
@@ -21,7 +20,7 @@ class Shape(Record):
     high: float = 0.6
 
 
-class Numbers(StageConfig):
+class Numbers(TaskConfig):
     """``gate`` names a file that holds how many units may be made while it is there; ``crash`` one that holds what to do
     once: ``unit:action``. ``slip`` is added to number 2, though no key knows of it."""
 
@@ -133,7 +132,7 @@ def total(config: Total, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     return {"samples": 1, "main_metric": ["total", value]}
 
 
-class Spread(StageConfig):
+class Spread(TaskConfig):
     count: Identity[int] = 12
     gate: Runtime[str] = ""
     workers: Runtime[int] = 2
@@ -153,7 +152,7 @@ def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Numbers made by tasks on the nodes of a cluster."""
     done = out.units()
     jobs = [(str(out.dir), index, config.gate) for index in range(config.count) if f"u{index}" not in done]
-    for (_, index, _), receipt in out.executor.map(one_number, jobs, Resources(), at_once=config.workers):
+    for (_, index, _), receipt in out.executor.map(one_number, jobs, config.task, at_once=config.workers):
         out.commit_unit(f"u{index}", receipt)
         out.events.progress(len(out.units()), config.count, "numbers")
     return {"samples": config.count, "made": len(jobs)}

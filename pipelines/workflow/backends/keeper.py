@@ -33,6 +33,8 @@ def main(path: str) -> int:
     )
     context: Any = ray.init(
         num_cpus=options["num_cpus"],
+        num_gpus=options["num_gpus"],
+        _memory=options["memory"],
         object_store_memory=options["object_store_bytes"],
         include_dashboard=True,
         dashboard_host="127.0.0.1",

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import InfraError
+from pipelines.core.executor import Resources
 from pipelines.core.storage import INSTALLED
 from pipelines.workflow import process
 from pipelines.workflow.files import read_json, write_json
@@ -44,7 +45,7 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class RayOptions:
-    num_cpus: int
+    cluster: Resources
     object_store_mb: int
     start_timeout_s: float
     stop_wait_s: float
@@ -200,7 +201,9 @@ class LocalRay:
                 file.write(secrets.token_hex(32))
         self.temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {
-            "num_cpus": self.options.num_cpus,
+            "num_cpus": self.options.cluster.cpus,
+            "num_gpus": self.options.cluster.gpus,
+            "memory": self.options.cluster.memory or None,
             "object_store_bytes": self.options.object_store_mb * 1_000_000,
             "dashboard_port": _free_port(),
             "agent_port": _free_port(),
