@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pipelines.core.errors import ConfigError
     from pipelines.workflow.store import Record, Store
 
 
@@ -19,8 +21,7 @@ def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     folder = storage.place(name)
     if isinstance(folder, Path) and (folder / "config.json").is_file():
         return folder
-    record = read_record(folder)
-    if record is not None:
+    if (record := read_record(folder)) is not None:
         return record.open(record.step).path("model")
     if "/" in name or storage.exists(folder):
         raise ConfigError(
@@ -43,14 +44,25 @@ def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
     return newest, sorted({record.step for record in every})
 
 
+def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
+    """The error for a name that is neither the folder of a result nor a step that has one."""
+    from pipelines.core.errors import ConfigError, did_you_mean
+
+    return ConfigError(
+        f"'{step}' is neither a folder nor a step that was made",
+        where=str(store.root),
+        why=f"made so far: {', '.join(sorted(known)) or 'nothing'}",
+        do=did_you_mean(step, known) or "storage.root=... looks elsewhere",
+    )
+
+
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
     from cookhouse.cli.failures import say
-    from cookhouse.project import load_project
-    from pipelines.core.errors import ConfigError, did_you_mean
+    from cookhouse.cli.options import opened
+    from pipelines.core.errors import ConfigError
     from pipelines.workflow.runs import find_run
 
-    kept = [text for text in overrides if not text.startswith(("recipe=", "steps."))]
-    store = load_project(kept, recipe=False).store
+    _, store = opened(overrides, recipe=False)
     run = find_run(store.home)
     steps = {step["step"]: step for step in run.data["steps"]} if run is not None else {}
     if name in steps:
@@ -63,12 +75,7 @@ def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
     else:
         record, known = newest_result(store, name)
         if record is None:
-            raise ConfigError(
-                f"{name!r} is neither a folder nor a step that was made",
-                where=str(store.root),
-                why=f"made so far: {', '.join(known) or 'nothing'}",
-                do=did_you_mean(name, {*known, *steps}) or "storage.root=... looks elsewhere",
-            )
+            raise never_made(store, name, {*known, *steps})
         say(f"{name}: no step of the newest run here; its newest result is {record.folder}")
     artifact = record.open(name)
     if not any(file.startswith("model/") for file in artifact.names):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from cookhouse.stages import STAGES
 from pipelines.core.cpus import Room, given_cpus, given_gpus, given_memory
-from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.errors import ConfigError, no_such
 from pipelines.core.identity import Record
 from pipelines.core.secrets import leaks
 from pipelines.workflow.compose import COMMAND_LINE, INTERPOLATION, Composed, choices_of, compose
 from pipelines.workflow.plan import EVERYTHING, KeyedStep, Plan, Selection, key_steps, make_plan
+from pipelines.workflow.probe import absolute
 from pipelines.workflow.recipe import Step, parse_steps
 from pipelines.workflow.store import Store
 from pipelines.workflow.survey import survey
+from pipelines.workflow.sweep import Union, unite
 from pipelines.workflow.watch import Timeouts
 
 
@@ -73,17 +76,34 @@ class Reference(Record):
     seconds: dict[str, float]
 
 
+class Limits(Timeouts):
+    """``timeouts`` of every step, and those that single ``steps`` have in place of them."""
+
+    steps: dict[str, Timeouts]
+
+    def of_steps(self) -> dict[str, Timeouts]:
+        """By step name, ``""`` for every other step."""
+        own = {name: limits.model_dump(exclude_unset=True) for name, limits in self.steps.items()}
+        return {"": self, **{name: self.model_copy(update=limits) for name, limits in own.items()}}
+
+
+class Settings(Record):
+    """What a configuration says beside its steps."""
+
+    cluster: Cluster
+    storage: Storage
+    tracking: Tracking
+    reference: Reference
+    timeouts: Limits
+
+
 @dataclass(frozen=True)
 class Project:
     """Everything one command needs. ``steps`` is empty when no recipe was asked for; ``left_out`` are optional steps that
     nobody gave a source, with what to say to bring them in."""
 
     composed: Composed
-    cluster: Cluster
-    storage: Storage
-    tracking: Tracking
-    timeouts: Mapping[str, Timeouts]
-    reference: Reference
+    settings: Settings
     steps: tuple[Step, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,39 +113,48 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return Store(self.storage.root)
+        return Store(absolute(self.settings.storage.root, self.composed.folder))
 
     @property
     def tracking_uri(self) -> str:
-        return self.tracking.uri or f"sqlite:///{self.store.home / 'mlflow.db'}"
+        uri = self.settings.tracking.uri or f"sqlite:///{self.store.home / 'mlflow.db'}"
+        file = uri.removeprefix("sqlite:///")
+        return f"sqlite:///{absolute(file, self.composed.folder)}" if file != uri else uri
 
     def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
         """Probe the world and compute the keys."""
-        return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin)
+        return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin, folder=self.composed.folder)
 
-    def plan(self, store: Store, *, limit: int | None = None, selection: Selection = EVERYTHING) -> Plan:
+    def plan(self, store: Store, selection: Selection = EVERYTHING) -> Plan:
         """Probe, read the store, decide. Raises ConfigError when a step is asked for that is left out."""
-        for name in (*selection.only, *selection.start, *selection.until, *selection.force):
-            if name in self.left_out:
-                raise ConfigError(
-                    f"step '{name}' was given no source",
-                    why="other steps were, so the sample corpus does not stand in for it",
-                    do=f"add {self.left_out[name]}=..., or leave the other sources out",
-                )
-        keyed = self.keyed(store, limit)
-        return make_plan(keyed, survey(store, keyed), selection)
+        return plan_all([self], store, selection)[1]
 
 
-def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
-    """Compose and validate. With ``recipe`` False (status, ui, down) the steps are not looked at.
+def plan_all(projects: Sequence[Project], store: Store, selection: Selection) -> tuple[Union, Plan]:
+    """One plan for all combinations of a sweep; the ``selection`` names steps as the recipe does. Raises as
+    :meth:`Project.plan`."""
+    left_out = projects[0].left_out
+    for name in selection.names:
+        if name in left_out:
+            raise ConfigError(
+                f"step '{name}' was given no source",
+                why="other steps were, so the sample corpus does not stand in for it",
+                do=f"add {left_out[name]}=..., or leave the other sources out",
+            )
+    union = unite([item.keyed(store, selection.limit) for item in projects])
+    return union, make_plan(union.steps, survey(store, union.steps), selection.renamed(union.named))
+
+
+def load_project(overrides: Sequence[str], *, recipe: bool = True, folder: Path | None = None) -> Project:
+    """Compose and validate, as if typed in ``folder`` (default: the working directory). With ``recipe`` False (status, ui,
+    down) the steps are not looked at.
 
     Raises ConfigError for anything that is wrong with the configuration.
     """
-    composed = compose(overrides)
+    composed = compose(overrides, folder)
     values = composed.values
     _refuse_secrets(composed)
-    kinds = {"cluster": Cluster, "storage": Storage, "tracking": Tracking, "reference": Reference}
-    cluster, storage, tracking, reference = (_settings(kind, name, values, composed) for name, kind in kinds.items())
+    settings = _settings(composed)
     steps: tuple[Step, ...] = ()
     left_out: dict[str, str] = {}
     if recipe:
@@ -143,17 +172,13 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True) -> Project:
                 do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
             )
         parsed = parse_steps(values["steps"], STAGES, composed.origin)
-        steps = tuple(replace(step, config=step.config.sized(cluster.room)) for step in parsed)
+        steps = tuple(replace(step, config=step.config.sized(settings.cluster.room)) for step in parsed)
         left_out = _left_out(composed, steps)
-    timeouts = _timeouts(values, composed)
-    for name in timeouts if recipe else ():
-        if name and name not in values["steps"]:
-            raise ConfigError(
-                f"there is no step '{name}' to limit",
-                where=composed.origin(("timeouts", "steps", name, *values["timeouts"]["steps"][name])[:4]),
-                do=did_you_mean(name, values["steps"]),
-            )
-    return Project(composed, cluster, storage, tracking, timeouts, reference, steps, left_out)
+        for name, own in settings.timeouts.steps.items():
+            if name not in values["steps"]:
+                where = composed.origin(("timeouts", "steps", name, *own.model_fields_set)[:4])
+                raise no_such("timeouts: there is no step", name, values["steps"], listed="the steps are", where=where)
+    return Project(composed, settings, steps, left_out)
 
 
 def _left_out(composed: Composed, steps: Sequence[Step]) -> dict[str, str]:
@@ -164,17 +189,6 @@ def _left_out(composed: Composed, steps: Sequence[Step]) -> dict[str, str]:
             written = INTERPOLATION.fullmatch(str(composed.raw["steps"][name].get("source")))
             found[name] = written[1] if written else f"steps.{name}.source"
     return found
-
-
-def _timeouts(values: dict[str, Any], composed: Composed) -> dict[str, Timeouts]:
-    """Limits by step name, ``""`` for every step that has none of its own."""
-    given = dict(values["timeouts"])
-    steps = given.pop("steps", None) or {}
-    shared = _settings(Timeouts, "timeouts", {"timeouts": given}, composed)
-    return {"": shared} | {
-        name: _settings(Timeouts, f"timeouts.steps.{name}", {f"timeouts.steps.{name}": given | own}, composed)
-        for name, own in steps.items()
-    }
 
 
 def _refuse_secrets(composed: Composed) -> None:
@@ -190,14 +204,13 @@ def _refuse_secrets(composed: Composed) -> None:
             )
 
 
-def _settings(kind: type[Any], name: str, values: dict[str, Any], composed: Composed) -> Any:
+def _settings(composed: Composed) -> Settings:
     try:
-        return kind.model_validate(values[name])
+        return Settings.model_validate({name: composed.values[name] for name in Settings.model_fields})
     except ValidationError as error:
         item = error.errors()[0]
-        field = ".".join(str(part) for part in item["loc"])
         raise ConfigError(
-            f"{name}.{field} = {item['input']!r} does not fit",
-            where=composed.origin((*name.split("."), *item["loc"])),
+            f"{'.'.join(map(str, item['loc']))} = {item['input']!r} does not fit",
+            where=composed.origin(item["loc"]),
             why=item["msg"],
         ) from None

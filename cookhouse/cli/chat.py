@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -61,6 +62,7 @@ def chat(
     import torch
 
     from cookhouse.model_folder import find_model
+    from model.chat import split_thought
     from model.checkpoint import load_model
     from model.sampling import LONG, SHORT, Sampling
 
@@ -69,17 +71,20 @@ def chat(
     network, processor = load_model(find_model(name, overrides), getattr(torch, wanted))
     network.to(device)
     frames = package or processor.config.max_package_frames
-    parts, pictures = _pictures(images), _opened(images)
+    sampling = (LONG if think else SHORT) if sample else Sampling()
+    talk = Talk(network, processor, "long" if think else "short", sampling, seed, max_new_tokens, frames)
+    pictures = {f"i{index}": _picture(path) for index, path in enumerate(images)}
+    parts: list[dict[str, Any]] = [{"type": "image", "part": part} for part in pictures]
     for index, path in enumerate(videos):
         part, taken = _video(path, f"v{index}", fps, processor, frames)
         parts.append(part)
         pictures |= taken
-    sampling = (LONG if think else SHORT) if sample else Sampling()
     messages: list[dict[str, Any]] = []
     for turn, line in enumerate([question] if question is not None else _lines()):
         content = [*(parts if turn == 0 else ()), {"type": "text", "text": line}]
         messages.append({"role": "user", "content": content})
-        answer = _answer(network, processor, messages, pictures, think, sampling, seed, max_new_tokens, frames)
+        said = talk.answer(messages, pictures)
+        answer = split_thought(f"<think>\n{said}" if think else said)[1]
         messages.append({"role": "assistant", "content": answer})
 
 
@@ -104,49 +109,47 @@ def question_and_overrides(words: tuple[str, ...]) -> tuple[str | None, tuple[st
     return next(iter(questions), None), overrides
 
 
-def _answer(
-    network: MiniCPMV,
-    processor: Processor,
-    messages: list[dict[str, Any]],
-    pictures: dict[str, Image],
-    think: bool,
-    sampling: Sampling,
-    seed: int,
-    max_new_tokens: int,
-    package: int,
-) -> str:
-    """Print the answer as it comes, and what it cost to stderr; returns it without its thought."""
-    from model.chat import split_thought
-    from model.decode import generate
-    from pipelines.core.errors import DataError
+@dataclass(frozen=True)
+class Talk:
+    """A model and how it answers."""
 
-    mode = "long" if think else "short"
-    prompt = processor.encode(messages, pictures, mode, generation=True, package=package)  # type: ignore[arg-type]
-    room = network.config.language.max_position_embeddings - len(prompt)
-    if room < 1:
-        raise DataError(
-            f"the prompt has {len(prompt)} tokens, the model reads {room + len(prompt)}",
-            do="give fewer pictures, or a lower --fps",
+    network: MiniCPMV
+    processor: Processor
+    mode: Literal["short", "long"]
+    sampling: Sampling
+    seed: int
+    max_new_tokens: int
+    package: int
+
+    def answer(self, messages: list[dict[str, Any]], pictures: dict[str, Image]) -> str:
+        """What the model says, printed as it comes, and what it cost to stderr."""
+        from model.decode import generate
+        from pipelines.core.errors import DataError
+
+        prompt = self.processor.encode(messages, pictures, self.mode, generation=True, package=self.package)
+        room = self.network.config.language.max_position_embeddings - len(prompt)
+        if room < 1:
+            raise DataError(
+                f"the prompt has {len(prompt)} tokens, the model reads {room + len(prompt)}",
+                do="give fewer pictures, or a lower --fps",
+            )
+        stream = Stream(self.processor, dim=self.mode == "long")
+        began = time.monotonic()
+        ((completion,),) = generate(
+            self.network,
+            [prompt],
+            max_new_tokens=min(self.max_new_tokens, room),
+            sampling=self.sampling,
+            seed=self.seed,
+            eos_ids=self.processor.ids.eos,
+            forbid=self.processor.ids.visual,
+            on_token=stream.take,
         )
-    stream = Stream(processor, dim=think)
-    began = time.monotonic()
-    ((completion,),) = generate(
-        network,
-        [prompt],
-        max_new_tokens=min(max_new_tokens, room),
-        sampling=sampling,
-        seed=seed,
-        eos_ids=processor.ids.eos,
-        forbid=processor.ids.visual,
-        on_token=stream.take,
-    )
-    stream.end()
-    cut = "" if completion.finish == "stop" else ", cut at the limit"
-    click.echo(
-        f"{len(prompt)} prompt tokens, {len(completion.token_ids)} new{cut}, {time.monotonic() - began:.1f} s", err=True
-    )
-    said = processor.decode(completion.token_ids)
-    return split_thought(f"<think>\n{said}" if think else said)[1]
+        stream.end()
+        cut = "" if completion.finish == "stop" else ", cut at the limit"
+        took = f"{len(completion.token_ids)} new{cut}, {time.monotonic() - began:.1f} s"
+        click.echo(f"{len(prompt)} prompt tokens, {took}", err=True)
+        return self.processor.decode(completion.token_ids)
 
 
 class Stream:
@@ -189,23 +192,16 @@ def _lines() -> Any:
             yield line.strip()
 
 
-def _pictures(paths: tuple[Path, ...]) -> list[dict[str, Any]]:
-    return [{"type": "image", "part": f"i{index}"} for index in range(len(paths))]
-
-
-def _opened(paths: tuple[Path, ...]) -> dict[str, Image]:
-    """Pictures by the name their part has, turned upright (a phone's photo says in EXIF how it was held)."""
+def _picture(path: Path) -> Image:
+    """A picture, turned upright (a phone's photo says in EXIF how it was held)."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     from pipelines.core.errors import DataError
 
-    opened = {}
-    for index, path in enumerate(paths):
-        try:
-            opened[f"i{index}"] = ImageOps.exif_transpose(Image.open(path))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise DataError("a picture cannot be read", where=str(path), why=str(error)) from error
-    return opened
+    try:
+        return ImageOps.exif_transpose(Image.open(path))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError("a picture cannot be read", where=str(path), why=str(error)) from error
 
 
 def _video(

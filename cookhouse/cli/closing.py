@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,15 @@ import click
 from cookhouse.cli.view import console
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cookhouse.project import Project
+    from cookhouse.session import Asked
     from pipelines.workflow.artifact import Artifact
     from pipelines.workflow.changes import Changes
     from pipelines.workflow.plan import Plan
     from pipelines.workflow.runner import StepResult
+    from pipelines.workflow.session import Combination
     from pipelines.workflow.store import Record
 
 BAR = 30
@@ -23,29 +28,82 @@ BAR = 30
 SHOWN_CHANGES = 5
 
 
-def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) -> None:
-    """The summary table, then the time budget when anything was made."""
+def print_end(
+    asked: Asked,
+    project: Project,
+    plan: Plan,
+    combinations: Sequence[Combination],
+    results: Mapping[str, StepResult],
+    wall_s: float,
+    verbose: bool,
+) -> None:
+    """Summary, failures, and the commands to type next, with the arguments of this one."""
+    if asked.sweep:
+        print_combinations(plan, combinations, results, wall_s)
+    else:
+        print_summary(plan, results, wall_s)
+    print_changes(results)
+    print_failures(results, verbose)
+    typed = asked.chosen.typed(asked.combinations[0])
+    where = [text for text in asked.combinations[0] if text.startswith(("storage", "tracking.uri"))]
+    failed = [name for name, result in results.items() if result.status == "failed"]
+    runs = "combinations" if asked.sweep else "runs"
+    commands = (
+        [(["ui", *where], f"compare {runs} in MLflow")] if project.settings.tracking.enabled and not failed else []
+    )
+    if failed:
+        again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else ["run", *typed]
+        commands = [
+            (["logs", plan[failed[0]].keyed.step.shown, *where], "what the failed step printed"),
+            (again, "go on from what was committed"),
+        ]
+    commands.append((["status", *where], "how the steps stand (--html draws it, --run ID takes another run)"))
+    if not failed and not asked.sweep:
+        commands.append((["plan", *typed], "add steps.<name>.<field>=<value> to see what it would make anew"))
+    print_next(commands)
+
+
+def table_of(*names: str, right: Collection[str] = (), wrap: Collection[str] = ()) -> Table:
+    """An empty table of these columns, without lines."""
     from rich.table import Table
 
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=name not in wrap)
+    return table
+
+
+def print_combinations(
+    plan: Plan, combinations: Sequence[Combination], results: Mapping[str, StepResult], wall_s: float
+) -> None:
+    """A line a combination: what differs, how it ended, the main metrics of the steps nobody reads."""
     from pipelines.tracking.describe import main_metric
 
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    for name in ("step", "state", "key", "samples or steps", "seconds", "main metric"):
-        table.add_column(name, justify="right" if name in ("samples or steps", "seconds") else "left", no_wrap=True)
+    read = {parent for item in plan.steps for parent in item.keyed.step.parents}
+    table = table_of("#", "combination", "state", "result", wrap=("combination",))
+    for index, item in enumerate(combinations):
+        ends = [(name, results[node].record) for name, node in item.nodes.items() if node in results.keys() - read]
+        shown = [f"{name}: {main_metric(end.stats) or count(end.stats)}" for name, end in ends if end is not None]
+        table.add_row(str(index + 1), " ".join(item.differs), item.state(results), "  ".join(shown))
+    out = console(stderr=False)
+    out.print(table)
+    made = sum(result.status == "ok" for result in results.values())
+    steps = sum(len(item.nodes) for item in combinations)
+    out.print(f"\n{made} steps made for {steps} of {len(combinations)} combinations, in {wall_s:.1f} s")
+
+
+def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) -> None:
+    """The summary table, then the time budget when anything was made."""
+    from pipelines.tracking.describe import main_metric
+
+    names = ("step", "state", "key", "samples or steps", "seconds", "main metric")
+    table = table_of(*names, right=("samples or steps", "seconds"))
     for planned in plan.steps:
         result = results[planned.name]
         stats = result.record.stats if result.record else {}
-        seconds = (
-            result.seconds if result.status != "hit" else float(result.record.data["seconds"]) if result.record else 0
-        )
-        table.add_row(
-            planned.name,
-            result.status,
-            planned.key[:12],
-            count(stats),
-            f"{seconds:.1f}" if seconds else "",
-            main_metric(stats),
-        )
+        seconds = float(result.record.data["seconds"]) if result.status == "hit" and result.record else result.seconds
+        took = f"{seconds:.1f}" if seconds else ""
+        table.add_row(planned.name, result.status, planned.key[:12], count(stats), took, main_metric(stats))
     out = console(stderr=False)
     out.print(table)
     for line in left_out({name: result.record for name, result in results.items() if result.record}):

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cookhouse.cli import options
 from cookhouse.cli.words import size
 
-if TYPE_CHECKING:
-    from pipelines.workflow.store import Store
-
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-class Age(click.ParamType):
+def age(_: click.Context, __: click.Parameter, value: str) -> float:
     """``7d``, ``12h``, ``30m``, ``0s`` as seconds."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value))
-        if match is None:
-            self.fail(f"'{value}' is no age; write 7d, 12h, 30m or 0s", param, ctx)
-        return float(match[1]) * UNITS[match[2]]
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value)
+    if match is None:
+        raise click.BadParameter(f"'{value}' is no age; write 7d, 12h, 30m or 0s")
+    return float(match[1]) * UNITS[match[2]]
 
 
 @click.command()
@@ -39,18 +29,16 @@ class Age(click.ParamType):
     "--keep-runs", default=20, show_default=True, metavar="N", help="Keep what the newest N runs or sweeps used."
 )
 @click.option(
-    "--older-than", type=Age(), default="7d", show_default=True, help="Spare unfinished attempts younger than this."
+    "--older-than", callback=age, default="7d", show_default=True, help="Spare unfinished attempts younger than this."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.verbose
-def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, older_than: float, as_json: bool) -> int:
+def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, older_than: float, as_json: bool) -> None:
     """List failed attempts, old generations and keys no recent run needs; with --yes delete them.
 
     Never goes: what a remaining result was made from, a path its manifest names, adopted data, what is being made. With
     a recipe its present plan is kept too. Of a remote root only results that runs of this machine named can go.
     """
-    from cookhouse.cli.failures import STATE
-    from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError
     from pipelines.core.storage import Remote
     from pipelines.workflow.collect import find_waste
@@ -59,35 +47,26 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
 
     if dry_run and yes:
         raise ConfigError("--dry-run and --yes contradict each other", do="leave one of them out")
-    project = load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
-    store = project.store
-    STATE["root"] = store.home
+    project, store = options.opened(overrides)
     roots = keys_of_runs(store.home, keep_runs) | {item.key for item in project.keyed(store)}
     held = holdings(store)
     if isinstance(store.root, Remote):  # the runs of other machines are recorded there: what they need is not known
         roots |= {item.key for item in held} - keys_of_runs(store.home, None)
-    waste = find_waste(held, roots, older_than_s=older_than)
-    done = [yes and dispose(store, item) for item in waste]
+    rows, amount = [], 0
+    for item in find_waste(held, roots, older_than_s=older_than):
+        gone = yes and dispose(store, item)
+        about = {"kind": item.kind, "name": item.name, "folder": str(item.holding.folder), "bytes": item.bytes}
+        amount += item.bytes
+        rows.append({**about, "why": item.why, "deleted": gone})
+        if not as_json:
+            state = "deleted" if gone else "in use" if yes else "waste"
+            click.echo(f"{state:<8}{item.kind:<11}{size(item.bytes):>8}  {item.holding.folder.parent.name}/{item.name}")
+            click.echo(f"{'':29}{item.why}")
     if as_json:
-        rows = [
-            {"kind": item.kind, "name": item.name, "folder": str(item.holding.folder), "bytes": item.bytes}
-            | {"why": item.why, "deleted": gone}
-            for item, gone in zip(waste, done, strict=True)
-        ]
         click.echo(json.dumps({"root": str(store.root), "waste": rows}))
-        return 0
-    for item, gone in zip(waste, done, strict=True):
-        state = "deleted" if gone else "in use" if yes else "waste"
-        click.echo(f"{state:<8}{item.kind:<11}{size(item.bytes):>8}  {item.holding.folder.parent.name}/{item.name}")
-        click.echo(f"{'':29}{item.why}")
-    _conclude(store, sum(item.bytes for item in waste), len(waste), yes)
-    return 0
+        return
+    end = f"{size(amount)} freed in" if yes else f"{size(amount)} in {len(rows)} places of"
+    click.echo(f"{end if rows else 'nothing to delete in'} {store.root}" + ("" if yes or not rows else LISTED))
 
 
-def _conclude(store: Store, amount: int, count: int, yes: bool) -> None:
-    if not count:
-        click.echo(f"nothing to delete in {store.root}")
-    elif yes:
-        click.echo(f"{size(amount)} freed in {store.root}")
-    else:
-        click.echo(f"{size(amount)} in {count} places of {store.root}; nothing was deleted, --yes does")
+LISTED = "; nothing was deleted, --yes does"

@@ -44,7 +44,7 @@ def costs(
     if speed is None:
         return found, None
     for name, seconds in missing.items():
-        scaled = seconds * project.reference.gflops / speed
+        scaled = seconds * project.settings.reference.gflops / speed
         found[name] = replace(found[name], seconds=round(scaled, 1), basis="the recipe's figure")
     return found, speed
 
@@ -56,7 +56,7 @@ def shipped(project: Project, limit: int | None) -> dict[str, float]:
     if limit is not None or any(name[0] in ("source", "model") for name in names):
         return {}
     changed = {name[1] for name in names if name[0] == "steps" and len(name) > 1}
-    return {step: seconds for step, seconds in project.reference.seconds.items() if step not in changed}
+    return {step: seconds for step, seconds in project.settings.reference.seconds.items() if step not in changed}
 
 
 def outlook(estimates: Mapping[str, Estimate], gflops: float | None) -> str:
@@ -70,8 +70,3 @@ def outlook(estimates: Mapping[str, Estimate], gflops: float | None) -> str:
     steps = f"{whole.unknown} step{'' if whole.unknown == 1 else 's'}"
     more = f", and {steps} of unknown length" if whole.unknown else ""
     return f"takes about {duration(whole.seconds)} on this CPU ({basis}){more}"
-
-
-def seconds_of(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """Those that are known, by step."""
-    return {name: cost.seconds for name, cost in estimates.items() if cost.seconds is not None}

@@ -30,13 +30,10 @@ RUN = click.option("--run", "run_id", metavar="ID", help="A run by its id; defau
 
 def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Store, RunRecord]:
     """The project (without its steps), its store, and a run of it. Raises ConfigError when there is none."""
-    from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError
     from pipelines.workflow.runs import find_run
 
-    kept = [text for text in overrides if not text.startswith(("recipe=", "steps."))]
-    project = load_project(kept, recipe=False)
-    store = project.store
+    project, store = options.opened(overrides, recipe=False)
     found = find_run(store.home, run_id)
     if found is None:
         raise ConfigError(

@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from cookhouse.project import Project
     from pipelines.workflow.plan import Selection
+    from pipelines.workflow.store import Store
 
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDES]...")
 words = click.argument("words", nargs=-1, metavar="[STEP]... [OVERRIDES]...")
+verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print tracebacks.")
+"""The handler of failures looks for it, the command need not."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What ``--limit --only --from --until --force ...`` said."""
+def _selection(**given: Any) -> Selection:
+    from pipelines.workflow.plan import Selection
 
-    limit: int | None
-    only: tuple[str, ...]
-    start: tuple[str, ...]
-    until: tuple[str, ...]
-    force: tuple[str, ...]
-    downstream: bool
-    refresh: bool
-    strict_code: bool
-
-    def selection(self, targets: Sequence[str] = (), *, wait: bool = True) -> Selection:
-        """For the planner; ``targets`` are steps named without an option."""
-        from pipelines.workflow.plan import Selection
-
-        return Selection(
-            only=self.only,
-            start=self.start,
-            until=(*self.until, *targets),
-            force=self.force,
-            downstream=self.downstream,
-            refresh=self.refresh,
-            strict_code=self.strict_code,
-            wait=wait,
-        )
-
-    def kept(self, targets: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-        """What a run record keeps of it, for ``resume``."""
-        return {"only": self.only, "start": self.start, "until": (*self.until, *targets)}
-
-    @classmethod
-    def of(cls, limit: int | None, only: Sequence[str], start: Sequence[str], until: Sequence[str]) -> Chosen:
-        """What a run record kept; nothing is forced or refreshed a second time."""
-        return cls(limit, tuple(only), tuple(start), tuple(until), (), False, False, False)
-
-    def again(self) -> list[str]:
-        """The options to type for the same steps, without those that make existing ones anew."""
-        found = [] if self.limit is None else ["--limit", str(self.limit)]
-        for option, names in (("--only", self.only), ("--from", self.start), ("--until", self.until)):
-            found += [word for name in names for word in (option, name)]
-        return found
+    return Selection(**given)
 
 
 @dataclass(frozen=True)
@@ -81,62 +46,60 @@ def targets_and_overrides(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[
     return targets, tuple(word for word in given if word not in targets)
 
 
-def verbose(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``-v``: print tracebacks (the handler looks for it, the command need not)."""
-    return click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print tracebacks.")(function)
+def opened(overrides: Sequence[str], *, recipe: bool | None = None) -> tuple[Project, Store]:
+    """What a command works on. ``recipe``: whether the steps are looked at (default: if a recipe is named), or what
+    overrides say of them is passed over."""
+    from cookhouse.cli.failures import STATE
+    from cookhouse.project import load_project
+
+    wanted = any(text.startswith("recipe=") for text in overrides) if recipe is None else recipe
+    kept = [text for text in overrides if wanted or not text.startswith(("recipe=", "steps."))]
+    project = load_project(kept, recipe=wanted)
+    STATE["root"] = project.store.home
+    return project, project.store
 
 
-def selection(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command a ``chosen``."""
-    return _grouped(
-        function,
-        "chosen",
-        Chosen,
-        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First try: only the first N inputs."),
-        click.option("--only", multiple=True, metavar="STEP", help="Only this step; its inputs must exist."),
-        click.option("--from", "start", multiple=True, metavar="STEP", help="This step and all that follows it."),
-        click.option("--until", multiple=True, metavar="STEP", help="This step and what it needs, nothing after."),
-        click.option("--force", multiple=True, metavar="STEP", help="Make this step again although it exists."),
-        click.option("--force-downstream", "downstream", is_flag=True, help="With --force: all that follows it too."),
-        click.option("--refresh", is_flag=True, help="Make STALE steps again."),
-        click.option("--strict-code", is_flag=True, help="Make steps with DRIFT again."),
-    )
+def _grouped(name: str, make: Callable[..., Any], fields: Iterable[str], *added: Callable[..., Any]) -> Any:
+    """Gives a command some options as one record under ``name``."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            values = {field: given.pop(field) for field in fields}
+            return function(*args, **given, **{name: make(**values)})
+
+        for option in reversed(added):
+            call = option(call)
+        return call
+
+    return decorate
 
 
-def manner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command a ``manner``."""
-    return _grouped(
-        function,
-        "manner",
-        Manner,
-        click.option("--backend", type=click.Choice(["ray", "inprocess"]), help="Where steps run; default: cluster's."),
-        click.option(
-            "--max-parallel", type=click.IntRange(min=1), help="Most steps at the same time; default: as the CPUs go."
-        ),
-        click.option("--keep-going", is_flag=True, help="After a failure go on with what does not depend on it."),
-        click.option(
-            "--no-wait",
-            "wait",
-            is_flag=True,
-            flag_value=False,
-            default=True,
-            help="Exit 5 if another run makes a step.",
-        ),
-        click.option("--keep-ray", is_flag=True, help="Leave the local Ray running for the next command."),
-        click.option("-y", "--yes", is_flag=True, help="Start although the disk may not hold what is expected."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, only the end."),
-        click.option("-v", "--verbose", is_flag=True, help="Print tracebacks."),
-    )
-
-
-def _grouped(
-    function: Callable[..., Any], name: str, record: type[Any], *added: Callable[..., Any]
-) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **given: Any) -> Any:
-        values = {field.name: given.pop(field.name) for field in fields(record)}
-        return function(*args, **given, **{name: record(**values)})
-
-    for option in reversed(added):
-        call = option(call)
-    return call
+selection = _grouped(
+    "chosen",
+    _selection,
+    ("limit", "only", "start", "until", "force", "downstream", "refresh", "strict_code"),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First try: only the first N inputs."),
+    click.option("--only", multiple=True, metavar="STEP", help="Only this step; its inputs must exist."),
+    click.option("--from", "start", multiple=True, metavar="STEP", help="This step and all that follows it."),
+    click.option("--until", multiple=True, metavar="STEP", help="This step and what it needs, nothing after."),
+    click.option("--force", multiple=True, metavar="STEP", help="Make this step again although it exists."),
+    click.option("--force-downstream", "downstream", is_flag=True, help="With --force: all that follows it too."),
+    click.option("--refresh", is_flag=True, help="Make STALE steps again."),
+    click.option("--strict-code", is_flag=True, help="Make steps with DRIFT again."),
+)
+manner = _grouped(
+    "manner",
+    Manner,
+    tuple(Manner.__annotations__),
+    click.option("--backend", type=click.Choice(["ray", "inprocess"]), help="Where steps run; default: cluster's."),
+    click.option("--max-parallel", type=click.IntRange(min=1), help="Most steps at a time; default: as the CPUs go."),
+    click.option("--keep-going", is_flag=True, help="After a failure go on with what does not depend on it."),
+    click.option(
+        "--no-wait", "wait", is_flag=True, flag_value=False, default=True, help="Exit 5 if another run makes a step."
+    ),
+    click.option("--keep-ray", is_flag=True, help="Leave the local Ray running for the next command."),
+    click.option("-y", "--yes", is_flag=True, help="Start although the disk may not hold what is expected."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, only the end."),
+    click.option("-v", "--verbose", is_flag=True, help="Print tracebacks."),
+)

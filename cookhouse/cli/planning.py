@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from cookhouse.project import Project
     from pipelines.core.storage import Place
     from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan, PlannedStep
+    from pipelines.workflow.plan import Plan, PlannedStep, Selection
+    from pipelines.workflow.store import Store
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
 SHADES = {
@@ -39,7 +41,7 @@ SHADES = {
 @options.verbose
 def plan(
     words: tuple[str, ...],
-    chosen: options.Chosen,
+    chosen: Selection,
     as_json: bool,
     graph: str | None,
     detailed_exitcode: bool,
@@ -49,31 +51,34 @@ def plan(
     STEPs are the targets: those and what they need (as --until). HIT reuses a result, RUN makes it, ADOPT goes on from
     finished units, BLOCKED cannot be made now. DRIFT and STALE reuse a result and say what changed around it.
     """
-    from cookhouse.cli.failures import STATE
     from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
-    from cookhouse.project import load_project
     from pipelines.workflow.estimate import estimate
 
     targets, overrides = options.targets_and_overrides(words)
-    project = load_project(overrides)
-    store = project.store
-    STATE["root"] = store.home
+    project, store = options.opened(overrides, recipe=True)
     with alive("planning", store.cache.told):
-        made = project.plan(store, limit=chosen.limit, selection=chosen.selection(targets))
-    estimates = estimate(made)
+        made = project.plan(store, replace(chosen, until=(*chosen.until, *targets), wait=True))
     if as_json:
-        costs = {name: vars(cost) for name, cost in estimates.items()}
+        costs = {name: vars(cost) for name, cost in estimate(made).items()}
         steps = [{**step.as_json(), "estimate": costs.get(step.name)} for step in made.steps]
         about = {"recipe": project.recipe, "root": str(store.root), "left_out": list(project.left_out)}
         click.echo(json.dumps({**about, "steps": steps}))
     elif graph:
         click.echo("\n".join(mermaid(made)))
     else:
-        click.echo("\n".join([*render(made, estimates), *left_out(project)]))
-        click.echo("\n".join(conclusion(made, estimates, store.root)))
+        print_plan(project, made, store)
     warn_of_emulation(project, [step.keyed.step for step in made.work])
     return 3 if detailed_exitcode and made.work else 0
+
+
+def print_plan(project: Project, made: Plan, store: Store) -> None:
+    """Every step with reasons and cost, what is left out, and the sum."""
+    from pipelines.workflow.estimate import estimate
+
+    estimates = estimate(made)
+    lines = [*render(made, estimates), *left_out(project), *conclusion(made, estimates, store.root)]
+    click.echo("\n".join(lines))
 
 
 def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:

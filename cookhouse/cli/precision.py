@@ -14,22 +14,22 @@ from cookhouse.cli.failures import say
 if TYPE_CHECKING:
     from cookhouse.project import Project
     from model.calibrate import Calibration
-    from pipelines.core.identity import StageConfig
     from pipelines.workflow.recipe import Step
 
 
 def warn_of_emulation(project: Project, steps: Iterable[Step]) -> None:
     """Say which of ``steps`` would crawl here, and what to set. Measures (torch's import and some milliseconds) only when
     one of them asks for bfloat16 on this machine's CPU: a cluster elsewhere has CPUs of its own."""
-    asking = list(dict.fromkeys(step.shown for step in steps if asks_for_bfloat16_on_the_cpu(step.config)))
-    measured = None if project.cluster.address is not None or not asking else calibration()
+    configs = {step.shown: step.config for step in steps}
+    names = [name for name, config in configs.items() if getattr(config, "precision", None) == "bf16"]
+    names = [name for name in names if getattr(configs[name], "gpus_per_worker", 0) == 0]
+    measured = calibration() if names and project.settings.cluster.address is None else None
     if measured is not None and measured.emulated:
-        say(warning(measured, asking))
-
-
-def asks_for_bfloat16_on_the_cpu(config: StageConfig) -> bool:
-    """Whether a step's matrix products would be bfloat16 ones of a CPU."""
-    return getattr(config, "precision", None) == "bf16" and getattr(config, "gpus_per_worker", 0) == 0
+        say(
+            f"warning: {', '.join(names)} will be slow: asked for bf16, which this CPU ({measured.cpu}) emulates\n"
+            f"  why: {speeds(measured)}; bfloat16 takes {measured.slowdown:.0f} times as long\n"
+            f"  do: {' '.join(f'steps.{name}.precision=fp32' for name in names)}"
+        )
 
 
 def calibration() -> Calibration | None:
@@ -41,18 +41,8 @@ def calibration() -> Calibration | None:
     return calibrate()
 
 
-def warning(measured: Calibration, steps: Iterable[str]) -> str:
-    """The message for steps of these names."""
-    names = list(steps)
-    return (
-        f"warning: {', '.join(names)} will be slow: asked for bf16, which this CPU ({measured.cpu}) emulates\n"
-        f"  why: {speeds(measured)}; bfloat16 takes {measured.slowdown:.0f} times as long\n"
-        f"  do: {' '.join(f'steps.{name}.precision=fp32' for name in names)}"
-    )
-
-
 def speeds(measured: Calibration) -> str:
-    """``61 GFLOP/s in float32, 1.2 in bfloat16 (one core, product of 256 x 256)``."""
+    """``61 GFLOP/s in float32, 1.2 in bfloat16 (one core, 256 x 256 product)``."""
     return (
         f"{measured.float32:.3g} GFLOP/s in float32, {measured.bfloat16:.3g} in bfloat16 (one core, 256 x 256 product)"
     )

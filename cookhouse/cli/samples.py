@@ -48,10 +48,9 @@ def preview(
     from cookhouse.pages.samples import render
     from cookhouse.preview.cards import make_card
     from cookhouse.preview.pick import SourcePages, pick
-    from cookhouse.project import load_project
     from pipelines.core.errors import DataError
 
-    store = load_project([text for text in overrides if not text.startswith("recipe=")], recipe=False).store
+    _, store = options.opened(overrides, recipe=False)
     record = _record(store, step)
     pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record, source))
     try:
@@ -76,8 +75,7 @@ def preview(
 
 def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
-    from cookhouse.model_folder import newest_result
-    from pipelines.core.errors import ConfigError, did_you_mean
+    from cookhouse.model_folder import never_made, newest_result
     from pipelines.core.storage import place
     from pipelines.workflow.store import read_record
 
@@ -85,12 +83,7 @@ def _record(store: Store, step: str) -> Record:
         return found
     newest, known = newest_result(store, step)
     if newest is None:
-        raise ConfigError(
-            f"there is no result of a step '{step}'",
-            where=str(store.root),
-            why=f"made so far: {', '.join(known) or 'nothing'}",
-            do=did_you_mean(step, known) or "run it first: cookhouse run recipe=data --limit 20",
-        )
+        raise never_made(store, step, known)
     return newest
 
 

@@ -23,12 +23,15 @@ SERVER_WITHIN_S = 120.0
 
 def local_ray(project: Project, store: Store) -> LocalRay:
     """The local Ray of a store, as ``conf/cluster`` describes it."""
-    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+    from pipelines.workflow.backends.local_ray import LocalRay
 
-    cluster = project.cluster
+    cluster = project.settings.cluster
     return LocalRay(
         store.home,
-        RayOptions(cluster.room.whole, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s),
+        cluster.room.whole,
+        object_store_mb=cluster.object_store_mb,
+        start_timeout_s=cluster.start_timeout_s,
+        stop_wait_s=cluster.stop_wait_s,
     )
 
 
@@ -38,7 +41,7 @@ def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     from pipelines.core.storage import Remote
     from pipelines.workflow.backends.given_ray import GivenRay
 
-    cluster = project.cluster
+    cluster = project.settings.cluster
     if cluster.address is None:
         return local_ray(project, store)
     if not isinstance(store.root, Remote) and not cluster.shared_root:
@@ -56,10 +59,7 @@ def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
 @options.verbose
 def up(overrides: tuple[str, ...]) -> None:
     """Start the local Ray and leave it running."""
-    from cookhouse.project import load_project
-
-    project = load_project(overrides, recipe=False)
-    ray = local_ray(project, project.store)
+    ray = local_ray(*options.opened(overrides, recipe=False))
     started = ray.start(keep=True)
     state = ray.wait()
     ray.release()
@@ -72,10 +72,9 @@ def up(overrides: tuple[str, ...]) -> None:
 @options.verbose
 def down(overrides: tuple[str, ...]) -> None:
     """End the local Ray that up or run started; other Rays on this machine are not touched."""
-    from cookhouse.project import load_project
-
-    project = load_project(overrides, recipe=False)
-    click.echo("ended" if local_ray(project, project.store).stop() else "there is no local Ray of this store")
+    click.echo(
+        "ended" if local_ray(*options.opened(overrides, recipe=False)).stop() else "there is no local Ray of this store"
+    )
 
 
 @click.command()
@@ -86,13 +85,12 @@ def down(overrides: tuple[str, ...]) -> None:
 def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
     """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
     from cookhouse.pages.links import runs_table
-    from cookhouse.project import load_project
     from pipelines.core.errors import ConfigError
 
-    project = load_project(overrides, recipe=False)
+    project, store = options.opened(overrides, recipe=False)
     uri = project.tracking_uri
     if uri.startswith(("http://", "https://")):
-        _show(f"runs are tracked at {(page := runs_table(project.store.home, uri))}", page, open_page)
+        _show(f"runs are tracked at {(page := runs_table(store.home, uri))}", page, open_page)
         return
     file = uri.removeprefix("sqlite:///")
     if uri.startswith("sqlite:///") and not os.path.exists(file):
@@ -105,7 +103,7 @@ def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
         end = time.monotonic() + SERVER_WITHIN_S
         while not _listens(port) and time.monotonic() < end:
             time.sleep(0.2)
-        page = runs_table(project.store.home, uri, port)
+        page = runs_table(store.home, uri, port)
         _show(f"\nthe runs: {page}", page, open_page)
         os._exit(0)
     command, environment = mlflow_server(uri, port)

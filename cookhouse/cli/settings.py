@@ -30,7 +30,7 @@ def show(overrides: tuple[str, ...], as_json: bool) -> None:
     """Print every value and where it was written. Fields at their defaults are shown too."""
     from pipelines.core.secrets import redact
 
-    project = _load(overrides)
+    project, _ = options.opened(overrides)
     if as_json:
         click.echo(redact(json.dumps(values_of(project), ensure_ascii=False)))
         return
@@ -72,7 +72,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
     cookhouse config diff "recipe=tiny" "recipe=tiny steps.sft.seed=2"
     """
-    old, new = _load(shlex.split(before)), _load(shlex.split(after))
+    (old, _), (new, _) = options.opened(shlex.split(before)), options.opened(shlex.split(after))
     rows = differences(rows_of(old), rows_of(new))
     if as_json:
         click.echo(json.dumps([{"path": ".".join(path), "a": was, "b": now} for path, was, now in rows]))
@@ -91,13 +91,12 @@ def schema(stages: tuple[str, ...]) -> None:
     """Print the JSON Schema of stages (default: all). ``x-cookhouse`` says what a field is to the key: identity, runtime
     or source."""
     from cookhouse.stages import STAGES
-    from pipelines.core.errors import ConfigError, did_you_mean
+    from pipelines.core.errors import no_such
 
     found = {}
     for name in stages or STAGES:
         if name not in STAGES:
-            do = did_you_mean(name, STAGES) or f"the stages are {', '.join(STAGES)}"
-            raise ConfigError(f"there is no stage '{name}'", do=do)
+            raise no_such("there is no stage", name, STAGES, listed="the stages are")
         found[name] = schema_of(STAGES[name])
     click.echo(json.dumps(found[stages[0]] if len(stages) == 1 else found, indent=1, ensure_ascii=False))
 
@@ -106,15 +105,15 @@ def schema(stages: tuple[str, ...]) -> None:
 @options.verbose
 def groups() -> None:
     """List the groups of ``conf/`` and their choices: the names to the right of ``recipe=``, ``cluster=``, ``model=`` ..."""
-    from pipelines.workflow.compose import choices_of, compose, search_folders
+    from pipelines.workflow.compose import choices_of, compose, file_of, search_folders
 
     folders = search_folders()
     chosen = compose([]).choices
     rows = []
     for group in sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()}):
         for name in choices_of(group, folders):
-            file = next(f for folder in folders if (f := folder / group / f"{name}.yaml").is_file())
-            rows.append((f"{group}={name}", "*" if chosen.get(group) == name else " ", _about(file.read_text())))
+            if (file := file_of(group, name, folders)) is not None:
+                rows.append((f"{group}={name}", "*" if chosen.get(group) == name else " ", _about(file.read_text())))
     width = max((len(text) for text, _, _ in rows), default=0)
     for text, mark, about in rows:
         click.echo(f"{mark} {text:<{width}}  {about}".rstrip())
@@ -170,12 +169,6 @@ def place_of(project: Project, path: Path) -> str:
     """``conf/recipe/tiny.yaml:12``, ``command line (...)`` or ``default``."""
     place = project.composed.origin(path)
     return place if place and _is_written(project.composed.raw, path) else "default"
-
-
-def _load(overrides: tuple[str, ...] | list[str]) -> Project:
-    from cookhouse.project import load_project
-
-    return load_project(overrides, recipe=any(text.startswith("recipe=") for text in overrides))
 
 
 def _shown(value: Any) -> str:

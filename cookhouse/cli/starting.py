@@ -17,18 +17,14 @@ from cookhouse.cli import options
 def init(name: str, model: str) -> None:
     """Copy a starter recipe to ./conf/recipe/NAME.yaml, which then is searched before the packaged ones."""
     from cookhouse.cli.closing import print_next
-    from pipelines.core.errors import ConfigError, did_you_mean
+    from pipelines.core.errors import ConfigError, no_such
     from pipelines.workflow.compose import choices_of, search_folders
     from pipelines.workflow.recipe import STEP_NAME
 
     folders = search_folders()
     known = choices_of("recipe", folders)
     if model not in known:
-        raise ConfigError(
-            f"there is no recipe '{model}'",
-            where="--from",
-            do=did_you_mean(model, known) or f"known: {', '.join(known)}",
-        )
+        raise no_such("there is no recipe", model, known, where="--from")
     if not STEP_NAME.fullmatch(name):
         raise ConfigError(f"'{name}' is no name for a recipe", why="use a-z, 0-9 and _, beginning with a letter")
     source = next(file for folder in folders if (file := folder / "recipe" / f"{model}.yaml").is_file())

@@ -9,7 +9,7 @@ import click
 
 from cookhouse.cli import options
 from cookhouse.cli.inspecting import RUN, known_steps, newest
-from cookhouse.cli.running import make_backend
+from cookhouse.session import make_backend
 
 if TYPE_CHECKING:
     from cookhouse.project import Project

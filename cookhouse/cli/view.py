@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,16 +22,10 @@ if TYPE_CHECKING:
 
 QUIET_S = 9.0
 """Off a terminal a running step says one line in this time, whether or not it has anything new to tell."""
+BAD = dict.fromkeys(("failed", "killed", "blocked"), "red")
+COLOURS = {"running": "yellow", "ok": "green", "hit": "green", **BAD}
 BEAT_S = 1.0
 """How often it is seen whether a line is due."""
-
-
-class Writer(Protocol):
-    """Where events go: the JSONL of a run, or of all combinations of a sweep."""
-
-    def emit(self, kind: str, **fields: Any) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass
@@ -73,42 +66,34 @@ class _Row:
 
 
 class RunView:
-    """The listener of a run: writes every event to the run's JSONL and shows it. ``expected`` are the seconds of steps as
-    far as they are known. Use as a context manager; a thread shows life meanwhile, also where nothing is told."""
+    """The listener that shows a session. ``expected`` are the seconds of steps as far as they are known. Use as a context
+    manager; a thread shows life meanwhile, also where nothing is told."""
 
-    def __init__(
-        self, writer: Writer, steps: Sequence[str], *, expected: Mapping[str, float] = {}, quiet: bool = False
-    ) -> None:
-        self.writer = writer
+    def __init__(self, steps: Sequence[str], *, expected: Mapping[str, float] = {}, quiet: bool = False) -> None:
         self.rows = {name: _Row(expected.get(name)) for name in steps}
         self._quiet = quiet
         self._stream = sys.stderr  # a step made in this process has its own meanwhile
-        self._wants_live = not quiet and sys.stderr.isatty()
         self._live: Live | None = None
         self._lock = threading.RLock()
         self._said = time.monotonic()
-        self._beating = ExitStack()
+        self._showing = ExitStack()
 
     def __enter__(self) -> RunView:
         from pipelines.workflow.watch import meanwhile
 
-        if self._wants_live:
+        if not self._quiet and sys.stderr.isatty():
             from rich.live import Live
 
-            self._live = Live(console=console(), refresh_per_second=4, get_renderable=self._table, transient=True)
-            self._live.start()
+            live = Live(console=console(), refresh_per_second=4, get_renderable=self._table, transient=True)
+            self._live = self._showing.enter_context(live)
         elif not self._quiet:
-            self._beating.enter_context(meanwhile(self._beat, BEAT_S))
+            self._showing.enter_context(meanwhile(self._beat, BEAT_S))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._beating.close()
-        if self._live is not None:
-            self._live.stop()
-        self.writer.close()
+        self._showing.close()
 
     def event(self, kind: str, **fields: Any) -> None:
-        self.writer.emit(kind, **fields)
         if kind == "backend_ready" and fields.get("dashboard"):
             self._say("", f"Ray at {fields['address']}, dashboard {fields['dashboard']}", loud=True)
         row = self.rows.get(fields.get("step", ""))
@@ -132,18 +117,14 @@ class RunView:
             took = f"in {row.seconds:.1f} s" if row.started is not None else ""
             self._say(fields["step"], fields["status"], took, fields.get("what", ""))
 
-    def progress(self, step: str, lines: Sequence[str]) -> None:
+    def progress(self, step: str, events: Sequence[Mapping[str, Any]]) -> None:
         row = self.rows[step]
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if event.get("kind") == "progress":
+        for event in events:
+            if event["kind"] == "progress":
                 row.progress = f"{event['done']}/{event['total']} {event['unit']}"
                 row.pace.tell(event["t"], event["done"], event["total"])
                 row.heard = time.monotonic()
-            elif event.get("kind") == "metric":
+            elif event["kind"] == "metric":
                 row.metrics = event["values"]
         self._remind(step, row)
 
@@ -178,21 +159,12 @@ class RunView:
         click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", file=self._stream)
 
     def _table(self) -> Table:
-        from rich.table import Table
+        from cookhouse.cli.closing import table_of
 
-        table = Table(box=None, pad_edge=False)
-        for name in ("step", "state", "seconds", "progress", "left", "last numbers"):
-            table.add_column(name, justify="right" if name == "seconds" else "left", no_wrap=name != "last numbers")
-        colours = {
-            "running": "yellow",
-            "ok": "green",
-            "hit": "green",
-            "failed": "red",
-            "killed": "red",
-            "blocked": "red",
-        }
+        names = ("step", "state", "seconds", "progress", "left", "last numbers")
+        table = table_of(*names, right=("seconds",), wrap=("last numbers",))
         for name, row in self.rows.items():
-            colour = colours.get(row.status, "dim")
+            colour = COLOURS.get(row.status, "dim")
             seconds = f"{row.elapsed:.1f}" if row.started is not None else ""
             table.add_row(name, f"[{colour}]{row.status}[/]", seconds, row.progress, row.left, row.numbers)
         return table

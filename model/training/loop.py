@@ -8,7 +8,6 @@ schedule; ``MAX_NONFINITE`` in a row end the run.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -224,7 +223,7 @@ def _report(
         {
             "train/loss": mean,
             "train/lr": lr,
-            "train/grad_norm": grad_norm if math.isfinite(grad_norm) else -1.0,
+            "train/grad_norm": grad_norm,
             "train/tokens_per_s": tokens / seconds,
             "train/samples_per_s": samples / seconds,
             "train/samples": progress.samples,

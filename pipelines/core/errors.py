@@ -75,9 +75,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def no_such(
-    what: str, name: str, known: Iterable[str], *, listed: str = "known", where: str = "", why: str = "", do: str = ""
+    what: str, name: str, known: Iterable[str], *, listed: str = "known:", where: str = "", why: str = "", do: str = ""
 ) -> ConfigError:
     """``{what} '{name}'``, with the near miss of ``known``; without one ``do``, or the names there are after ``listed``."""
     names = [str(item) for item in known]
-    advice = did_you_mean(name, names) or do or f"{listed}: {', '.join(names) or 'none'}"
+    advice = did_you_mean(name, names) or do or f"{listed} {', '.join(names) or 'none'}"
     return ConfigError(f"{what} '{name}'", where=where, why=why, do=advice)

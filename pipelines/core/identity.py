@@ -124,11 +124,13 @@ class ExternalFile(Record):
     path: Runtime[str]
     sha256: Identity[str]
 
-    def locate(self, hash_of: Callable[[Path], str] = sha256_of, where: str = "") -> Path:
-        """The file's absolute path: as given, else relative to where the packages are installed (files that ship with
-        them). Raises ConfigError, which says ``where`` the path was written, when the file is missing or holds other
-        bytes than ``sha256`` says."""
-        candidates = [Path(os.path.abspath(os.path.expanduser(self.path))), INSTALLED / self.path]
+    def locate(
+        self, hash_of: Callable[[Path], str] = sha256_of, where: str = "", folder: str | os.PathLike[str] = ""
+    ) -> Path:
+        """The file's absolute path: as given (in ``folder``), else relative to where the packages are installed (files
+        that ship with them). Raises ConfigError, which says ``where`` the path was written, when the file is missing or
+        holds other bytes than ``sha256`` says."""
+        candidates = [Path(os.path.abspath(os.path.join(folder, os.path.expanduser(self.path)))), INSTALLED / self.path]
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
             raise ConfigError(

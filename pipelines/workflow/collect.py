@@ -1,17 +1,17 @@
 """What may be deleted from a store, and in which order. Pure: a survey of the folders goes in, waste comes out.
 
 Kept is what a *root* needs: the steps of recent runs, data that was adopted, and every key any of them was made from,
-however far up. The rest of the committed keys is waste. Of a kept key waste are old generations nobody read, and
-attempts that no remaining generation points into. A key that is being made is not touched.
-
-Never deleted: a path that a remaining manifest names, a key or the very bytes that a remaining result was made from.
+however far up. Of a kept key waste are old generations nobody read, and attempts that no remaining generation points into.
+Never deleted: what is being made, a path that a remaining manifest names, a key or the very bytes that a remaining result
+was made from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from graphlib import TopologicalSorter
 
 from pipelines.core.storage import Place
 
@@ -39,7 +39,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Holding:
-    """One key's folder. ``live``: somebody works on it; ``adopted``: it cannot be made again."""
+    """One key's folder, its generations in order. ``live``: somebody works on it; ``adopted``: it cannot be made again."""
 
     folder: Place
     key: str
@@ -47,10 +47,6 @@ class Holding:
     tried: tuple[Tried, ...] = ()
     live: bool = False
     adopted: bool = False
-
-    @property
-    def newest(self) -> Made | None:
-        return max(self.made, key=lambda item: item.number, default=None)
 
 
 class Kind(StrEnum):
@@ -75,9 +71,8 @@ class Waste:
 
     @property
     def name(self) -> str:
-        if self.kind is Kind.ATTEMPT:
-            return f"{self.holding.folder.name}/attempts/{self.attempts[0]}"
-        return self.holding.folder.name + (f" generation {self.generation}" if self.generation else "")
+        more = f"/attempts/{self.attempts[0]}" if self.kind is Kind.ATTEMPT else ""
+        return self.holding.folder.name + more + (f" generation {self.generation}" if self.generation else "")
 
 
 def find_waste(holdings: Sequence[Holding], roots: Collection[str], *, older_than_s: float) -> tuple[Waste, ...]:
@@ -85,74 +80,48 @@ def find_waste(holdings: Sequence[Holding], roots: Collection[str], *, older_tha
 
     ``roots`` are keys; ``older_than_s`` spares unfinished attempts that are younger, because their units can be adopted.
     """
-    needed = _needed(holdings, roots)
-    kept = [item for item in holdings if item.key in needed or not item.made or item.live]
+    needed = _needed({item.key: item for item in holdings}, roots)
+    doomed = {item.key: item for item in holdings if item.made and not item.live and item.key not in needed}
+    kept = [item for item in holdings if item.key not in doomed]
     read = {pair for item in kept for made in item.made for pair in made.inputs}
-    found: list[Waste] = []
-    for item in _descendants_first([item for item in holdings if item not in kept]):
-        found.append(Waste(Kind.KEY, item, "no recent run needs it", tuple(tried.name for tried in item.tried)))
-    for item in kept:
-        if not item.live:
-            found += _inside(item, read, older_than_s)
-    return tuple(found)
+    order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(doomed, ()))
+    for key, item in doomed.items():
+        for parent in {parent for made in item.made for parent, _ in made.inputs} & doomed.keys():
+            order.add(parent, key)
+    keys = [doomed[key] for key in order.static_order()]
+    found = [Waste(Kind.KEY, item, "no recent run needs it", tuple(one.name for one in item.tried)) for item in keys]
+    return (*found, *(waste for item in kept if not item.live for waste in _inside(item, read, older_than_s)))
 
 
-def _needed(holdings: Sequence[Holding], roots: Collection[str]) -> set[str]:
+def _needed(by_key: dict[str, Holding], roots: Iterable[str]) -> set[str]:
     """The roots, what is adopted or being made, and everything those were made from, or read while they are made."""
-    by_key = {item.key: item for item in holdings}
-    rest = [*roots, *(item.key for item in holdings if item.adopted or item.live)]
+    rest = [*roots, *(key for key, item in by_key.items() if item.adopted or item.live)]
     needed: set[str] = set()
     while rest:
-        key = rest.pop()
-        if key not in needed:
+        if (key := rest.pop()) not in needed:
             needed.add(key)
-            if key in by_key:
-                rest += [parent for made in by_key[key].made for parent, _ in made.inputs]
-                if by_key[key].live:
-                    rest += [parent for tried in by_key[key].tried for parent in tried.inputs]
+            for item in filter(None, [by_key.get(key)]):
+                rest += [parent for made in item.made for parent, _ in made.inputs]
+                rest += [parent for tried in item.tried if item.live for parent in tried.inputs]
     return needed
 
 
-def _descendants_first(doomed: Sequence[Holding]) -> list[Holding]:
-    """A result before its inputs, so that at no moment a committed record names a key that is gone."""
-    readers = {
-        item.key: {other.key for other in doomed for made in other.made if item.key in {k for k, _ in made.inputs}}
-        for item in doomed
-    }
-    order: list[Holding] = []
-    done: set[str] = set()
-    rest = list(doomed)
-    while rest:
-        free = [item for item in rest if readers[item.key] - {item.key} <= done] or rest
-        order += free
-        done |= {item.key for item in free}
-        rest = [item for item in rest if item.key not in done]
-    return order
-
-
-def _inside(item: Holding, read: set[tuple[str, str]], older_than_s: float) -> list[Waste]:
-    newest = item.newest
-    old = [
-        made
-        for made in sorted(item.made, key=lambda made: made.number)
-        if newest is not None
-        and made.number < newest.number
-        and (made.content_digest == newest.content_digest or (item.key, made.content_digest) not in read)
-    ]
-    remaining = [made for made in item.made if made not in old]
-    used = frozenset().union(*(made.attempts for made in remaining))
-    found: list[Waste] = []
-    gone: set[str] = set()
-    for index, made in enumerate(old):  # an attempt goes with the last generation that points into it
-        later = frozenset().union(*(other.attempts for other in old[index + 1 :]))
-        alone = tuple(sorted(made.attempts - used - later))
-        gone |= set(alone)
-        found.append(Waste(Kind.GENERATION, item, "a newer generation took its place", alone, made.number))
-    for tried in item.tried:
-        if tried.name in used or tried.name in gone:
+def _inside(item: Holding, read: set[tuple[str, str]], older_than_s: float) -> Iterator[Waste]:
+    """The waste of a key that stays."""
+    left = list(item.made)
+    spoken: set[str] = set()
+    for made in item.made[:-1]:
+        if made.content_digest != item.made[-1].content_digest and (item.key, made.content_digest) in read:
             continue
-        if newest is not None and tried.generation <= newest.number:
-            found.append(Waste(Kind.ATTEMPT, item, "its generation was committed without it", (tried.name,)))
+        left.remove(made)
+        alone = made.attempts - {name for other in left for name in other.attempts}  # else it goes with a later one
+        spoken |= alone
+        yield Waste(Kind.GENERATION, item, "a newer generation took its place", tuple(sorted(alone)), made.number)
+    spoken |= {name for made in left for name in made.attempts}
+    for tried in item.tried:
+        if tried.name in spoken:
+            continue
+        if item.made and tried.generation <= item.made[-1].number:
+            yield Waste(Kind.ATTEMPT, item, "its generation was committed without it", (tried.name,))
         elif tried.age_s > older_than_s:
-            found.append(Waste(Kind.ATTEMPT, item, f"unfinished for {tried.age_s / 86400:.0f} days", (tried.name,)))
-    return found
+            yield Waste(Kind.ATTEMPT, item, f"unfinished for {tried.age_s / 86400:.0f} days", (tried.name,))

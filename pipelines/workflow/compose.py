@@ -24,7 +24,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.canonical import leaves
+from pipelines.core.errors import ConfigError, did_you_mean, no_such
 from pipelines.core.storage import INSTALLED
 
 PACKAGED = INSTALLED / "conf"
@@ -35,13 +36,14 @@ INTERPOLATION = re.compile(r"\$\{([a-z_][\w.]*)\}")
 @dataclass(frozen=True)
 class Composed:
     """A resolved configuration as plain dicts and lists. ``raw`` is the same before interpolation; ``choices`` are the
-    group options it was made from; ``folders`` the search path."""
+    group options it was made from; ``folders`` the search path; relative paths in it are those of ``folder``."""
 
     values: dict[str, Any]
     raw: dict[str, Any]
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     folders: tuple[Path, ...]
+    folder: Path
 
     def origin(self, path: Sequence[str | int]) -> str:
         """Where the value at a path was written: ``command line`` with the override, ``file:line``, or ''. A value that
@@ -67,9 +69,9 @@ class _LocalFirst(SearchPathPlugin):
             search_path.prepend(provider="working directory", path=f"file://{self.folder}")
 
 
-def search_folders(cwd: Path | None = None) -> tuple[Path, ...]:
-    """``./conf`` when there is one, then the packaged folder."""
-    local = (cwd or Path.cwd()) / "conf"
+def search_folders(folder: Path | None = None) -> tuple[Path, ...]:
+    """``./conf`` of a folder (default: the working directory) when there is one, then the packaged folder."""
+    local = (folder or Path.cwd()) / "conf"
     if local.is_dir() and local.resolve() != PACKAGED:
         return (local, PACKAGED)
     return (PACKAGED,)
@@ -80,9 +82,15 @@ def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
-    """Compose ``config.yaml`` with the overrides. Raises ConfigError for everything that is wrong with them."""
-    folders = search_folders(cwd)
+def file_of(group: str, name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of an option of a group, the first on the search path."""
+    return next((file for folder in folders if (file := folder / group / f"{name}.yaml").is_file()), None)
+
+
+def compose(overrides: Sequence[str], folder: Path | None = None) -> Composed:
+    """Compose ``config.yaml`` with the overrides, as if typed in ``folder``. Raises ConfigError for everything that is wrong
+    with them."""
+    folders = search_folders(folder)
     parsed = _parse(overrides)
     for item in parsed:
         _check_choice(item, folders)
@@ -102,7 +110,7 @@ def compose(overrides: Sequence[str], cwd: Path | None = None) -> Composed:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _translate(error, parsed, folders) from error
-    return Composed(values, raw, choices, tuple(overrides), folders)
+    return Composed(values, raw, choices, tuple(overrides), folders, folder or Path.cwd())
 
 
 def _by_hydra(texts: Sequence[str]) -> Any:
@@ -160,12 +168,8 @@ def _check_choice(item: Override, folders: Sequence[Path]) -> None:
     options = choices_of(group, folders)
     value = item.value()
     if (options or group == "recipe") and isinstance(value, str) and value not in options:
-        raise ConfigError(
-            f"there is no {group} '{value}'",
-            where=f"{COMMAND_LINE} ({item.input_line})",
-            why=f"the choices are {', '.join(options) or 'none'}",
-            do=did_you_mean(value, options),
-        )
+        where = f"{COMMAND_LINE} ({item.input_line})"
+        raise no_such(f"there is no {group}", value, options, listed="the choices are", where=where)
 
 
 def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[Path]) -> ConfigError:
@@ -175,42 +179,27 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
         cause = cause.__cause__
     first = str(error).splitlines()[0]
     groups = [item for item in parsed if choices_of(item.key_or_group, folders)]
-    match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", first)
-    if match:
-        name = match[1]
-        text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
-        known = _known_names(groups)
-        close = did_you_mean(name, known)
-        near = [
-            item for item in known if item.startswith(name.partition(".")[0] + ".") and not item.startswith("steps.")
-        ]
-        return ConfigError(
-            f"there is no value '{name}' to override",
-            where=f"{COMMAND_LINE} ({text})",
-            do=close or (f"the names are {', '.join(near[:12])}" if near else "see cookhouse config show"),
-        )
-    match = re.search(r"(?:Interpolation key|interpolation key) '([^']+)' not found", str(cause))
-    if match:
-        full_key = re.search(r"full_key: (\S+)", str(cause))
-        return ConfigError(
-            f"the variable ${{{match[1]}}} does not exist",
-            where=full_key[1] if full_key else "",
-            do=did_you_mean(match[1], _known_names(groups)),
-        )
     full_key = re.search(r"full_key: (\S+)", str(cause))
+    where = full_key[1] if full_key else ""
+    if match := re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", first):
+        name, known = match[1], _known_names(groups)
+        text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
+        near = [item for item in known if item.startswith(f"{name.partition('.')[0]}.") and "steps." not in item]
+        do = f"the names are {', '.join(near[:12])}" if near else "see cookhouse config show"
+        return no_such("there is no value", name, known, where=f"{COMMAND_LINE} ({text})", do=do)
+    if match := re.search(r"[Ii]nterpolation key '([^']+)' not found", str(cause)):
+        do = did_you_mean(match[1], _known_names(groups))
+        return ConfigError(f"the variable ${{{match[1]}}} does not exist", where=where, do=do)
     if isinstance(cause, MissingMandatoryValue) and full_key:
-        name = full_key[1]
         chosen = {str(item.key_or_group): str(item.value()) for item in groups}
-        written = _written_at(name.split("."), chosen, folders)
+        written = _written_at(where.split("."), chosen, folders)
         return ConfigError(
-            f"{name} has no value",
+            f"{where} has no value",
             where=written,
             why="it is for you to say (???)",
-            do=f"add {name}=<value>; {written.rpartition(':')[0] or 'its file'} says what it is",
+            do=f"add {where}=<value>; {written.rpartition(':')[0] or 'its file'} says what it is",
         )
-    return ConfigError(
-        first, where=full_key[1] if full_key else "", why=str(cause).splitlines()[0] if cause is not error else ""
-    )
+    return ConfigError(first, where=where, why=str(cause).splitlines()[0] if cause is not error else "")
 
 
 def _known_names(groups: Sequence[Override]) -> list[str]:
@@ -220,17 +209,8 @@ def _known_names(groups: Sequence[Override]) -> list[str]:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError):
         return []
     raw = {str(name): _plain(config._get_node(name), resolve=False) for name in config if name != "hydra"}
-    names: list[str] = []
-
-    def walk(value: Any, prefix: str) -> None:
-        if prefix:
-            names.append(prefix)
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{prefix}.{key}" if prefix else str(key))
-
-    walk(raw, "")
-    return names
+    paths = (list(map(str, path)) for path, _ in leaves(raw))
+    return list(dict.fromkeys(".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)))
 
 
 def _lookup(value: Any, path: Sequence[str]) -> Any:
@@ -248,10 +228,7 @@ def _written_at(path: Sequence[str], choices: Mapping[str, str], folders: Sequen
     """``file:line`` of the deepest part of a path that one of the composed files writes down, later files first."""
     best: tuple[int, str] = (0, "")
     for group, name in [*choices.items(), ("", "config")]:
-        file = next(
-            (folder / group / f"{name}.yaml" for folder in folders if (folder / group / f"{name}.yaml").is_file()), None
-        )
-        if file is None:
+        if (file := file_of(group, name, folders)) is None:
             continue
         text = file.read_text(encoding="utf-8")
         package = [] if not group or text.startswith("# @package _global_") else group.split("/")

@@ -6,7 +6,6 @@ Deleting holds the key's lease and looks again first, so a run that began meanwh
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 from pipelines.core import storage
 from pipelines.core.errors import LockError
@@ -20,24 +19,23 @@ from pipelines.workflow.store import COMMIT, Record, Store, commit_name
 
 def holdings(store: Store) -> list[Holding]:
     """Every key's folder of a store, committed or not."""
-    found = []
-    for stage in store.stages():
-        folders = (folder for known in store.listing(stage).values() for folder in known)
-        found += [holding for folder in folders if (holding := look(store, folder)) is not None]
-    return found
+    folders = [item for stage in store.stages() for known in store.listing(stage).values() for item in known]
+    return [holding for folder in folders if (holding := look(store, folder)) is not None]
 
 
 def look(store: Store, folder: Place) -> Holding | None:
     """One key's folder, None when nobody ever began anything there."""
-    records = list(_records(folder))
+    numbers = sorted(int(match[1] or 1) for name in storage.names(folder) if (match := COMMIT.fullmatch(name)))
+    read = [(number, read_json(folder / commit_name(number))) for number in numbers]
+    records = [Record(folder, number, data) for number, data in read if data is not None]
     attempts = store.attempts(folder)
     if not records and not attempts:
         return None
     return Holding(
         folder,
-        key=records[0].key if records else folder.name.rpartition("-")[2],
-        made=tuple(_made(record) for record in records),
-        tried=tuple(_tried(path) for _, path in attempts),
+        records[0].key if records else folder.name.rpartition("-")[2],
+        tuple(map(_made, records)),
+        tuple(_tried(path) for _, path in attempts),
         live=lease.holder(folder) is not None,
         adopted=any(record.data["provenance"].get("adopted") for record in records),
     )
@@ -54,51 +52,40 @@ def dispose(store: Store, waste: Waste) -> bool:
         now = look(store, folder)
         if now is None or not {made.number for made in now.made} <= {made.number for made in waste.holding.made}:
             return False
-        generations = [made.number for made in now.made] if waste.kind is Kind.KEY else [waste.generation]
-        for number in sorted(generations):  # the one readers see goes last
-            if number:
-                storage.delete(folder / commit_name(number))
+        numbers = [made.number for made in now.made]  # the one readers see goes last
+        for number in numbers if waste.kind is Kind.KEY else filter(None, [waste.generation]):
+            storage.delete(folder / commit_name(number))
         for name in waste.attempts:
             storage.delete(folder / "attempts" / name)
+        empty = look(store, folder) is None
     finally:
         held.release()
-    if waste.kind is Kind.KEY or not (storage.names(folder / "attempts") or any(_records(folder))):
+    if empty:
         storage.delete(folder)
     return True
-
-
-def _records(folder: Place) -> Iterator[Record]:
-    for name in storage.names(folder):
-        if match := COMMIT.fullmatch(name):
-            data = read_json(folder / name)
-            if data is not None:
-                yield Record(folder, int(match[1] or 1), data)
 
 
 def _made(record: Record) -> Made:
     manifest = read_json(record.folder / str(record.data["manifest"])) or {"attendant": {"places": {}}}
     paths = [str(record.data["manifest"]), *manifest["attendant"]["places"].values()]
+    read = (row for rows in record.data["inputs"].values() for row in rows if row["key"])
     return Made(
         record.generation,
         record.content_digest,
-        frozenset({str(record.data["attempt"])} | {path.split("/")[1] for path in paths}),
-        frozenset(
-            (row["key"], row["content_digest"]) for rows in record.data["inputs"].values() for row in rows if row["key"]
-        ),
+        frozenset({str(record.data["attempt"]), *(path.split("/")[1] for path in paths)}),
+        frozenset((row["key"], row["content_digest"]) for row in read),
     )
 
 
 def _tried(path: Place) -> Tried:
     about = read_json(path / "attempt.json") or {}
-    times = [float(about.get("created", 0.0))]
-    times += [
-        float((read_json(path / "units" / name) or {}).get("time", 0.0)) for name in storage.names(path / "units")
-    ]
+    units = [read_json(path / "units" / name) or {} for name in storage.names(path / "units")]
+    last = max(float(row.get(name, 0.0)) for row in (about, *units) for name in ("created", "time"))
     ports = (read_json(path / "spec.json") or {}).get("inputs", {})
     return Tried(
         path.name,
         int(about.get("generation", 1)),
-        max(0.0, time.time() - max(times)),
+        max(0.0, time.time() - last),
         sum(file.size for file in storage.files(path).values()),
         frozenset(row["key"] for rows in ports.values() for row in rows if row["key"]),
     )

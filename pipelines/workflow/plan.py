@@ -7,13 +7,15 @@ was rebuilt with other bytes since.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.errors import no_such
 from pipelines.core.storage import Place
 from pipelines.workflow.keys import SHORT, Document, difference, key_document, key_of
 from pipelines.workflow.probe import HashCache, Probed, probe_step
@@ -58,8 +60,9 @@ class Selection:
     """What a person asked for: ``only`` these steps; ``start`` with these and make what follows them (``--from``); nothing
     after ``until``; ``force`` these again although they exist, with ``downstream`` all that follows them too;
     ``refresh`` rebuilds STALE steps, ``strict_code`` those with DRIFT. With ``wait`` a step that another run makes is
-    waited for, without it is BLOCKED."""
+    waited for, without it is BLOCKED. ``limit``: of the sources only the first so many."""
 
+    limit: int | None = None
     only: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
@@ -69,7 +72,34 @@ class Selection:
     strict_code: bool = False
     wait: bool = False
 
+    @property
+    def kept(self) -> dict[str, list[str]]:
+        """What a run record keeps of it, for ``resume``: nothing is forced or refreshed a second time."""
+        return {"only": list(self.only), "start": list(self.start), "until": list(self.until)}
 
+    def typed(self, overrides: Sequence[str]) -> list[str]:
+        """The words to type for the same steps, without the options that make existing ones anew."""
+        options = ["--limit", str(self.limit)] if self.limit is not None else []
+        options += [
+            word for field in ("only", "start") for name in getattr(self, field) for word in (NAMING[field], name)
+        ]
+        return [*self.until, *overrides, *options]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every step it names."""
+        return (*self.only, *self.start, *self.until, *self.force)
+
+    def renamed(self, called: Callable[[str], Sequence[str]]) -> Selection:
+        """The same with other names: ``called`` gives those of a step."""
+        fields: dict[str, Any] = {
+            name: tuple(new for old in getattr(self, name) for new in called(old)) for name in NAMING
+        }
+        return replace(self, **fields)
+
+
+NAMING = {"only": "--only", "start": "--from", "until": "--until", "force": "--force"}
+"""The fields of a selection that name steps, and what a person calls them."""
 EVERYTHING = Selection()
 
 
@@ -134,20 +164,25 @@ class Plan:
         return tuple(step for step in self.steps if step.decision is Decision.BLOCKED)
 
 
-def key_steps(steps: Sequence[Step], cache: HashCache, *, limit: int | None, origin: Origin) -> tuple[KeyedStep, ...]:
-    """Probe every step and compute its key; ``steps`` come in topological order. Raises what the probe raises."""
-    probes = {
-        step.name: probe_step(
-            step.definition,
-            step.config,
-            cache,
-            limit=limit,
-            origin=lambda name, step=step: origin(("steps", step.name, *name.split("."))),  # type: ignore[misc]
-        )
-        for step in steps
-    }
-    cache.save()
+def key_steps(
+    steps: Sequence[Step], cache: HashCache, *, limit: int | None, origin: Origin, folder: str | os.PathLike[str] = ""
+) -> tuple[KeyedStep, ...]:
+    """Probe every step and compute its key; ``steps`` come in topological order, relative paths are those of ``folder``.
+    Raises what the probe raises."""
+    probes: dict[str, Probed] = {}
+    try:
+        for step in steps:
+            place = functools.partial(_place, origin, step.name)
+            probes[step.name] = probe_step(
+                step.definition, step.config, cache, limit=limit, folder=folder, origin=place
+            )
+    finally:
+        cache.save()  # also what an interrupted planning has hashed
     return with_keys(steps, probes, limit=limit)
+
+
+def _place(origin: Origin, step: str, name: str) -> str:
+    return origin(("steps", step, *name.split(".")))
 
 
 def with_keys(
@@ -173,19 +208,10 @@ def make_plan(keyed: Sequence[KeyedStep], facts: Mapping[str, Facts], selection:
     """Decide every step. Raises ConfigError when the selection names a step that does not exist."""
     names = [item.step.name for item in keyed]
     known = set(names)
-    for option, chosen in (
-        ("only", selection.only),
-        ("from", selection.start),
-        ("until", selection.until),
-        ("force", selection.force),
-    ):
-        for name in chosen:
+    for field, option in NAMING.items():
+        for name in getattr(selection, field):
             if name not in known:
-                raise ConfigError(
-                    f"there is no step '{name}'",
-                    where=f"--{option} {name}",
-                    do=did_you_mean(name, names) or f"the steps are {', '.join(names)}",
-                )
+                raise no_such("there is no step", name, names, listed="the steps are", where=f"{option} {name}")
     parents = {item.step.name: item.step.parents for item in keyed}
     forced = descendants(parents, selection.force) if selection.downstream else set(selection.force)
     shown, runnable = _selected(parents, selection)

@@ -77,32 +77,42 @@ def probe_step(
     cache: HashCache,
     *,
     limit: int | None = None,
+    folder: str | os.PathLike[str] = "",
     origin: Origin = lambda _: "",
 ) -> Probed:
-    """Look at everything outside the store that one step depends on.
+    """Look at everything outside the store that one step depends on; relative paths are those of ``folder``.
 
     Raises ConfigError for a source that does not exist, is empty or cannot be read, and for an external file that is
     missing or has another sha256.
     """
     files, digests, replaced = {}, {}, {}
     for name, value in sources_of(config).items():
-        listing = tuple(list_source(value, cache, limit=limit, where=_place(definition, name, origin)))
+        where = _place(definition, name, origin)
+        listing = tuple(list_source(value, cache, limit=limit, where=where, folder=folder))
         files[name] = listing
         digests[name] = digest([[item.name, item.size, item.sha256] for item in listing])
-        replaced[name] = absolute(value)
-    config = _with_external_files(config.model_copy(update=replaced), cache, origin)
+        replaced[name] = absolute(value, folder)
+    locate = functools.partial(ExternalFile.locate, hash_of=cache.sha256, folder=folder)
+    config = _with_external_files(config.model_copy(update=replaced), locate, origin)
     tools = {engine: engine_version(engine) for engine in definition.engines}
     if definition.tool_digest is not None:
         tools |= dict(definition.tool_digest(config))
     return Probed(config, files, digests, tools)
 
 
-def absolute(value: str) -> str:
-    """A path or glob as the worker can use it from any directory; a URL as it is."""
-    return value if storage.is_url(value) else os.path.abspath(os.path.expanduser(value))
+def absolute(value: str, folder: str | os.PathLike[str] = "") -> str:
+    """A path or glob of ``folder`` (default: the working directory) as it can be used from anywhere; a URL as it is."""
+    return value if storage.is_url(value) else os.path.abspath(os.path.join(folder, os.path.expanduser(value)))
 
 
-def list_source(value: str, cache: HashCache, *, limit: int | None = None, where: str = "") -> Iterator[SourceFile]:
+def list_source(
+    value: str,
+    cache: HashCache,
+    *,
+    limit: int | None = None,
+    where: str = "",
+    folder: str | os.PathLike[str] = "",
+) -> Iterator[SourceFile]:
     """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
     their relative names; with ``limit`` those that ``first_of_each_kind`` keeps. Hidden files are left out; a file that
     cannot be read is listed with an empty sha256, so that the stage accounts for it. An object of a remote store is not
@@ -112,7 +122,7 @@ def list_source(value: str, cache: HashCache, *, limit: int | None = None, where
     does not answer.
     """
     remote = storage.is_url(value)
-    path = absolute(value)
+    path = absolute(value, folder)
     found: list[tuple[str, str, About | None]] = sorted(
         storage.search(path) if remote else ((name, file, None) for name, file in _walk(path)),
         key=lambda item: item[:2],
@@ -200,20 +210,20 @@ def _place(definition: StageDef, name: str, origin: Origin) -> str:
     return f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
 
 
-def _with_external_files(value: Any, cache: HashCache, origin: Origin, path: str = "") -> Any:
+def _with_external_files(value: Any, locate: Callable[..., Path], origin: Origin, path: str = "") -> Any:
     """A configuration with every :class:`ExternalFile` checked and its path made absolute."""
     if isinstance(value, ExternalFile):
-        return value.model_copy(update={"path": str(value.locate(cache.sha256, origin(path) or path))})
+        return value.model_copy(update={"path": str(locate(value, where=origin(path) or path))})
     if isinstance(value, Record):
         changed = {}
         for name in type(value).model_fields:
             old = getattr(value, name)
-            new = _with_external_files(old, cache, origin, f"{path}.{name}" if path else name)
+            new = _with_external_files(old, locate, origin, f"{path}.{name}" if path else name)
             if new is not old:
                 changed[name] = new
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, tuple):
-        items = tuple(_with_external_files(item, cache, origin, path) for item in value)
+        items = tuple(_with_external_files(item, locate, origin, path) for item in value)
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
 

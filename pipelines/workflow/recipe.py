@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.core.errors import ConfigError, did_you_mean, no_such
 from pipelines.core.identity import StageConfig
 from pipelines.workflow.stage import StageDef, load_stage
 
@@ -71,12 +71,9 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
     for name, value in raw.items():
         if not isinstance(value, Mapping) or "stage" not in value:
             others = [other for other in raw if isinstance(raw[other], Mapping) and "stage" in raw[other]]
-            raise ConfigError(
-                f"there is no step '{name}' in this recipe",
-                where=origin(("steps", name, *(list(value)[:1] if isinstance(value, Mapping) else ()))),
-                why="a step needs at least 'stage: <name of a stage>'",
-                do=did_you_mean(name, others) or f"the steps are {', '.join(others)}",
-            )
+            where = origin(("steps", name, *(list(value)[:1] if isinstance(value, Mapping) else ())))
+            why = "a step needs at least 'stage: <name of a stage>'"
+            raise no_such("this recipe has no step", name, others, listed="the steps are", where=where, why=why)
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
     known = dict.fromkeys(raw)
@@ -132,12 +129,8 @@ def _parse_step(
     stage = raw["stage"]
     dotted = registry.get(stage, stage if ":" in str(stage) else None)
     if dotted is None:
-        raise ConfigError(
-            f"there is no stage '{stage}'",
-            where=origin(("steps", name, "stage")),
-            do=did_you_mean(str(stage), registry)
-            or f"the stages are {', '.join(registry)}; a stage of your own is written module:function",
-        )
+        listed = "a stage of your own is written module:function; the stages are"
+        raise no_such("there is no stage", str(stage), registry, listed=listed, where=origin(("steps", name, "stage")))
     try:
         definition = load_stage(dotted)
     except (ImportError, AttributeError, TypeError) as error:
@@ -178,19 +171,13 @@ def _parse_inputs(
     for port, value in raw.items():
         where = origin(("steps", name, "inputs", port))
         if port not in definition.ports:
-            raise ConfigError(
-                f"stage '{definition.name}' has no input '{port}'",
-                where=where,
-                do=did_you_mean(port, definition.ports) or f"its inputs are {', '.join(definition.ports) or 'none'}",
-            )
+            what = f"stage '{definition.name}' has no input"
+            raise no_such(what, port, definition.ports, listed="its inputs are", where=where)
         parents = tuple(value) if isinstance(value, list | tuple) else (value,) if value is not None else ()
         for parent in parents:
             if parent not in names:
-                raise ConfigError(
-                    f"input '{port}' of step '{name}' names a step that does not exist: '{parent}'",
-                    where=where,
-                    do=did_you_mean(str(parent), names) or f"the steps are {', '.join(names)}",
-                )
+                what = f"input '{port}' of step '{name}' names a step that does not exist:"
+                raise no_such(what, str(parent), names, listed="the steps are", where=where)
         inputs[port] = parents
     for port in definition.inputs:
         if not inputs.get(port):

@@ -34,13 +34,13 @@ ASK_LEASE_S = 1.0
 
 
 class Listener(Protocol):
-    """Who hears what a run does: its JSONL file and the terminal."""
+    """Who hears what a run does: its journal and the terminal."""
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Something happened to the run or a step (``step_started`` ...); recorded."""
+        """Something happened to the run or a step (``step_started`` ...)."""
 
-    def progress(self, step: str, lines: Sequence[str]) -> None:
-        """New JSONL lines of a step's own events; they stand in its attempt already and are only shown."""
+    def progress(self, step: str, events: Sequence[Mapping[str, Any]]) -> None:
+        """New events of the step itself (progress and metrics); they stand in its attempt already and are only shown."""
 
 
 @dataclass(frozen=True)
@@ -262,10 +262,8 @@ class Runner:
         )
 
     def _follow(self, watch: Watch, *, last: bool = False) -> None:
-        """Pass on the new events of the step itself (progress and metrics), for whoever shows them."""
-        lines = watch.events(last=last)
-        if lines:
-            self.show(watch.name, lines)
+        if events := watch.events(last=last):
+            self.show(watch.name, events)
 
     def _fail_or_retry(self, watch: Watch, error: CookhouseError) -> None:
         if error.failure == "infra" and watch.attempts <= RETRIES and not watch.lease.lost.is_set():

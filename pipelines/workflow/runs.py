@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import EventWriter, read_events
-from pipelines.core.storage import names
+from pipelines.core.storage import INSTALLED, names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.plan import Plan
+from pipelines.workflow.provenance import code_identity
 
 EVERY_STEP = "_all"
 
@@ -67,9 +68,11 @@ def create_run(
     limit: int | None,
     selection: Mapping[str, Sequence[str]],
     sweep: str = "",
+    folder: Path | None = None,
 ) -> RunRecord:
     """Write down what a run is about to do. ``selection``: the steps that were asked for, by option; ``sweep``: the id of
-    the sweep it is a combination of."""
+    the sweep it is a combination of; ``folder``: what its relative paths are relative to."""
+    cwd = folder or Path.cwd()
     while True:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         data = {
@@ -80,9 +83,11 @@ def create_run(
             "selection": {option: list(names) for option, names in selection.items()},
             **({"sweep": sweep} if sweep else {}),
             "backend": backend,
-            "cwd": str(Path.cwd()),
+            "cwd": str(cwd),
+            "conf": (cwd / "conf").is_dir(),
             "started": round(time.time(), 3),
             "driver": process.identity(),
+            "code": code_identity(INSTALLED),
             "steps": [step.as_json() for step in plan.steps],
         }
         if create_json(root / "runs" / f"{run_id}.json", data):

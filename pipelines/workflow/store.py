@@ -184,13 +184,13 @@ class Store:
         a folder; no two results of one generation can exist.
         """
         results = attempt.results()
-        content = [{"path": name, "size": file.size, "sha256": file.sha256} for name, file in results.items()]
+        content = [{"path": name, **about} for name, (_, about) in results.items()]
         units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
         manifest: dict[str, Any] = {
             "schema": 1,
-            "content": {"files": content, "bytes": sum(file.size for file in results.values()), "units": units},
+            "content": {"files": content, "bytes": sum(row["size"] for row in content), "units": units},
             "attendant": {
-                "places": {name: f"attempts/{file.attempt}/{name}" for name, file in results.items()},
+                "places": {name: f"attempts/{holder}/{name}" for name, (holder, _) in results.items()},
                 "seconds": round(seconds, 3),
                 "attempt": attempt.place.name,
             },

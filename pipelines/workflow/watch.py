@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.core import storage
 from pipelines.core.errors import CookhouseError, DataError, InfraError
+from pipelines.core.events import parse_events
 from pipelines.core.identity import Record as Settings
 from pipelines.core.trail import Trail
 from pipelines.workflow import process
@@ -50,7 +52,7 @@ class Timeouts(Settings):
 
 @dataclass
 class Watch:
-    """``parents`` are the committed inputs by step name. ``events`` gives new lines of the current attempt."""
+    """``parents`` are the committed inputs by step name. ``events`` gives what is new of the current attempt."""
 
     store: Store
     planned: PlannedStep
@@ -116,14 +118,14 @@ class Watch:
                     return handle
         return None
 
-    def events(self, *, last: bool = False) -> list[str]:
-        """New JSONL lines of the step's own events; those of a remote store are asked for now and then only, but for the
+    def events(self, *, last: bool = False) -> list[dict[str, Any]]:
+        """New events of the step itself; those of a remote store are asked for now and then only, but for the
         ``last``."""
         now = time.monotonic()
         if self._remote and not last and now - self._read < LOOK_REMOTE_S:
             return []
         self._read = now
-        found = self._trail.lines() if self._trail is not None else []
+        found = list(parse_events(self._trail.lines())) if self._trail is not None else []
         if found:
             self._heard = time.monotonic()
             self._reported = True

@@ -22,7 +22,7 @@ def test_resume_takes_overrides_limit_and_selection_again(cookhouse, here) -> No
     assert cookhouse(*arguments)[0] == 1
     code, out, err = cookhouse("resume", "--backend", "inprocess")
     assert code == 0
-    assert "cookhouse run recipe=toy" in err
+    assert "cookhouse run squares recipe=toy" in err
     assert "total" not in out.partition("next:")[0].replace("time budget", "")
     run = read_json(sorted((here / "artifacts" / "runs").glob("*.json"))[-1])
     plan = json.loads(cookhouse("plan", "recipe=toy", "--limit", "3", "steps.squares.power=3", "--json")[1])
@@ -48,13 +48,31 @@ def test_retry_makes_one_step_and_what_it_needs(cookhouse, here) -> None:
     assert cookhouse("retry", "sqares", "--backend", "inprocess")[0] == 2
 
 
-def test_resume_elsewhere_says_where(cookhouse, here, monkeypatch) -> None:
-    cookhouse(*RUN)
+def test_resume_from_another_directory_is_the_same_run(cookhouse, here, monkeypatch) -> None:
+    """Recipe, relative source and relative root are those of the directory where the run was typed."""
+    (here / "in").mkdir()
+    (here / "in" / "a").write_text("a")
+    crash = here / "crash"
+    crash.write_text("after-0:bug")
+    assert cookhouse(*RUN, "source.documents=in", f"steps.numbers.crash={crash}")[0] == 1
     (here / "other").mkdir()
     monkeypatch.chdir(here / "other")
-    code, _, err = cookhouse("resume", f"storage.root={here / 'artifacts'}")
+    code, out, err = cookhouse("resume", "storage.root=../artifacts", "--backend", "inprocess")
+    assert code == 0, err
+    assert "count 1" in out
+    assert not list((here / "other").iterdir()), "nothing was written where it was typed"
+    code, out, err = cookhouse("retry", "squares", f"storage.root={here / 'artifacts'}", "--backend", "inprocess")
+    assert code == 0, err
+    assert "squares  hit" in out
+
+
+def test_resume_says_what_is_missing(cookhouse, here, monkeypatch) -> None:
+    cookhouse(*RUN)
+    (here / "conf").rename(here / "kept")
+    code, _, err = cookhouse("resume", "--backend", "inprocess")
     assert code == 2
-    assert f"cd {here}" in err
+    assert f"where: {here / 'conf'}" in err
+    assert "cookhouse run recipe=toy" in err
 
 
 def test_cancel_stops_a_running_command(cookhouse, here, gate) -> None:

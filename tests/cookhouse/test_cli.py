@@ -219,7 +219,7 @@ def test_a_configuration_with_a_secret_is_refused(override, cookhouse, monkeypat
 
 
 def test_a_bug_of_ours_is_logged(cookhouse, here, monkeypatch) -> None:
-    monkeypatch.setattr("cookhouse.project.compose", lambda overrides: 1 / 0)
+    monkeypatch.setattr("cookhouse.project.compose", lambda *_: 1 / 0)
     code, _, err = cookhouse("plan", "recipe=toy")
     assert code == 1
     assert "Traceback" not in err

@@ -37,7 +37,7 @@ def leaky(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_nowhere_after_a_tracked_run_that_prints_it_and_fails_with_it(leaky, here, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("cookhouse.cli.running.MIRROR_WAIT_S", 250.0)  # until everything is delivered
+    monkeypatch.setattr("cookhouse.session.MIRROR_WAIT_S", 250.0)  # until everything is delivered
     assert main([*RUN, leaky]) == 1
     shown = capsys.readouterr()
     assert SECRET not in shown.out + shown.err

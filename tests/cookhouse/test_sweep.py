@@ -86,7 +86,7 @@ def test_multirun_as_hydra_users_type_it(cookhouse, here) -> None:
 
 def test_one_parent_in_mlflow_with_a_child_a_combination(here, capsys, monkeypatch) -> None:
     """The real mirror and a real SQLite store; a second command adds no child."""
-    monkeypatch.setattr("cookhouse.cli.sweeping.MIRROR_WAIT_S", 250.0)  # until everything is delivered
+    monkeypatch.setattr("cookhouse.session.MIRROR_WAIT_S", 250.0)  # until everything is delivered
     from mlflow.tracking import MlflowClient
 
     words = ("sweep", "recipe=toy", "--backend", "inprocess", "steps.squares.power=2,3", "-q")

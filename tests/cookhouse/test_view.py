@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import threading
@@ -15,7 +14,6 @@ from cookhouse.cli.costs import core_gflops, costs, outlook, shipped
 from cookhouse.cli.pace import WINDOW_S, Pace, time_left
 from cookhouse.cli.view import RunView, alive
 from cookhouse.project import load_project
-from pipelines.core.events import EventWriter
 
 RUN = ("run", "recipe=toy", "--backend", "inprocess")
 
@@ -55,22 +53,22 @@ def test_the_rate_is_that_of_the_last_minutes() -> None:
 
 
 @contextmanager
-def view_of(folder: Path, monkeypatch, **given):
+def view_of(monkeypatch, **given):
     """A view of one running step, ``train``, whose lines are all due and which no thread reminds. Its clock stands."""
     monkeypatch.setattr("cookhouse.cli.view.time.monotonic", lambda: 1000.0)
     monkeypatch.setattr("cookhouse.cli.view.QUIET_S", 0.0)
     monkeypatch.setattr("cookhouse.cli.view.BEAT_S", 3600.0)
-    with RunView(EventWriter(folder / "events.jsonl"), ["train", "evaluate"], **given) as view:
+    with RunView(["train", "evaluate"], **given) as view:
         view.event("step_started", step="train", key="0" * 64, reattached=False)
         yield view
 
 
-def told(done: int, total: int, at: float) -> str:
-    return json.dumps({"t": at, "kind": "progress", "done": done, "total": total, "unit": "steps (align)"})
+def told(done: int, total: int, at: float) -> dict:
+    return {"t": at, "kind": "progress", "done": done, "total": total, "unit": "steps (align)"}
 
 
-def test_a_step_that_says_nothing_has_its_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    with view_of(tmp_path, monkeypatch, expected={"train": 600.0}) as view:
+def test_a_step_that_says_nothing_has_its_line(monkeypatch, capsys) -> None:
+    with view_of(monkeypatch, expected={"train": 600.0}) as view:
         view._beat()
         view.progress("train", [told(10, 180, 1000.0)])
         view.progress("train", [told(20, 180, 1020.0)])
@@ -155,7 +153,7 @@ def test_a_core_is_measured_in_a_process_of_its_own() -> None:
 
 def test_the_figures_of_tiny_are_those_of_its_steps() -> None:
     project = load_project(["recipe=tiny"])
-    assert list(project.reference.seconds) == [step.name for step in project.steps]
+    assert list(project.settings.reference.seconds) == [step.name for step in project.steps]
 
 
 TEXTS = """\

@@ -112,8 +112,8 @@ def test_progress_off_a_terminal_is_no_line_of_the_steps_log(cookhouse, here: Pa
     heard = threading.Event()
     real = RunView.progress
 
-    def progress(self: RunView, step: str, lines: Sequence[str]) -> None:
-        real(self, step, lines)
+    def progress(self: RunView, step: str, events: Sequence[dict]) -> None:
+        real(self, step, events)
         if self.rows[step].progress == "2/4 numbers":
             heard.set()
 

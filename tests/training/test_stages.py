@@ -22,7 +22,7 @@ from pipelines.core.identity import identity_of
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, load_stage
 from pipelines.workflow.store import Store
 
-PLAIN = {"world_size": 1, "zero_stage": None, "launcher": "local", "precision": "fp32", "max_skipped_share": 0.5}
+PLAIN = {"world_size": 1, "zero_stage": None, "precision": "fp32", "max_skipped_share": 0.5}
 
 
 @pytest.fixture

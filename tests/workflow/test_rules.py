@@ -166,7 +166,7 @@ def test_a_step_is_stopped_on_request(planned, store, gate) -> None:
     backend, listener = Processes(), Quiet()
 
     class Wishes(Quiet):
-        def progress(self, step: str, lines) -> None:
+        def progress(self, step: str, events) -> None:
             run.ask_to_stop("numbers")
 
     listener = Wishes()
@@ -185,7 +185,7 @@ def test_a_run_is_stopped_on_request(planned, store, gate) -> None:
     run = create_run(store.home, plan, recipe="toy", overrides=(), backend="processes", limit=None, selection={})
 
     class Wishes(Quiet):
-        def progress(self, step: str, lines) -> None:
+        def progress(self, step: str, events) -> None:
             run.ask_to_stop()
 
     with pytest.raises(KeyboardInterrupt):
@@ -205,7 +205,7 @@ def test_a_second_interrupt_kills(planned, store, gate, monkeypatch) -> None:
     backend = Deaf()
 
     class Impatient(Quiet):
-        def progress(self, step: str, lines) -> None:
+        def progress(self, step: str, events) -> None:
             monkeypatch.setattr("pipelines.workflow.runner.time.sleep", interrupt)
             raise KeyboardInterrupt
 

@@ -237,9 +237,9 @@ def test_progress_of_a_step_in_this_process_is_heard_while_it_works(planned, sto
     heard = threading.Event()
 
     class Ears(Quiet):
-        def progress(self, step: str, lines: Any) -> None:
-            super().progress(step, lines)
-            if any('"done": 2' in line for line in lines):
+        def progress(self, step: str, events: Any) -> None:
+            super().progress(step, events)
+            if any(event.get("done") == 2 for event in events):
                 heard.set()
 
     def misbehave(crash: str, here: str) -> None:
@@ -249,15 +249,16 @@ def test_progress_of_a_step_in_this_process_is_heard_while_it_works(planned, sto
     listener = Ears()
     results = carry_out(store, planned(recipe(), until=("numbers",)), InProcess, listener)
     assert results["numbers"].status == "ok"
-    told = [line for event in listener.events if event["kind"] == "progress" for line in event["lines"]]
-    assert len(told) == len(set(told)) == 4, "each line is told once, the last ones too"
+    heard_of = [one for event in listener.events if event["kind"] == "progress" for one in event["events"]]
+    told = [one["done"] for one in heard_of if one["kind"] == "progress"]
+    assert told == [1, 2, 3, 4], "each event is told once, the last ones too"
 
 
 def test_a_screen_that_is_gone_ends_no_step(planned, store, monkeypatch) -> None:
     gone = threading.Event()
 
     class Gone(Quiet):
-        def progress(self, step: str, lines: Any) -> None:
+        def progress(self, step: str, events: Any) -> None:
             if not gone.is_set():
                 gone.set()
                 raise BrokenPipeError

@@ -44,8 +44,8 @@ class Quiet:
     def event(self, kind: str, **fields: Any) -> None:
         self.events.append({"kind": kind, **fields})
 
-    def progress(self, step: str, lines: Any) -> None:
-        self.events.append({"kind": "progress", "step": step, "lines": list(lines)})
+    def progress(self, step: str, events: Any) -> None:
+        self.events.append({"kind": "progress", "step": step, "events": list(events)})
 
 
 def carry_out(

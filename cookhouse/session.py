@@ -1,0 +1,248 @@
+"""A session from what was asked for to the last screen: plan, refuse, write down, carry out, report. A run is a sweep of
+one combination."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cookhouse.cli.failures import INTERRUPTED, STATE, say
+
+if TYPE_CHECKING:
+    from cookhouse.cli.options import Manner
+    from cookhouse.project import Project
+    from pipelines.workflow.backends import Backend
+    from pipelines.workflow.plan import Plan, Selection
+    from pipelines.workflow.runner import StepResult
+    from pipelines.workflow.session import Combination
+    from pipelines.workflow.store import Store
+    from pipelines.workflow.sweep import Union
+
+WORKER = "cookhouse.worker"
+MIRROR_WAIT_S = 5.0
+MIRROR_WAIT_HITS_S = 1.0
+"""How long the end of a run waits for tracking to catch up, a sweep three times that; the mirror goes on alone then."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for. ``combinations`` are whole lists of overrides; a sweep has an id and the names that differ;
+    relative paths are those of ``folder``."""
+
+    combinations: Sequence[tuple[str, ...]]
+    chosen: Selection
+    sweep: str = ""
+    varied: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)
+
+    def differs(self, index: int) -> tuple[str, ...]:
+        """The overrides of one combination that others do not share."""
+        return tuple(text for text in self.combinations[index] if text.partition("=")[0] in self.varied)
+
+
+def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
+    """Everything from planning to the report; returns the exit code."""
+    started = time.monotonic()
+    from cookhouse.cli.closing import print_end
+    from cookhouse.cli.planning import print_plan
+    from cookhouse.cli.precision import warn_of_emulation
+    from cookhouse.cli.view import alive
+    from cookhouse.project import load_project, plan_all
+
+    projects = [load_project(item, folder=asked.folder) for item in asked.combinations]
+    project, store = projects[0], projects[0].store
+    STATE["root"] = store.home
+    with interruptible():
+        with alive("planning", store.cache.told):
+            union, plan = plan_all(projects, store, replace(asked.chosen, wait=manner.wait))
+        if not dry_run:
+            refuse_blocked(plan)
+            refuse_full_disk(plan, store, manner)
+        warn_of_emulation(project, [step.keyed.step for step in plan.work])
+        if dry_run:
+            print_plan(project, plan, store)
+            steps = sum(len(nodes) for nodes in union.nodes)
+            click.echo(f"{len(union.nodes)} combinations, {steps} steps, {len(union.steps)} different ones")
+            return 0
+        combinations = write_down(asked, project, store, plan, union, manner)
+        results = _execute(asked, project, store, plan, combinations, manner)
+    print_end(asked, project, plan, combinations, results, time.monotonic() - started, manner.verbose)
+    return exit_code(results)
+
+
+def write_down(
+    asked: Asked, project: Project, store: Store, plan: Plan, union: Union, manner: Manner
+) -> list[Combination]:
+    """The record of every combination's run."""
+    from pipelines.core.secrets import redact
+    from pipelines.workflow.runs import create_run
+    from pipelines.workflow.session import Combination
+    from pipelines.workflow.sweep import part
+
+    return [
+        Combination(
+            create_run(
+                store.home,
+                part(plan, nodes),
+                recipe=project.recipe,
+                overrides=[redact(text) for text in overrides],
+                backend=manner.backend or project.settings.cluster.backend,
+                limit=asked.chosen.limit,
+                selection=asked.chosen.kept,
+                sweep=asked.sweep,
+                folder=asked.folder,
+            ),
+            nodes,
+            tuple(redact(text) for text in asked.differs(index)),
+        )
+        for index, (overrides, nodes) in enumerate(zip(asked.combinations, union.nodes, strict=True))
+    ]
+
+
+def _execute(
+    asked: Asked, project: Project, store: Store, plan: Plan, combinations: Sequence[Combination], manner: Manner
+) -> dict[str, StepResult]:
+    from cookhouse.cli.closing import differ
+    from cookhouse.cli.costs import costs, outlook
+    from cookhouse.cli.planning import left_out
+    from cookhouse.cli.view import RunView
+    from pipelines.workflow.runner import Rules
+    from pipelines.workflow.session import execute
+
+    first = combinations[0].run
+    expected: dict[str, float] = {}
+    if not manner.quiet:
+        who = f"sweep {asked.sweep}  {len(combinations)} combinations" if asked.sweep else f"run {first.run_id}"
+        todo = f"recipe {project.recipe}  {len(plan.work)} of {len(plan.steps)} steps to make"
+        say("\n".join([f"{who}  {todo}  in {store.root}", *left_out(project)]))
+        estimates, gflops = costs(project, plan, asked.chosen.limit)
+        expected = {name: cost.seconds for name, cost in estimates.items() if cost.seconds is not None}
+        if told := outlook(estimates, gflops):
+            say(told)
+    rules = Rules(
+        max_parallel=manner.max_parallel,
+        cluster=project.settings.cluster.room.whole,
+        keep_going=manner.keep_going,
+        wait=manner.wait,
+        stop_wait_s=project.settings.cluster.stop_wait_s,
+        timeouts=project.settings.timeouts.of_steps(),
+    )
+    backend = make_backend(project, store, first.data["backend"], keep=manner.keep_ray)
+    wait_s = (MIRROR_WAIT_S if plan.work else MIRROR_WAIT_HITS_S) * (3 if asked.sweep else 1)
+    with (
+        RunView([step.name for step in plan.steps], expected=expected, quiet=manner.quiet) as view,
+        mirrored(project, store, combinations, wait_s),
+    ):
+        try:
+            return execute(plan, combinations, [view], store=store, backend=backend, rules=rules, differ=differ)
+        except KeyboardInterrupt:
+            say(
+                "stopped: what ran was ended and its locks given back; the same command goes on from what was committed"
+            )
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def mirrored(project: Project, store: Store, combinations: Sequence[Combination], wait_s: float) -> Iterator[None]:
+    """A process mirrors the runs' journals into MLflow meanwhile; a run without it is a run all the same. One that was
+    interrupted does not wait for it long."""
+    mirror = None
+    if project.settings.tracking.enabled:
+        try:
+            from pipelines.tracking.mirror import start_mirror
+
+            mirror = start_mirror(store.home, [item.run.run_id for item in combinations], project.tracking_uri)
+        except Exception as error:
+            say(f"note: no tracking ({type(error).__name__}: {error})")
+    try:
+        yield
+    except BaseException:
+        wait_s = MIRROR_WAIT_HITS_S
+        raise
+    finally:
+        if mirror is not None:
+            with contextlib.suppress(Exception):
+                mirror.close(wait_s)
+
+
+def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Callable[[], Backend]:
+    """Called when the first step has to run, never for a plan of HITs."""
+
+    def make() -> Backend:
+        if name == "inprocess":
+            from pipelines.workflow.backends.inprocess import InProcess
+
+            return InProcess()
+        from cookhouse.cli.services import ray_of
+        from pipelines.workflow.backends.ray_jobs import RayJobs
+
+        return RayJobs(ray_of(project, store), WORKER, keep=keep)
+
+    return make
+
+
+def refuse_blocked(plan: Plan) -> None:
+    """Raises LockError when another run makes a step and is not to be waited for, ConfigError when inputs are missing."""
+    from pipelines.core.errors import ConfigError, LockError
+
+    if not plan.blocked:
+        return
+    step = plan.blocked[0]
+    if step.facts.holder is not None:
+        raise LockError(
+            f"step '{step.name}' cannot be made now",
+            why="; ".join(step.reasons),
+            do="leave out --no-wait to wait for that run, or stop it (cookhouse cancel)",
+        )
+    other = next((item for item in plan.blocked if item.reasons and "not selected and" not in item.reasons[0]), step)
+    raise ConfigError(f"step '{other.name}' cannot be made", why="; ".join(other.reasons), do="select its inputs too")
+
+
+def refuse_full_disk(plan: Plan, store: Store, manner: Manner) -> None:
+    """Raises ConfigError when earlier results say that the disk will not hold this, unless ``--yes``."""
+    from cookhouse.cli.planning import free_bytes
+    from cookhouse.cli.words import size
+    from pipelines.core.errors import ConfigError
+    from pipelines.workflow.estimate import estimate, total
+
+    free = free_bytes(store.root)
+    if manner.yes or not plan.work or free is None:
+        return
+    expected = total(estimate(plan)).bytes
+    if expected > free:
+        raise ConfigError(
+            f"about {size(expected)} would be written and {size(free)} are free",
+            where=str(store.root),
+            why="going by earlier results (cookhouse plan)",
+            do="free some space (cookhouse gc), choose storage.root=/big/disk, or start all the same with --yes",
+        )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a session as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def exit_code(results: dict[str, StepResult]) -> int:
+    """0 when every step is there; else the code of the first error's class (1 for a failed stage)."""
+    for result in results.values():
+        if result.error is not None:
+            return result.error.exit_code if result.error.failure == "infra" else 1
+    return 0 if all(result.status in ("ok", "hit") for result in results.values()) else 1
