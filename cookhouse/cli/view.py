@@ -79,7 +79,7 @@ class RunView:
         self._showing = ExitStack()
 
     def __enter__(self) -> RunView:
-        from pipelines.workflow.watch import meanwhile
+        from pipelines.core.meanwhile import meanwhile
 
         if not self._quiet and sys.stderr.isatty():
             from rich.live import Live
@@ -173,7 +173,7 @@ class RunView:
 @contextmanager
 def alive(what: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
     """A line on stderr every ten seconds while the block works: ``planning  20 s  3.1 GB read``."""
-    from pipelines.workflow.watch import meanwhile
+    from pipelines.core.meanwhile import meanwhile
 
     started = time.monotonic()
     with meanwhile(
