@@ -18,7 +18,9 @@ import click
 from cookhouse.cli import options
 
 if TYPE_CHECKING:
+    from cookhouse.project import Project
     from pipelines.core.storage import Place
+    from pipelines.workflow.store import Store
 
 EXTRAS = {
     "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
@@ -46,17 +48,10 @@ class Check(NamedTuple):
 def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
     from cookhouse.cli.precision import warn_of_emulation
-    from cookhouse.cli.services import ray_of
 
     project, held = options.opened(overrides)
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
-    state = ray_of(project, held).state()
-    if project.settings.cluster.address is not None:
-        answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
-        checks.append(Check("ok" if state else "bad", "Ray", f"{project.settings.cluster.address} {answers}"))
-    else:
-        up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
-        checks.append(Check("ok", "local Ray", up))
+    checks.append(ray(project, held))
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         click.echo(f"{click.style(f'{check.state:<5}', fg=colours[check.state])}{check.name:<16}{check.text}")
@@ -64,8 +59,26 @@ def doctor(overrides: tuple[str, ...]) -> int:
     return 4 if any(check.state == "bad" for check in checks) else 0
 
 
+def ray(project: Project, held: Store) -> Check:
+    """The Ray that steps would run on."""
+    from cookhouse.cli.services import ray_of
+    from pipelines.core.errors import ConfigError
+
+    address = project.settings.cluster.address
+    try:
+        state = ray_of(project, held).state()
+    except ConfigError as error:
+        return Check("bad", "Ray", f"{address}: {error.what}, {error.why}")
+    if address is not None:
+        return Check("ok" if state else "bad", "Ray", f"{address} {'answers' if state else 'does not answer'}")
+    up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
+    return Check("ok", "local Ray", up)
+
+
 def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
+    from pipelines.workflow.files import free_bytes
+
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check(
         "ok" if good else "bad",
@@ -74,9 +87,8 @@ def machine(home: Path) -> Iterator[Check]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
-    place = next(path for path in (home, *home.parents) if path.exists())
-    free = shutil.disk_usage(place).free / 2**30
-    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {place}")
+    free = free_bytes(home) / 2**30
+    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {home}")
     shared = Path("/dev/shm")
     if shared.exists():
         yield Check(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,17 @@ def read_json(path: Place) -> Any | None:
         return None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file of this machine; the kernel drops the lock with its process."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def translate_disk(error: OSError, path: Place | str) -> Exception:
     """:func:`translate_full_disk`, and a ConfigError for a store that is read-only or closed to this user."""
     if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -56,15 +70,18 @@ def translate_disk(error: OSError, path: Place | str) -> Exception:
     )
 
 
+def free_bytes(path: Path) -> int:
+    """What is free on the disk that a path lies on or would lie on."""
+    path = path.absolute()
+    return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+
+
 def translate_full_disk(error: OSError, path: Place | str) -> Exception:
     """A DataError that says how much is left, for 'no space' and 'quota'; any other OSError comes back as it is. It
     is not an InfraError because trying again at once fills the disk again."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    folder = Path(str(path))
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
+    free = free_bytes(Path(str(path))) / 2**20
     return DataError(
         "the disk is full",
         where=str(path),
