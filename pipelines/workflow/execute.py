@@ -11,7 +11,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ def run_attempt(
     that are no JSON a DataError."""
     started = time.monotonic()
     try:
-        attempt.events.emit("code", **provenance())
         stats = definition.function(config, inputs, attempt) or {}
         try:
             json.dumps(stats, allow_nan=False)
@@ -119,6 +118,7 @@ class Outcome:
     why: str = ""
     do: str = ""
     log: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, attempt: Place) -> Outcome | None:
@@ -161,7 +161,8 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
         if outcome.log:
             storage.upload(log, attempt.place / "logs" / log.name)
-        write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
+        told = {name: _clean(value) for name, value in outcome.__dict__.items()}
+        write_json(attempt.place / "outcome.json", {**told, "provenance": provenance()})
     return outcome
 
 
