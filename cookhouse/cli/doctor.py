@@ -39,6 +39,11 @@ class Check(NamedTuple):
     name: str
     text: str
 
+    @classmethod
+    def of(cls, good: bool, name: str, text: str, otherwise: str = "", *, state: str = "bad") -> Check:
+        """``text`` when it is good, else ``otherwise`` (default: the same text)."""
+        return cls("ok", name, text) if good else cls(state, name, otherwise or text)
+
 
 @click.command()
 @options.overrides
@@ -52,8 +57,9 @@ def doctor(overrides: tuple[str, ...]) -> int:
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
     state = ray_of(project, held).state()
     if project.settings.cluster.address is not None:
-        answers = "answers" if state else "does not answer: check the address and RAY_AUTH_TOKEN"
-        checks.append(Check("ok" if state else "bad", "Ray", f"{project.settings.cluster.address} {answers}"))
+        address = project.settings.cluster.address
+        silent = f"{address} does not answer: check the address and RAY_AUTH_TOKEN"
+        checks.append(Check.of(bool(state), "Ray", f"{address} answers", silent))
     else:
         up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
         checks.append(Check("ok", "local Ray", up))
@@ -68,23 +74,17 @@ def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
     from pipelines.workflow.files import free_bytes
 
-    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Check(
-        "ok" if good else "bad",
-        "python",
-        f"{platform.python_version()} {'' if good else '(3.11 to 3.13 is needed)'}".rstrip(),
-    )
+    good, version = (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version()
+    yield Check.of(good, "python", version, f"{version} (3.11 to 3.13 is needed)")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
+    cores = f"{os.cpu_count()} cores, {memory:.0f} GB memory"
+    yield Check.of(memory >= MEMORY_GB, "machine", cores, state="note")
     free = free_bytes(home) / 2**30
-    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {home}")
+    yield Check.of(free >= FREE_GB, "disk", f"{free:.0f} GB free at {home}", state="note")
     shared = Path("/dev/shm")
     if shared.exists():
-        yield Check(
-            "ok" if shutil.disk_usage(shared).free > 2**28 else "bad",
-            "shared memory",
-            f"{shutil.disk_usage(shared).free / 2**20:.0f} MB free at /dev/shm (Ray's object store)",
-        )
+        room = shutil.disk_usage(shared).free / 2**20
+        yield Check.of(room > 256, "shared memory", f"{room:.0f} MB free at /dev/shm (Ray's object store)")
 
 
 def processor() -> Check:
@@ -95,12 +95,9 @@ def processor() -> Check:
     measured = calibration()
     if measured is None:
         return Check("ok", "cpu", f"{cpu_name()} (its speed is measured with torch)")
+    told = f"{measured.cpu}: {speeds(measured)}"
     emulated = f"; bfloat16 is emulated, {measured.slowdown:.0f} times slower: keep steps on it at precision=fp32"
-    return Check(
-        "note" if measured.emulated else "ok",
-        "cpu",
-        f"{measured.cpu}: {speeds(measured)}{emulated if measured.emulated else ''}",
-    )
+    return Check.of(not measured.emulated, "cpu", told, told + emulated, state="note")
 
 
 def store(root: Place) -> Check:
@@ -115,7 +112,7 @@ def store(root: Place) -> Check:
     except Exception as error:
         return Check("bad", "store", f"{root} cannot be written: {' '.join(str(error).split())}")
     broken = ": lets the same name be created twice; use a local disk, or an S3 store with conditional writes"
-    return Check("ok" if works else "bad", "store", f"{root}" + ("" if works else broken))
+    return Check.of(works, "store", str(root), f"{root}{broken}")
 
 
 def packages() -> Iterator[Check]:
@@ -130,7 +127,7 @@ def packages() -> Iterator[Check]:
         text = ", ".join(found)
         if missing:
             text += f"{'; ' if found else ''}missing {', '.join(missing)}: pip install 'cookhouse[{extra}]'"
-        yield Check("note" if missing else "ok", f"extra {extra}", text)
+        yield Check.of(not missing, f"extra {extra}", text, state="note")
 
 
 def ocr_models() -> Iterator[Check]:
@@ -144,11 +141,8 @@ def ocr_models() -> Iterator[Check]:
         told = describe_models(engine)
         files = [f"{part} {told[part]['sha256'][:12]}" for part in ("detection", "recognition") if part in told]
         missing = "not ready, scanned pages are quarantined: pip install 'cookhouse[ocr]'"
-        yield Check(
-            "ok" if told["ready"] else "note",
-            f"ocr {engine}",
-            f"models of {told['origin']}: {', '.join(files)}" if told["ready"] else missing,
-        )
+        models = f"models of {told['origin']}: {', '.join(files)}" if told["ready"] else ""
+        yield Check.of(told["ready"], f"ocr {engine}", models, missing, state="note")
 
 
 def licences() -> Iterator[Check]:
