@@ -8,14 +8,15 @@ Energon's own command: its layout may change with any release.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.core.storage import link
 from pipelines.shards.index import UNLABELLED, SampleRef, ShardFolder, ShardIndex
 from pipelines.shards.manifest import SPLITS
 from pipelines.shards.read import opened, read_range
@@ -71,7 +72,10 @@ def lay_out(folders: Iterable[ShardFolder], target: Path) -> dict[str, int]:
         name = re.sub(r"^(train|val|test)-", "", shard.rpartition("/")[2])
         place = target / "shards" / f"{split}-{refs[0].dataset}-{name}"
         if len(refs) == whole[shard] and "://" not in shard:
-            link(Path(shard), place)
+            try:
+                os.link(shard, place)
+            except OSError:  # another file system
+                shutil.copy2(shard, place)
         else:
             _copy_ranges(refs, place)
         totals[split] += len(refs)

@@ -100,17 +100,17 @@ def in_process(folder: Path) -> float:
 def over_ray(folder: Path) -> dict[str, float]:
     """Median seconds of an empty step as a Ray job, of ``ray job submit`` and of the client library, in turns."""
     from pipelines.core.executor import Resources
-    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+    from pipelines.workflow.backends.local_ray import LocalRay
     from pipelines.workflow.backends.ray_jobs import RayJobs
     from pipelines.workflow.runner import Runner
     from pipelines.workflow.store import Store
 
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
-    cluster = LocalRay(folder, RayOptions(Resources(2), object_store_mb=100, start_timeout_s=300, stop_wait_s=5))
+    cluster = LocalRay(folder, Resources(2), object_store_mb=100, start_timeout_s=300, stop_wait_s=5)
     cluster.start(keep=True)
     try:
         address = cluster.wait()["dashboard"]
-        os.environ.update(cluster.client_environment())
+        os.environ.update(cluster.client_environment)
         environment = dict(os.environ)
         submit = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", address, "--"]
         script = [sys.executable, "-c", "pass"]

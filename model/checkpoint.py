@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -19,7 +19,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 from model.config import ModelConfig
 from model.minicpmv import MiniCPMV
 from model.processor import Processor
-from model.resampler import init_resampler, start_from_bridge
+from model.resampler import init_resampler
 from model.starting import language_state, tower_state
 from model.tokenizer import VISUAL, load_tokenizer
 from model.weights import WEIGHTS, read_file, read_weights
@@ -107,28 +107,35 @@ def init_from_parts(
     vision_file: str | Path,
     llm_file: str | Path,
     *,
-    scheme: Literal["released", "grid"] = "released",
-    rows: int = 8,
-    cols: int = 16,
     seed: int = 0,
-    bridge_file: str | Path | None = None,
 ) -> MiniCPMV:
     """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
 
     Files or folders; names as in our checkpoints or as SigLIP2 and Qwen3 publish them (``model/starting.py``).
-    ``scheme``, ``rows``, ``cols``: see ``init_resampler``; ``bridge_file``: see ``start_from_bridge``.
     """
     model = empty_model(config)
     model.resampler.to_empty(device="cpu")
-    init_resampler(model.resampler, torch.Generator().manual_seed(seed), scheme, rows, cols)
+    init_resampler(model.resampler, torch.Generator().manual_seed(seed))
     state = {f"vpm.{name}": tensor for name, tensor in tower_state(vision_file, config.vision).items()}
     state |= {f"llm.{name}": tensor for name, tensor in language_state(llm_file, config.language).items()}
-    if bridge_file is not None:
-        scale = state[_EMBEDDING].float().square().mean().sqrt().item()
-        start_from_bridge(model.resampler, read_file(Path(bridge_file))["bridge"].float(), scale)
     state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
     assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
     return model
+
+
+@torch.no_grad()
+def overlay(model: MiniCPMV, file: Path) -> None:
+    """Put the tensors of a safetensors file, some parameters under their released names, over those of the model. Raises
+    DataError for a name or a shape the model does not have."""
+    state = model.state_dict()
+    for name, tensor in read_file(file).items():
+        if name not in state or state[name].shape != tensor.shape:
+            raise DataError(
+                f"a starting weight does not fit the model: '{name}' {list(tensor.shape)}",
+                where=str(file),
+                do="make the file for this model's configuration",
+            )
+        state[name].copy_(tensor)
 
 
 def preprocessor(config: ModelConfig) -> dict[str, Any]:

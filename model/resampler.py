@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
@@ -122,27 +121,9 @@ class Resampler(nn.Module):
         return terms
 
 
-def grid_of(queries: int, rows: int, cols: int) -> tuple[int, int]:
-    """(R, C) with R*C = queries whose cells over a view of rows x cols patches are nearest to square; of two equally
-    near the one with more columns, because text runs along rows. ``grid_of(64, 8, 16) == (4, 16)``."""
-    pairs = [(queries // c, c) for c in range(queries, 0, -1) if queries % c == 0]
-    return min(pairs, key=lambda pair: round(abs(math.log((rows / pair[0]) / (cols / pair[1]))), 9))
-
-
 @torch.no_grad()
-def init_resampler(
-    resampler: Resampler,
-    generator: torch.Generator,
-    scheme: Literal["released", "grid"] = "released",
-    rows: int = 8,
-    cols: int = 16,
-) -> None:
-    """Weights of an untrained resampler.
-
-    ``released``: the published initialisation (paper.md 2.5). ``grid``: the same, but the queries start on a
-    grid over a reference view of ``rows`` x ``cols`` patches and each attends to its own cell (84 % of its mass on a
-    view of random content), so that a small model need not discover where to look before it can read.
-    """
+def init_resampler(resampler: Resampler, generator: torch.Generator) -> None:
+    """Weights of an untrained resampler: the published initialisation (paper.md 2.5)."""
     width = resampler.query.shape[1]
     for weight in (resampler.query, resampler.kv_proj.weight, resampler.attn.out_proj.weight):
         nn.init.trunc_normal_(weight, std=0.02, generator=generator)
@@ -153,57 +134,3 @@ def init_resampler(
     resampler.proj.normal_(std=width**-0.5, generator=generator)
     for norm in (resampler.ln_q, resampler.ln_kv, resampler.ln_post):
         norm.reset_parameters()
-    if scheme == "grid":
-        _start_on_grid(resampler, generator, rows, cols)
-
-
-def _start_on_grid(resampler: Resampler, generator: torch.Generator, rows: int, cols: int) -> None:
-    """Queries carry the 2D code of their cell's centre, W_q and W_k copy its fastest channels into every head.
-
-    The score of query and key then is gain * sum over frequencies of cos(w * distance) for columns and rows. On the
-    copied channels the content of the keys is turned down (``ln_kv.weight`` 0.1), or it would drown the code.
-    """
-    frequencies, gain, quiet = 8, 3.0, 0.1
-    queries, width = resampler.query.shape
-    grid_rows, grid_cols = grid_of(queries, rows, cols)
-    half = width // 2
-    one_axis = torch.cat([torch.arange(frequencies), half // 2 + torch.arange(frequencies)])  # fast sines and cosines
-    copied = torch.cat([one_axis, half + one_axis])  # columns, then rows
-    row_at = (np.arange(grid_rows) + 0.5) * rows / grid_rows - 0.5
-    col_at = (np.arange(grid_cols) + 0.5) * cols / grid_cols - 0.5
-    code = torch.cat(
-        [sincos(np.tile(col_at, grid_rows), half), sincos(np.repeat(row_at, grid_cols), half)], dim=1
-    )  # [Q, D]
-    # The other channels are noise with the sum and norm that make ln_q leave the code exactly as it is.
-    rest = torch.ones(width, dtype=torch.bool)
-    rest[copied] = False
-    noise = torch.randn(queries, int(rest.sum()), generator=generator)
-    noise = noise - noise.mean(1, keepdim=True)
-    mean = -code[:, copied].sum(1, keepdim=True) / noise.shape[1]
-    room = width - code[:, copied].square().sum(1, keepdim=True) - noise.shape[1] * mean.square()
-    code[:, rest] = noise * (room / noise.square().sum(1, keepdim=True)).sqrt() + mean
-    resampler.query.copy_(code)
-    w_q, w_k, _ = resampler.attn.in_proj_weight.split(width)
-    alpha = math.sqrt(gain * math.sqrt(width // resampler.heads))
-    for weight in (w_q, w_k):
-        weight.normal_(std=0.02, generator=generator)
-        for head in range(resampler.heads):
-            outputs = head * (width // resampler.heads) + torch.arange(len(copied))
-            weight[outputs, copied] += alpha
-    resampler.ln_kv.weight[copied] = quiet
-
-
-@torch.no_grad()
-def start_from_bridge(resampler: Resampler, bridge: Tensor, scale: float) -> None:
-    """Let values pass through a bridge ``[kv_dim, D]`` (``toy.towers.bridge``): each query then writes about the
-    mean token embedding of its cell. ``scale``: root mean square of the decoder's embeddings, which the output gets.
-
-    Follows ``init_resampler``; queries and keys stay as they are. ``ln_kv`` turns some channels down for the keys, so
-    the value projection turns them up again.
-    """
-    width = len(resampler.query.T)
-    resampler.kv_proj.weight.copy_(bridge.T / scale)
-    w_v = resampler.attn.in_proj_weight.split(width)[2]
-    w_v.copy_(torch.diag(1 / resampler.ln_kv.weight))
-    resampler.attn.out_proj.weight.copy_(torch.eye(width))
-    resampler.proj.copy_(torch.eye(width) * scale)

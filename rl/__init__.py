@@ -5,9 +5,11 @@ seed.
 
     plan -> rollout workers (an engine each) -> reward worker -> groups -> learner -> weights -> rollout workers
 
-* ``types`` are the frozen records on every edge; ``prompts``, ``advantage``, ``buffer``, ``fleet``, rewards are pure.
-* ``tree`` lays the completions of one prompt behind one copy of it, so nothing is computed twice.
-* ``worker`` and ``learner`` are plain classes; ``local`` runs them in this process, ``fleet_ray`` as Ray actors.
+* ``records`` are what travels on every edge; ``prompts``, ``algorithm``, ``flow``, ``metrics``, ``rewards`` are pure.
+* ``flow`` is the way of a group, the unit of the loop: dispatched, closed by its last rollout, judged, taken.
+* ``tree`` lays the rollouts of one prompt behind one copy of it, so nothing is computed twice.
+* ``worker`` (over an ``engine``) and ``learner`` are plain classes; ``crew`` runs them in this process or as Ray actors.
+* ``transport`` carries weights from learner to engines, ``proof`` shows that they arrived.
 * ``controller`` is the loop on one page. It holds no weights.
 
 Imports ``model`` and ``pipelines.{core,shards}``; only ``cookhouse`` may import this package.

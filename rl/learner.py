@@ -18,65 +18,67 @@ from model.training.engine import Engine, StepResult, TorchEngine
 from model.training.phases import PREFIX, Optimizer
 from pipelines.core.errors import CookhouseError
 from rl.algorithm import Clip, ppo_clip, token_logprobs
-from rl.microbatch import plan_packs, split_minibatches, token_count
 from rl.policy import Policy
-from rl.records import Group, LearnReport
+from rl.records import Group, LearnReport, PolicyVersion
 from rl.settings import ReinforceConfig
 from rl.transport import Weights, flatten
-from rl.tree import Branch, PromptTensors, TreePack, tree_cost, tree_pack
+from rl.tree import Branch, PromptTensors, TreePack, plan_packs, split_minibatches, tree_cost, tree_pack
 
 _SUMS = ("loss", "entropy", "kl", "clip_high", "clip_low", "tokens")
 
 
 class Learner:
-    """Holds the training engine and the weights the run started from. ``step`` counts updates of the current seed."""
+    """Holds the training engine of the current seed. ``step`` counts its updates."""
 
-    def __init__(self, model_dir: Path, config: ReinforceConfig, engine: Engine | None = None) -> None:
-        network, self.processor = load_model(model_dir)
-        self.config = config
+    engine: Engine
+    step = 0
+
+    def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
+        self.model_dir, self.config = model_dir, config
+
+    def build(self, policy: Policy) -> Engine:
+        """One process computes by itself, several are a gang."""
+        config = self.config
         settings = Optimizer(betas=(0.9, 0.95), weight_decay=config.weight_decay, clip=config.grad_clip)
-        policy = Policy.adopt(network)
-        self.initial = {name: value.clone() for name, value in policy.state_dict().items()}
-        if engine is None and config.learners > 1:
-            from model.training.engine_deepspeed import DeepSpeedEngine
+        if config.learners == 1:
+            return TorchEngine(policy, settings, device="cuda" if config.learner_gpus else "cpu")
+        from model.training.engine_deepspeed import DeepSpeedEngine
 
-            engine = DeepSpeedEngine(policy, settings)
-        self.engine: Engine = engine or TorchEngine(policy, settings)
-        self.step = 0
+        return DeepSpeedEngine(policy, settings)
 
     def start(self, step: int = 0, checkpoint: Path | None = None) -> None:
         """Begin a seed: the weights of the input model and a fresh optimizer, or what ``save`` wrote after ``step``
         updates."""
-        with torch.no_grad():
-            self.engine.module.load_state_dict(self.initial)
+        if hasattr(self, "engine"):
+            self.engine.close()
+        network, self.processor = load_model(self.model_dir)
+        self.engine = self.build(Policy.adopt(network))
         self.engine.set_trainable(self.config.trains)
         if checkpoint is not None:
             self.engine.load(checkpoint)
         self.step = step
 
-    def learn(self, groups: Sequence[Group], prompts: Mapping[str, PromptTensors]) -> LearnReport:
-        """One batch: ``minibatches`` updates. ``prompts`` by uid. Metrics are means over the batch's sampled tokens of
-        informative groups, ``parity`` the largest difference to the sampler's log-probabilities where both used one
-        version.
+    def learn(self, groups: Sequence[Group], *tensors: Sequence[PromptTensors]) -> LearnReport:
+        """One batch: ``minibatches`` updates. ``tensors`` hold the prompts of all groups. Metrics are means over the
+        batch's sampled tokens of informative groups, ``parity`` the largest difference to the sampler's
+        log-probabilities where both used one version.
 
         Raises CookhouseError when parity is broken: the sampler would be teaching another model than the one it runs.
         """
         begun = time.perf_counter()
+        prompts = {prompt.uid: prompt for part in tensors for prompt in part}
         totals = dict.fromkeys(_SUMS, 0.0)
         norms: list[float] = []
         parity: float | None = None
         for number, part in enumerate(split_minibatches(groups, self.config.minibatches)):
-            fresh = number == 0 and all(group.rollout.version.step == self.step for group in part)
+            fresh = number == 0 and all(group.version.step == self.step for group in part)
             sums, widest, result = self._update(part, prompts)
             for name, value in zip(_SUMS, self.engine.sum([sums[name] for name in _SUMS]), strict=True):
                 totals[name] += value
             norms += [result.grad_norm] if result is not None and result.updated else []
             if fresh and result is not None:
-                parity = max(
-                    self.engine.sum(
-                        [widest if rank == self.engine.rank else 0.0 for rank in range(self.engine.world_size)]
-                    )
-                )
+                ranks = range(self.engine.world_size)
+                parity = max(self.engine.sum([widest if rank == self.engine.rank else 0.0 for rank in ranks]))
                 self._check(parity)
         rate = self._rate()
         self.step += 1
@@ -97,11 +99,11 @@ class Learner:
     ) -> tuple[dict[str, float], float, StepResult | None]:
         """Gradient of one minibatch and the step. Third value: None when no group was informative."""
         sums = dict.fromkeys(_SUMS, 0.0)
-        denominator = token_count(groups)
+        denominator = sum(group.tokens for group in groups)  # informative or not
         kept = [group for group in groups if group.informative]
         if not kept:
             return sums, 0.0, None
-        rows = [(prompts[group.rollout.prompt.uid], branches(group)) for group in kept]
+        rows = [(prompts[group.prompt.uid], branches(group)) for group in kept]
         costs = [tree_cost(len(prompt), group) for prompt, group in rows]
         widest = 0.0
         for pack in plan_packs(costs, self.config.token_budget, self.engine.world_size)[self.engine.rank]:
@@ -125,11 +127,16 @@ class Learner:
                 do="look for weights that did not arrive, another temperature, or a changed prompt",
             )
 
-    def publish(self) -> Weights | None:
-        """The trained parts as one buffer (rank 0; None elsewhere)."""
+    def publish(self) -> tuple[PolicyVersion | None, Weights | None]:
+        """The trained parts as one buffer, and which version they are (rank 0; None elsewhere). Tied tensors travel
+        once."""
         prefixes = tuple(PREFIX[part] for part in self.config.trains)
-        tensors = {name: value for name, value in self.engine.export_weights().items() if name.startswith(prefixes)}
-        return flatten(self.step, tensors) if self.engine.rank == 0 else None
+        state = self.engine.export_weights()
+        if self.engine.rank:
+            return None, None
+        names = [name for name, _ in self.engine.module.named_parameters() if name.startswith(prefixes)]
+        weights = flatten(self.step, {name: state[name] for name in names})
+        return weights.version, weights
 
     def save(self, directory: Path) -> None:
         """This rank's files of a checkpoint."""
@@ -163,11 +170,11 @@ class _Loss:
 
 
 def branches(group: Group) -> list[Branch]:
-    """The completions of a group as the learner reads them; a group's zero-advantage completions stay (entropy, KL)."""
+    """The rollouts of a group as the learner reads them; those with advantage zero stay (entropy, KL)."""
     return [
-        Branch(completion.token_ids, completion.logprobs, advantage)
-        for completion, advantage in zip(group.rollout.completions, group.advantages, strict=True)
-        if completion.token_ids
+        Branch(rollout.token_ids, rollout.logprobs, advantage)
+        for rollout, advantage in zip(group.rollouts, group.advantages, strict=True)
+        if rollout.token_ids
     ]
 
 

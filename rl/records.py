@@ -1,8 +1,8 @@
 """The frozen records that travel between the parts of the loop. No torch, no Ray: a record can be pickled, logged,
 compared.
 
-Every completion says which weights sampled it, and every reward says why it has its value: nothing else in the
-system has to guess either.
+Every rollout says which weights sampled it, and every reward says why it has its value: nothing else in the system has
+to guess either.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Mode = Literal["short", "long"]
-Finish = Literal["stop", "length", "aborted", "error"]
+Finish = Literal["stop", "length"]
 Verdict = Literal["correct", "wrong", "format", "timeout", "error"]
 VERDICTS: tuple[Verdict, ...] = ("correct", "wrong", "format", "timeout", "error")
 
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One use of a question in a batch: all ``n`` completions of a prompt share its mode, so groups are mode-pure."""
+    """One use of a question in a batch: all its rollouts share its mode, so groups are mode-pure."""
 
     uid: str
     question: Question
@@ -51,66 +51,34 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn. Temperature is the only change to the distribution (no top-p, no top-k), so that the
-    log-probabilities of the sampler are those of the policy; 0 means greedy."""
+class Rollout:
+    """Answer ``index`` of a prompt: ids including the end token where it was reached, natural-log probabilities under the
+    distribution that was sampled, the text (for rewards and logs only, never tokenised again), the weights, and what the
+    worker's own scorer says of it (None without one)."""
 
-    n: int
-    temperature: float
-    max_new_tokens_short: int
-    max_new_tokens_long: int
-
-    def max_new_tokens(self, mode: Mode) -> int:
-        return self.max_new_tokens_long if mode == "long" else self.max_new_tokens_short
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled answer: ids including the end token where it was reached, natural-log probabilities under the
-    distribution that was sampled, the text (for rewards and logs only, never tokenised again), and the weights."""
-
+    prompt: Prompt
+    index: int
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
     finish: Finish
-    spans: tuple[tuple[int, int, PolicyVersion], ...]
+    version: PolicyVersion
+    score: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.token_ids) != len(self.logprobs):
             raise ValueError(f"{len(self.token_ids)} tokens but {len(self.logprobs)} log-probabilities")
-        covered = 0
-        for start, stop, _ in self.spans:
-            if start != covered or stop < start:
-                raise ValueError(f"spans {self.spans} do not cover the {len(self.token_ids)} tokens in order")
-            covered = stop
-        if covered != len(self.token_ids):
-            raise ValueError(f"spans end at {covered}, the completion has {len(self.token_ids)} tokens")
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """The completions of one prompt, all sampled with one version."""
-
-    prompt: Prompt
-    completions: tuple[Completion, ...]
-    version: PolicyVersion
-
-    @property
-    def tokens(self) -> int:
-        return sum(len(completion.token_ids) for completion in self.completions)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the verifiable part of the reward says of one completion (paper 5.2): accuracy in [0, 1] (below 1 only as
-    partial credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, the verdict that explains them, and
-    the seconds it took."""
+    """What the verifiable part of the reward says of one rollout (paper 5.2): accuracy in [0, 1] (between only as partial
+    credit of a wrong answer), format in {0, 1}, repetition in {-1, 0}, and the verdict that explains them."""
 
     accuracy: float
     format: float
     repetition: float
     verdict: Verdict
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,23 +92,35 @@ class Reward:
 
 @dataclass(frozen=True)
 class Group:
-    """One prompt with its judged completions and their advantages: what the learner trains on."""
+    """All rollouts of one prompt with their rewards and advantages: what flows to the learner. ``tensors`` stays opaque:
+    the crew's handle of the prompt's tensors, which go from worker to learner and never through the loop."""
 
-    rollout: Rollout
+    rollouts: tuple[Rollout, ...]
     rewards: tuple[Reward, ...]
     advantages: tuple[float, ...]
+    tensors: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        counts = {len(self.rollout.completions), len(self.rewards), len(self.advantages)}
-        if len(counts) != 1:
-            raise ValueError(
-                f"group {self.rollout.prompt.uid}: {len(self.rollout.completions)} completions, "
-                f"{len(self.rewards)} rewards, {len(self.advantages)} advantages"
-            )
+        counts = f"{len(self.rollouts)} rollouts, {len(self.rewards)} rewards, {len(self.advantages)} advantages"
+        if not len(self.rollouts) == len(self.rewards) == len(self.advantages) > 0:
+            raise ValueError(f"no group: {counts}")
+
+    @property
+    def prompt(self) -> Prompt:
+        return self.rollouts[0].prompt
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(rollout.token_ids) for rollout in self.rollouts)
+
+    @property
+    def version(self) -> PolicyVersion:
+        """The weights of its oldest rollout."""
+        return min((rollout.version for rollout in self.rollouts), key=lambda version: version.step)
 
     @property
     def informative(self) -> bool:
-        """False when every completion earned the same: its gradient is zero, so computing it would be waste."""
+        """False when every rollout earned the same: its gradient is zero, so computing it would be waste."""
         return any(advantage != 0.0 for advantage in self.advantages)
 
 

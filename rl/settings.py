@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pipelines.core.cpus import FOLLOWS, MOST_THREADS, Room
 from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Record, Runtime, StageConfig
-from rl.records import Sampling
+from rl.records import Mode
 
 
 class RewardSettings(Record):
@@ -113,12 +113,23 @@ class ReinforceConfig(StageConfig):
     @property
     def chunks(self) -> int:
         """Chunks of one batch (``PromptPlan``): so many rollout workers can be busy at once."""
-        longs = round(self.long_share * self.prompts_per_step)
-        return math.ceil(longs / self.chunk) + math.ceil((self.prompts_per_step - longs) / self.chunk)
+        return math.ceil(self.longs / self.chunk) + math.ceil((self.prompts_per_step - self.longs) / self.chunk)
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(self.group, self.temperature, self.max_new_tokens_short, self.max_new_tokens_long)
+    def longs(self) -> int:
+        """Long-mode prompts of a batch."""
+        return round(self.long_share * self.prompts_per_step)
+
+    def bundles(self) -> list[Resources]:
+        """What each process reserves: the rollout workers, the reward worker, the learners."""
+        return [
+            *[Resources(self.rollout_cpus, self.rollout_gpus)] * self.rollout_workers,
+            Resources(self.reward_cpus),
+            *[Resources(self.learner_cpus, self.learner_gpus)] * self.learners,
+        ]
+
+    def max_new_tokens(self, mode: Mode) -> int:
+        return self.max_new_tokens_long if mode == "long" else self.max_new_tokens_short
 
     @property
     def reuses_vision(self) -> bool:

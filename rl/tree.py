@@ -10,18 +10,22 @@ see the prompt and itself, and positions restart behind the prompt, so the numbe
     predicts:   p2 -> a0, p2 -> b0, a0 -> a1, ...    the last token of a completion predicts nothing
 
 Measured at tiny size (90 prompt tokens, 8 x 5 answer tokens): 130 tokens instead of 760.
+
+Below, how the learner's share of a batch is cut into forward passes. The denominator of the loss is the token count of the
+whole batch, taken *before* the cut. Groups without information are then left out of the computation, packs are filled to
+a budget and spread over ranks; none of it can move the gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from model.pack import Encoded, Pack, pack
+from rl.records import Group
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class PromptTensors:
 
     def shipped(self) -> PromptTensors:
         """Without the pixels where the visual rows stand for them."""
-        return replace(self, encoded=None) if self.visual is not None else self
+        return replace(self, encoded=None, visual=self.visual.cpu()) if self.visual is not None else self
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -79,15 +83,8 @@ class TreePack:
     behaviour: Tensor
     advantages: Tensor
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TreePack:
-        """Move everything; ``dtype`` applies to the visual rows and the prompts' patches, never to rewards."""
-        moved: dict[str, Any] = {}
-        for name, value in self.__dict__.items():
-            if name == "prompts":
-                moved[name] = None if value is None else value.to(device, dtype)
-            elif isinstance(value, Tensor):
-                moved[name] = value.to(device, dtype) if name == "visual" else value.to(device)
-        return replace(self, **moved)
+    def to(self, device: torch.device | str) -> TreePack:
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -158,3 +155,39 @@ def tree_pack(prompts: Sequence[PromptTensors], groups: Sequence[Sequence[Branch
         behaviour=torch.tensor(behaviour, dtype=torch.float32),
         advantages=torch.tensor(advantages, dtype=torch.float32),
     )
+
+
+def split_minibatches(groups: Sequence[Group], count: int) -> list[list[Group]]:
+    """``count`` interleaved parts (group i goes to part i mod count), so that modes stay mixed. Empty parts are
+    dropped."""
+    parts = [list(groups[start::count]) for start in range(count)]
+    return [part for part in parts if part]
+
+
+def plan_packs(costs: Sequence[int], budget: int, ranks: int) -> list[list[tuple[int, ...]]]:
+    """Row indices of every pack of every rank. A pack of r rows costs r x its widest row (rows are padded to it) and
+    stays within ``budget``, unless one row alone is wider. Every rank gets equally many packs: a short rank is filled
+    up with empty ones, because all ranks must run the same number of backward passes.
+
+    >>> plan_packs([10, 90, 20, 80], budget=180, ranks=1)
+    [[(1, 3), (2, 0)]]
+    """
+    if budget < 1 or ranks < 1:
+        raise ValueError(f"budget {budget} and ranks {ranks} must be at least 1")
+    packs: list[tuple[int, ...]] = []
+    current: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        if current and costs[current[0]] * (len(current) + 1) > budget:
+            packs.append(tuple(current))
+            current = []
+        current.append(index)
+    if current:
+        packs.append(tuple(current))
+    loads = [0] * ranks
+    plan: list[list[tuple[int, ...]]] = [[] for _ in range(ranks)]
+    for rows in packs:
+        rank = loads.index(min(loads))
+        plan[rank].append(rows)
+        loads[rank] += costs[rows[0]] * len(rows)
+    most = max(map(len, plan))
+    return [row + [()] * (most - len(row)) for row in plan]

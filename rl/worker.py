@@ -1,52 +1,45 @@
-"""A rollout worker: an engine, the processor, and the pictures of its prompts. A plain class; ``rl.crew.actors`` makes it an
-actor. It loads weights only when a chunk asks for another version, and proves with every chunk what it sampled with.
+"""A rollout worker: an engine, the processor, and the pictures of its prompts. A plain class; ``rl.crew.ray`` gives it a
+process. It loads weights only when a chunk asks for another version, and proves with every chunk what it sampled with.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model.checkpoint import load_model
+from model.decode import Completion
 from model.pack import Encoded
 from pipelines.shards.read import decode_parts, read_sample
-from rl.crew.protocol import prove
-from rl.engine import EmbeddedEngine
+from rl.crew.protocol import Rolled
+from rl.engine import RolloutEngine
 from rl.prompts import Chunk
-from rl.records import PolicyVersion, Prompt, Rollout
+from rl.proof import prove
+from rl.records import Prompt, Rollout
 from rl.settings import ReinforceConfig
 from rl.transport import Weights
 from rl.tree import PromptTensors
 
-
-@dataclass(frozen=True)
-class RolledChunk:
-    """Rollouts of one chunk with the version the engine proved to hold. ``failures``: prompt uid -> reason."""
-
-    uid: str
-    rollouts: tuple[Rollout, ...]
-    version: PolicyVersion
-    failures: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+Scorer = Callable[[RolloutEngine, Prompt, PromptTensors, Sequence[Completion]], Sequence[float | None]]
+"""A reward that needs more than text: scores of one prompt's completions, by the weights that sampled them and with the
+pictures at hand. They go with the rollouts to the group's reward (``rl.rewards.compose``)."""
 
 
 class RolloutWorker:
     """``roll`` is all it does."""
 
-    def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
-        self.config = config
+    def __init__(self, model_dir: Path, config: ReinforceConfig, scorer: Scorer | None = None) -> None:
+        self.config, self.scorer = config, scorer
         network, self.processor = load_model(model_dir)
-        self.engine = EmbeddedEngine(network, self.processor, reuse_vision=config.reuses_vision)
+        device = "cuda" if config.rollout_gpus else "cpu"
+        self.engine = RolloutEngine(network, self.processor, reuse_vision=config.reuses_vision, device=device)
 
-    def roll(self, chunk: Chunk, weights: Weights) -> tuple[RolledChunk, list[PromptTensors]]:
+    def roll(self, chunk: Chunk, weights: Weights) -> tuple[Rolled, list[PromptTensors]]:
         """Sample every prompt of the chunk with exactly these weights. Raises InfraError when memory does not hold what
         was loaded (a corrupted tensor): the caller replaces the worker. A prompt that cannot be read (a bad picture)
         fails alone, with its reason; anything else that goes wrong is the worker's failure and raises."""
-        begun = time.perf_counter()
         held = self.engine.version()
-        if self.engine.loaded is not None:
-            prove(self.engine.loaded, held, "the worker's memory")
+        prove(self.engine.loaded, held, "the worker's memory")
         if held != weights.version:
             prove(weights.version, self.engine.load(weights), "the worker")
         failures: dict[str, str] = {}
@@ -58,17 +51,22 @@ class RolloutWorker:
                 readable.append(prompt)
             except Exception as error:  # data, not machine: this prompt fails everywhere
                 failures[prompt.uid] = f"{type(error).__name__}: {error}"
-        prompts = self.engine.prepare([prompt.uid for prompt in readable], encoded)
-        sampled = []
-        if readable:
-            sampled = self.engine.generate(prompts, readable[0].mode, self.config.sampling, chunk.seed)
-        rollouts = tuple(
-            Rollout(prompt, tuple(completions), weights.version)
-            for prompt, completions in zip(readable, sampled, strict=True)
+        tensors = self.engine.prepare([prompt.uid for prompt in readable], encoded)
+        sampled = self.engine.generate(
+            tensors,
+            n=self.config.group,
+            max_new_tokens=self.config.max_new_tokens(chunk.prompts[0].mode),
+            temperature=self.config.temperature,
+            seed=chunk.seed,
         )
-        return RolledChunk(chunk.uid, rollouts, weights.version, failures, time.perf_counter() - begun), [
-            prompt.shipped() for prompt in prompts
-        ]
+        rollouts: list[Rollout] = []
+        for prompt, shape, completions in zip(readable, tensors, sampled, strict=True):
+            scores = self.scorer(self.engine, prompt, shape, completions) if self.scorer else [None] * len(completions)
+            for index, (item, score) in enumerate(zip(completions, scores, strict=True)):
+                text = self.processor.decode(item.token_ids)
+                said = (item.token_ids, item.logprobs, text, item.finish)
+                rollouts.append(Rollout(prompt, index, *said, weights.version, score))
+        return Rolled(tuple(rollouts), failures), [part.shipped() for part in tensors]
 
     def _encode(self, prompt: Prompt) -> Encoded:
         question = prompt.question

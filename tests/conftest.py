@@ -40,16 +40,16 @@ def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RaySession
     it."""
     from pipelines.core.executor import Resources
     from pipelines.workflow import process
-    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+    from pipelines.workflow.backends.local_ray import LocalRay
 
     paths = [str(REPOSITORY), str(REPOSITORY / "tests" / "workflow"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     root = tmp_path_factory.mktemp("ray_session")
-    cluster = LocalRay(root, RayOptions(Resources(2), object_store_mb=200, start_timeout_s=300, stop_wait_s=10))
+    cluster = LocalRay(root, Resources(2), object_store_mb=200, start_timeout_s=300, stop_wait_s=10)
     cluster.start(keep=True)
     try:
         state = cluster.wait()
-        os.environ.update(cluster.client_environment())
+        os.environ.update(cluster.client_environment)
         import ray
 
         ray.init(address=state["address"], log_to_driver=False, configure_logging=False)

@@ -18,7 +18,9 @@ import click
 from cookhouse.cli import options
 
 if TYPE_CHECKING:
+    from cookhouse.project import Project
     from pipelines.core.storage import Place
+    from pipelines.workflow.store import Store
 
 EXTRAS = {
     "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
@@ -51,23 +53,31 @@ class Check(NamedTuple):
 def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
     from cookhouse.cli.precision import warn_of_emulation
-    from cookhouse.cli.services import ray_of
 
     project, held = options.opened(overrides)
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
-    state = ray_of(project, held).state()
-    if project.settings.cluster.address is not None:
-        address = project.settings.cluster.address
-        silent = f"{address} does not answer: check the address and RAY_AUTH_TOKEN"
-        checks.append(Check.of(bool(state), "Ray", f"{address} answers", silent))
-    else:
-        up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
-        checks.append(Check("ok", "local Ray", up))
+    checks.append(ray(project, held))
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         click.echo(f"{click.style(f'{check.state:<5}', fg=colours[check.state])}{check.name:<16}{check.text}")
     warn_of_emulation(project, project.steps)
     return 4 if any(check.state == "bad" for check in checks) else 0
+
+
+def ray(project: Project, held: Store) -> Check:
+    """The Ray that steps would run on."""
+    from cookhouse.cli.services import ray_of
+    from pipelines.core.errors import ConfigError
+
+    address = project.settings.cluster.address
+    try:
+        state = ray_of(project, held).state()
+    except ConfigError as error:
+        return Check("bad", "Ray", f"{address}: {error.what}, {error.why}")
+    if address is not None:
+        return Check("ok" if state else "bad", "Ray", f"{address} {'answers' if state else 'does not answer'}")
+    up = f"up at {state.get('dashboard', '(starting)')}" if state else "not running (run starts one)"
+    return Check("ok", "local Ray", up)
 
 
 def machine(home: Path) -> Iterator[Check]:

@@ -23,12 +23,15 @@ SERVER_WITHIN_S = 120.0
 
 def local_ray(project: Project, store: Store) -> LocalRay:
     """The local Ray of a store, as ``conf/cluster`` describes it."""
-    from pipelines.workflow.backends.local_ray import LocalRay, RayOptions
+    from pipelines.workflow.backends.local_ray import LocalRay
 
     cluster = project.settings.cluster
     return LocalRay(
         store.home,
-        RayOptions(cluster.room.whole, cluster.object_store_mb, cluster.start_timeout_s, cluster.stop_wait_s),
+        cluster.room.whole,
+        object_store_mb=cluster.object_store_mb,
+        start_timeout_s=cluster.start_timeout_s,
+        stop_wait_s=cluster.stop_wait_s,
     )
 
 

@@ -8,6 +8,7 @@ STAGES: dict[str, str] = {
     "vision_backbone": "toy.towers.stage:train_vision_backbone",
     "bridge": "toy.towers.stage:fit_tower_bridge",
     "language_backbone": "toy.towers.stage:train_language_backbone",
+    "reading_start": "toy.towers.stage:make_reading_start",
     "sample_corpus": "toy.corpus.stage:build_sample_corpus",
     "documents": "cookhouse.stages.documents:build_document_shards",
     "pretrain": "cookhouse.stages.pretrain:pretrain",

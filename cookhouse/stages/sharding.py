@@ -6,7 +6,6 @@ then fails if too much was quarantined. A job is a unit, the stage's settings as
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,22 +19,14 @@ from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
-from pipelines.workflow.attempt import build_unit
 from pipelines.workflow.stage import Artifact, Attempt, F, Inputs, SourceFile, stage
 
 
-class Named(Protocol):
-    """A unit of work has a name; what else it holds is the stage's affair."""
-
-    @property
-    def name(self) -> str: ...
-
-
 class UnitJob(Protocol):
-    """A unit as it goes to a worker, with all that decides its bytes."""
+    """A unit, which has a ``name``, as it goes to a worker with all that decides its bytes."""
 
     @property
-    def unit(self) -> Named: ...
+    def unit(self) -> Any: ...
 
 
 Job = TypeVar("Job", bound=UnitJob)
@@ -163,13 +154,11 @@ def run_units(
     one by one. ``folder`` is a local one of the machine that builds; a job itself names no place of output."""
     planned = {job.unit.name for job in jobs}
     finished = {name: receipt for name, receipt in out.units().items() if name in planned}
-    waiting = [job for job in jobs if job.unit.name not in finished]
+    waiting = {job.unit.name: job for job in jobs if job.unit.name not in finished}
     out.events.progress(len(finished), len(jobs), "units")
     try:
-        there = functools.partial(build_unit, build, out.place)
-        for job, unit in out.executor.map(there, waiting, config.task, at_once=config.workers):
-            out.record(job.unit.name, unit)
-            finished[job.unit.name] = unit.receipt
+        for name, receipt in out.build(build, waiting, config.task, at_once=config.workers):
+            finished[name] = dict(receipt)
             out.events.progress(len(finished), len(jobs), "units")
     finally:
         close_sandboxes()  # of this process: where the executor is this process they ran here

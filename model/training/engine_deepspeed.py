@@ -138,8 +138,8 @@ class DeepSpeedEngine:
         if self.zero_stage == 0:
             return self._plain_step(engine)
         engine.step()  # ZeRO's optimizers skip a step whose global norm is not finite, on all ranks alike
-        norm = engine.get_global_grad_norm()
-        return StepResult(math.nan if norm is None else float(norm), not engine.optimizer.overflow)
+        norm = engine.get_global_grad_norm()  # -1 stands for one that is not finite
+        return StepResult(math.nan if norm is None or norm < 0 else float(norm), not engine.optimizer.overflow)
 
     def _plain_step(self, engine: Any) -> StepResult:
         """ZeRO 0 neither reports the norm nor skips a non-finite step: reduce, measure and clip here."""

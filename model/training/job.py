@@ -10,7 +10,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from model.config import ModelConfig
 from model.training.phases import Optimizer, Phase
@@ -23,16 +23,14 @@ from pipelines.shards.index import SampleRef
 class ModelSource:
     """Where the weights come from: a ``folder`` (released layout), or ``config`` + ``tokenizer`` folder (None: the byte
     tokenizer), with a safetensors file each for the tower and the language model, or neither (all from scratch).
-    ``resampler``: how the fresh resampler starts (``model.resampler.init_resampler``),
-    ``bridge``: a linear map between the two towers for its values (``model.resampler.start_from_bridge``)."""
+    ``start``: a safetensors file of some parameters under released names, put over the fresh ones."""
 
     folder: Path | None = None
     config: ModelConfig | None = None
     tokenizer: Path | None = None
     vision: Path | None = None
     language: Path | None = None
-    resampler: Literal["released", "grid"] = "released"
-    bridge: Path | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
     """(MiniCPMV, Processor, ModelConfig) of a source. Fresh parts depend on ``seed`` only."""
     import torch
 
-    from model.checkpoint import init_from_parts, load_model
+    from model.checkpoint import init_from_parts, load_model, overlay
     from model.minicpmv import MiniCPMV
     from model.processor import Processor
     from model.resampler import init_resampler
@@ -154,13 +152,13 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
         )
     tokenizer = load_tokenizer(source.tokenizer) if source.tokenizer else build_byte_tokenizer(scratch / "tokenizer")
     if source.vision is not None and source.language is not None:
-        model = init_from_parts(
-            source.config, source.vision, source.language, scheme=source.resampler, seed=seed, bridge_file=source.bridge
-        )
+        model = init_from_parts(source.config, source.vision, source.language, seed=seed)
     else:
         torch.manual_seed(seed)
         model = MiniCPMV(source.config)
-        init_resampler(model.resampler, torch.Generator().manual_seed(seed), source.resampler)
+        init_resampler(model.resampler, torch.Generator().manual_seed(seed))
+    if source.start is not None:
+        overlay(model, source.start)
     return model, Processor(source.config, tokenizer), source.config
 
 

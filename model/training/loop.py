@@ -8,13 +8,12 @@ schedule; ``MAX_NONFINITE`` in a row end the run.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -30,10 +29,20 @@ from pipelines.core.events import EventWriter
 
 if TYPE_CHECKING:
     from model.minicpmv import Supervised
-    from model.training.loader import Loaded, Loader
+    from model.training.loader import Loaded
 
 
 MAX_NONFINITE = 5
+Loss = Callable[..., Tensor]
+"""``loss(supervised, total=...)``: what a pack adds to the loss of a step of so many predicted tokens (``token_loss``)."""
+
+
+class Source(Protocol):
+    """Where packs come from: the loader of shards, or what a toy draws."""
+
+    def steps(self, first: int) -> Iterator[list[Loaded]]:
+        """This rank's packs of each optimizer step from ``first`` on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,10 @@ def train(
     engine: Engine,
     phases: Sequence[Phase],
     plans: Sequence[Plan],
-    loader_of: Callable[[Plan], Loader],
+    loader_of: Callable[[Plan], Source],
     settings: LoopSettings,
     events: EventWriter | None = None,
+    loss: Loss | None = None,
 ) -> Progress:
     """Run all phases from the newest checkpoint on. Returns the totals; the weights stay in ``engine``.
 
@@ -92,7 +102,7 @@ def train(
             if plan.empty:
                 events.emit("note", text=f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
         total = sum(each.steps for each in phases)
-        _run_phase(engine, phase, plan, loader_of(plan), progress, settings, events, total)
+        _run_phase(engine, phase, plan, loader_of(plan), progress, settings, events, total, loss or token_loss)
     return progress
 
 
@@ -109,11 +119,12 @@ def _run_phase(
     engine: Engine,
     phase: Phase,
     plan: Plan,
-    loader: Loader,
+    loader: Source,
     progress: Progress,
     settings: LoopSettings,
     events: EventWriter | None,
     total_steps: int,
+    loss: Loss,
 ) -> None:
     window = _Window(started=time.perf_counter())
     bad_in_a_row = 0
@@ -125,7 +136,7 @@ def _run_phase(
         lr = learning_rate(phase.schedule, progress.updates, phase.steps)
         engine.set_lr(lr)
         for loaded in packs:
-            value = engine.backward(partial(token_loss, total=total), loaded.pack)["loss"]
+            value = engine.backward(partial(loss, total=total), loaded.pack)["loss"]
             window.loss += value * total
             _count(window, loaded, events)
         result = engine.step()
@@ -212,7 +223,7 @@ def _report(
         {
             "train/loss": mean,
             "train/lr": lr,
-            "train/grad_norm": grad_norm if math.isfinite(grad_norm) else -1.0,
+            "train/grad_norm": grad_norm,
             "train/tokens_per_s": tokens / seconds,
             "train/samples_per_s": samples / seconds,
             "train/samples": progress.samples,

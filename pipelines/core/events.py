@@ -44,7 +44,8 @@ class EventWriter:
         self.emit("progress", done=done, total=total, unit=unit)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # a line that did not fit on the disk was told when it was written
+            self._file.close()
 
 
 def read_events(path: Place) -> Iterator[dict[str, Any]]:

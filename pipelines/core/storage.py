@@ -32,8 +32,6 @@ HOME = "COOKHOUSE_HOME"
 """Environment variable: where this machine keeps its notes and copies of remote stores; default
 ``~/.cache/cookhouse``."""
 
-OBJECT_STORES = ("s3", "s3a", "gs", "gcs")
-
 
 @dataclass(frozen=True)
 class Remote:
@@ -114,11 +112,14 @@ def names(folder: Place) -> list[str]:
 def files(folder: Place) -> dict[str, About]:
     """Every file under a folder, however deep, by its relative name; empty when there is none."""
     if isinstance(folder, Path):
-        paths = (os.path.join(top, name) for top, _, inside in os.walk(folder) for name in inside)
-        return {os.path.relpath(path, folder).replace(os.sep, "/"): about(Path(path)) for path in paths}
-    found = _ask(folder, lambda system, path: system.find(path, detail=True))
-    top = _path(folder) + "/"
-    return {key.removeprefix(top): _about(info) for key, info in found.items() if key.startswith(top)}
+        found = {}
+        for top, _, inside in os.walk(folder):
+            for path in (Path(top, name) for name in inside):
+                with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                    found[path.relative_to(folder).as_posix()] = about(path)
+        return found
+    infos, prefix = _ask(folder, lambda system, path: (system.find(path, detail=True), f"{path}/"))
+    return {key.removeprefix(prefix): _about(info) for key, info in infos.items() if key.startswith(prefix)}
 
 
 def search(text: str) -> Iterator[tuple[str, str, About]]:
@@ -225,7 +226,6 @@ def download(file: Remote, target: Path, *, sha256: str = "") -> Path:
     first. Raises DataError when the bytes are others, FileNotFoundError when there are none."""
     if target.is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = _beside(target)
     try:
         _ask(file, lambda system, path: system.get_file(path, str(draft)))
@@ -258,18 +258,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def link(file: Path, target: Path) -> bool:
-    """A local file under another name; False when it had to be copied (another disk, no right to link)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file.resolve(), target)
-        return True
-    except OSError:
-        shutil.copy2(file, target)
-        return False
-
-
 def _beside(path: Path) -> Path:
+    """A temporary name in the same folder, which is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
@@ -277,7 +268,6 @@ def _beside(path: Path) -> Path:
 def _draft(path: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
     """A closed file with these bytes under a temporary name in the same folder, for the time of the block."""
     draft = _beside(path)
-    draft.parent.mkdir(parents=True, exist_ok=True)
     try:
         with draft.open("xb") as file:
             file.write(data)
@@ -314,7 +304,7 @@ def _system(remote: Remote) -> Any:
     from fsspec import filesystem  # 40 ms that local stores do without
 
     scheme = remote.url.partition("://")[0]
-    options = {"use_listings_cache": False} if scheme in OBJECT_STORES else {}
+    options = {"use_listings_cache": False} if scheme in ("s3", "s3a", "gs", "gcs") else {}
     try:
         return filesystem(scheme, **options)
     except (ImportError, ValueError) as error:
@@ -326,14 +316,11 @@ def _system(remote: Remote) -> Any:
         ) from error
 
 
-def _path(remote: Remote) -> str:
-    return str(_system(remote)._strip_protocol(remote.url))
-
-
 def _ask(remote: Remote, question: Callable[[Any, str], Answer]) -> Answer:
     """``question(file system, path)``. Errors that say something of the file pass through; every other is an
     InfraError."""
-    system, path = _system(remote), _path(remote)
+    system = _system(remote)
+    path = str(system._strip_protocol(remote.url))
     try:
         return question(system, path)
     except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError):

@@ -23,35 +23,37 @@ EVERY_S = 5.0
 
 
 class Trail:
-    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since."""
+    """Reads an append-only file from where it stopped: ``new`` gives the bytes that came since; ``more`` says that there are
+    others already."""
 
     def __init__(self, path: Place) -> None:
+        self._torn = b""
         self.path = path
         self._offset = 0
         self._parts: set[str] = set()
+        self.more = False
 
-    def new(self) -> bytes:
-        """Bytes written since the last call; empty when there are none, or no file yet."""
+    def new(self, most: int | None = None) -> bytes:
+        """Bytes written since the last call, at most ``most`` of a local file and 16 parts of a remote one when it is given;
+        empty when there are none, or no file yet."""
         path = self.path
         if isinstance(path, Path):
-            found = storage.get(path, self._offset) or b""
+            found = storage.get(path, self._offset, None if most is None else self._offset + most) or b""
             self._offset += len(found)
             return found
         prefix = f"{path.name}."
         fresh = [name for name in storage.names(path.parent) if name.startswith(prefix) and name not in self._parts]
+        self.more = most is not None and len(fresh) > 16
+        fresh = fresh[:16] if self.more else fresh
         with ThreadPoolExecutor(16) as pool:
             found = b"".join(pool.map(lambda name: storage.get(path.parent / name) or b"", fresh))
         self._parts.update(fresh)
         return found
 
     def lines(self) -> list[str]:
-        """Whole new lines; the rest of a torn one comes with the next call (local files)."""
-        found = self.new()
-        whole = found.rfind(b"\n") + 1
-        if isinstance(self.path, Path):
-            self._offset -= len(found) - whole
-            found = found[:whole]
-        return found.decode(errors="replace").splitlines()
+        """Whole new lines; the rest of a torn one comes with the next call."""
+        whole, end, self._torn = (self._torn + self.new()).rpartition(b"\n")
+        return (whole + end).decode(errors="replace").splitlines()
 
 
 class Shipper:
@@ -61,29 +63,24 @@ class Shipper:
     """
 
     def __init__(self, local: Path, remote: Place, names: Sequence[str]) -> None:
-        self._files = {name: [0, 0] for name in names}  # bytes shipped, parts shipped
-        self._local, self._remote = local, remote
+        self._files = {name: (Trail(local / name), remote / name) for name in names}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"shipper {local.name}", daemon=True)
         self._thread.start()
 
     def _loop(self) -> None:
-        while not self._stop.wait(EVERY_S):
-            self._ship(whole_lines=True)
-
-    def _ship(self, *, whole_lines: bool) -> None:
-        for name, state in self._files.items():
-            with contextlib.suppress(OSError, InfraError):
-                data = storage.get(self._local / name, state[0]) or b""
-                if whole_lines:
-                    data = data[: data.rfind(b"\n") + 1]
-                if data:
-                    storage.put(self._remote / f"{name}.{state[1] + 1:06d}", data)
-                    state[0] += len(data)
-                    state[1] += 1
+        parts, waiting = dict.fromkeys(self._files, 1), dict.fromkeys(self._files, b"")
+        last = False
+        while not last:
+            last = self._stop.wait(EVERY_S)
+            for name, (trail, target) in self._files.items():
+                with contextlib.suppress(OSError, InfraError):
+                    waiting[name] += trail.new()
+                    if waiting[name]:
+                        storage.put(target.parent / f"{target.name}.{parts[name]:06d}", waiting[name])
+                        parts[name], waiting[name] = parts[name] + 1, b""
 
     def close(self) -> None:
         """Ship what is left and end."""
         self._stop.set()
         self._thread.join()
-        self._ship(whole_lines=False)

@@ -1,7 +1,7 @@
 """Words to set: a short English list plus pronounceable made-up words, split by hash.
 
 A word belongs to ``train`` or ``test`` by a hash of its letters alone (12 % test), so no module needs a list to keep the
-two apart, and numbers that appear in sums are split the same way.
+two apart.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 from pipelines.core.seeds import unit_interval
 
 TEST_SHARE = 0.12
-LARGEST_ADDEND = 30
 
 ENGLISH = tuple(
     """
@@ -45,22 +44,14 @@ _VOWELS = tuple("a e i o u a e i o ai ea ou oo".split())
 _CODAS = ("", "", "", "n", "r", "l", "m", "s", "t", "d", "k", "x", "nd", "rk", "st", "ng", "y", "p")
 
 
+def split_of(*names: str | int) -> str:
+    """``train`` or ``test``, a pure function of the names."""
+    return "test" if unit_interval(*names) < TEST_SHARE else "train"
+
+
 def word_split(word: str) -> str:
-    """``train`` or ``test``, a pure function of the word."""
-    return "test" if unit_interval("word", word) < TEST_SHARE else "train"
-
-
-def pair_split(a: int, b: int) -> str:
-    """Split of an unordered pair of numbers, so that sums asked in the test were never seen in training."""
-    return "test" if unit_interval("pair", min(a, b), max(a, b)) < TEST_SHARE else "train"
-
-
-def draw_pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
-    """Two numbers of a split, to be added."""
-    while True:
-        a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
-        if pair_split(a, b) == split:
-            return a, b
+    """The split a word belongs to."""
+    return split_of("word", word)
 
 
 def made_up(rng: np.random.Generator) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.core.canonical import leaves
+from pipelines.core.canonical import dotted
 
 MAX_PARAM, MAX_NAME, MAX_TAG = 6000, 250, 8000
 """Limits of MLflow: characters of a param value (longer ones are cut silently), of a name, of a tag."""
@@ -60,8 +60,8 @@ def params_of(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     named |= {f"tool.{name}": str(value) for name, value in document.get("tools", {}).items()}
     named |= {name: document[name] for name in ("code_version", "limit") if name in document}
     params: dict[str, str] = {}
-    for path, value in leaves(named) if named else ():
-        name = clean_name(prefix + ".".join(map(str, path)))
+    for path, value in dotted(named).items() if named else ():
+        name = clean_name(prefix + path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if len(text) <= MAX_PARAM:
             params[name] = text
@@ -90,11 +90,12 @@ def stat_metrics(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers among some values, under clean names; MLflow has no use for NaN in a table."""
+    """The numbers among some values, under clean names. An infinity becomes NaN, a gap in a chart: MLflow would draw it as
+    1.8e308, and nothing else could be seen beside it."""
     return {
-        clean_name(name): float(value)
+        clean_name(name): float(value) if math.isfinite(value) else math.nan
         for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
@@ -103,9 +104,25 @@ def parent_metrics(step: str, final: Mapping[str, float]) -> dict[str, float]:
     return {clean_name(f"{step}/{name}"): value for name, value in final.items()}
 
 
-def link(experiment: str, run: str, text: str) -> str:
-    """Markdown link to a run inside the same MLflow page."""
-    return f"[{text}](#/experiments/{experiment}/runs/{run})"
+def code_tags(code: Mapping[str, Any]) -> dict[str, str]:
+    """Identity of the code that did the work, as that process wrote it down; what it could not tell is left out."""
+    packages = " ".join(f"{name}={version}" for name, version in code.get("packages", {}).items())
+    tags = {
+        "cookhouse.git_sha": code.get("commit"),
+        "mlflow.source.git.commit": code.get("commit"),
+        "cookhouse.git_dirty": str(bool(code.get("dirty"))).lower() if code.get("commit") else "",
+        "cookhouse.git_diff": code.get("dirty"),
+        "cookhouse.version": code.get("version"),
+        "cookhouse.image": code.get("image"),
+        "cookhouse.packages": packages,
+    }
+    return {name: str(value) for name, value in tags.items() if value}
+
+
+def odd_tags(odd: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Which metrics were no finite numbers, how often, and from which step on."""
+    told = [f"{name}: {count} from step {first}" for name, (count, first) in sorted(odd.items())]
+    return {"cookhouse.not_finite": ", ".join(told)[:MAX_TAG]} if told else {}
 
 
 def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mapping[str, Any]]) -> str:
@@ -119,17 +136,10 @@ def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mappi
         "|---|---|---|---|---|---|",
     ]
     for name, row in steps.items():
-        run = link(row["experiment_id"], row["run_id"], name) if row.get("run_id") else name
+        run = f"[{name}](#/experiments/{row['experiment_id']}/runs/{row['run_id']})" if row.get("run_id") else name
         seconds = f"{row['seconds']:.1f}" if isinstance(row.get("seconds"), int | float) else ""
-        cells = (
-            run,
-            f"`{row.get('key', '')[:SHORT]}`",
-            row.get("decision", ""),
-            row.get("status", ""),
-            seconds,
-            row.get("main", ""),
-        )
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        cells = (run, f"`{row['key'][:SHORT]}`", row["decision"], row["status"], seconds, row.get("main", ""))
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)[:MAX_TAG]
 
 

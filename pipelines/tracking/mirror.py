@@ -10,6 +10,7 @@ closed it, crashed or was killed with -9; the mirror has a session of its own, s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from pipelines.core.storage import INSTALLED
 from pipelines.tracking import state
 
+ENDS = ("FINISHED", "FAILED", "KILLED")
 URI = "COOKHOUSE_TRACKING_URI"
 """Environment variable that tells the mirror's process where to write."""
 
@@ -40,12 +42,10 @@ class MirrorHandle:
         Never raises. The mirror is not stopped: it finishes, or gives up and leaves the rest to ``sync``."""
         if self.process is None:
             return False
-        try:
-            if self.process.stdin:
+        if self.process.stdin:
+            with contextlib.suppress(OSError):
                 self.process.stdin.close()
             self.process.stdin = None
-        except OSError:
-            pass
         end = time.monotonic() + timeout
         while not self.delivered() and self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
@@ -54,7 +54,7 @@ class MirrorHandle:
     def delivered(self) -> bool:
         """Whether the store knows the end of every run."""
         ends = (state.load(self.root / "runs" / run_id, self.uri).get("status") for run_id in self.run_ids)
-        return all(status in ("FINISHED", "FAILED", "KILLED") for status in ends)
+        return all(status in ENDS for status in ends)
 
 
 def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
@@ -67,19 +67,11 @@ def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     paths = [str(INSTALLED), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1", URI: uri}
     process = None
-    try:
+    with contextlib.suppress(OSError):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "driver.pid").write_text(str(os.getpid()), encoding="utf-8")
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, start_new_session=True
             )
-    except OSError:
-        pass
     return MirrorHandle(Path(root).absolute(), tuple(run_ids), uri, process, log)

@@ -1,9 +1,8 @@
 """The only file that imports mlflow: idempotent calls with explicit run ids.
 
-Every call may be made twice with one effect: runs are looked up by tag before they are made, params are written once,
-a metric point sent again (same name, step, time) replaces itself. Errors pass through; ``is_permanent`` tells the
-caller whether trying again can help. Created experiments keep artifacts beside a SQLite file, never in the working
-directory.
+Every call may be made twice with one effect: runs are looked up by tag before they are made, a metric point sent again (same
+name, step, time) replaces itself. Errors pass through; ``refusal`` tells one that the store gives an answer by from one by
+which it is away. Created experiments keep artifacts beside a SQLite file, never in the working directory.
 """
 
 from __future__ import annotations
@@ -11,47 +10,32 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipelines.tracking.describe import MAX_TAG
+from pipelines.core.errors import first_line
+from pipelines.tracking.desired import Input, Point, Shown
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Environment of the mirror: nothing leaves the machine unasked, and an absent server is noticed in seconds."""
-METRICS_A_BATCH, PARAMS_A_BATCH = 900, 90
+ROWS_A_BATCH = {"metrics": 800, "params": 100, "tags": 100}
+"""What MLflow takes in one call: 1000 rows, of which 100 params and 100 tags."""
 MOST_CHILDREN = 5000
-
-
-@dataclass(frozen=True)
-class Point:
-    """One value of a metric: ``time`` in seconds since the epoch, ``step`` an optimizer or RL step."""
-
-    name: str
-    value: float
-    time: float
-    step: int = 0
-
-
-@dataclass(frozen=True)
-class Input:
-    """A data artifact a step read; ``digest`` is the full sha256 of its content (MLflow keeps 32 digits and a tag)."""
-
-    name: str
-    digest: str
-    folder: str
-    context: str
-    profile: Mapping[str, Any]
-
-
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Has MLflow's pages open an experiment as training runs with their table and charts, not as traces of an agent."""
+REFUSALS = {
+    *("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "NOT_FOUND"),
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED"),
+    *(400, 401, 403, 404),
+}
 
 
 class Sink:
@@ -78,16 +62,21 @@ class Sink:
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def alive(self, run: str) -> bool:
-        """Whether the store has this run and it is not deleted."""
+    def shown(self, run: str) -> Shown | None:
+        """What the store has of a run; None when it does not know it or has it in the bin."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return str(self.client.get_run(run).info.lifecycle_stage) == "active"
+            found = self.client.get_run(run)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return False
+                return None
             raise
+        if found.info.lifecycle_stage != "active":
+            return None
+        data, inputs = found.data, found.inputs.dataset_inputs if found.inputs else ()
+        names = frozenset(str(item.dataset.name) for item in inputs)
+        return Shown(dict(data.params), dict(data.tags), dict(data.metrics), names, status=str(found.info.status))
 
     def statuses(self, experiment: str, tags: Mapping[str, str]) -> set[str]:
         """States of all runs of an experiment that carry these tags."""
@@ -104,76 +93,64 @@ class Sink:
         run = self.client.create_run(experiment, start_time=int(started * 1000), tags=dict(tags), run_name=name)
         return str(run.info.run_id)
 
-    def tags(self, run: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+    def remove(self, run: str) -> None:
+        """Into the bin, from where a person may take it out again."""
+        self.client.delete_run(run)
 
-        rows = [RunTag(name, str(value)[:MAX_TAG]) for name, value in tags.items()]
-        for start in range(0, len(rows), PARAMS_A_BATCH):
-            self.client.log_batch(run, tags=rows[start : start + PARAMS_A_BATCH])
+    def log(
+        self,
+        run: str,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        metrics: Sequence[Point] = (),
+    ) -> None:
+        """All of it in as few calls as MLflow's limits allow, mostly one."""
+        from mlflow.entities import Metric, Param, RunTag
 
-    def params(self, run: str, params: Mapping[str, str]) -> None:
-        """Log what is new. A param that is there already stays: params are write-once, and the key is the same."""
-        from mlflow.entities import Param
+        left: dict[str, Any] = {
+            "params": iter([Param(name, value) for name, value in (params or {}).items()]),
+            "tags": iter([RunTag(name, value) for name, value in (tags or {}).items()]),
+            "metrics": iter([Metric(item.name, item.value, int(item.time * 1000), item.step) for item in metrics]),
+        }
+        while any((batch := {kind: list(islice(rows, ROWS_A_BATCH[kind])) for kind, rows in left.items()}).values()):
+            self.client.log_batch(run, batch["metrics"], batch["params"], batch["tags"])
 
-        known = self.client.get_run(run).data.params
-        rows = [Param(name, value) for name, value in params.items() if name not in known]
-        for start in range(0, len(rows), PARAMS_A_BATCH):
-            self.client.log_batch(run, params=rows[start : start + PARAMS_A_BATCH])
-
-    def metrics(self, run: str, points: Sequence[Point]) -> None:
-        from mlflow.entities import Metric
-
-        rows = [Metric(point.name, point.value, int(point.time * 1000), point.step) for point in points]
-        for start in range(0, len(rows), METRICS_A_BATCH):
-            self.client.log_batch(run, metrics=rows[start : start + METRICS_A_BATCH])
+    def tag(self, run: str, name: str, value: str) -> None:
+        """Set a tag; an empty ``value`` takes it away."""
+        self.client.set_tag(run, name, value) if value else self.client.delete_tag(run, name)
 
     def inputs(self, run: str, inputs: Iterable[Input]) -> None:
         """Data the run read. ``search_runs("dataset.name = 'documents'")`` finds the runs that saw it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        rows = [
-            DatasetInput(
-                Dataset(
-                    item.name,
-                    item.digest[:32],
-                    "local",
-                    json.dumps({"uri": item.folder}),
-                    profile=json.dumps(item.profile),
-                ),
-                [InputTag("mlflow.data.context", item.context), InputTag("cookhouse.content_digest", item.digest)],
-            )
-            for item in inputs
-        ]
-        if rows:
-            self.client.log_inputs(run, datasets=rows)
+        rows = []
+        for item in inputs:
+            where, profile = json.dumps({"uri": item.folder}), json.dumps(item.profile)
+            tags = {"mlflow.data.context": item.context, "cookhouse.content_digest": item.digest}
+            dataset = Dataset(item.name, item.digest[:32], "local", where, profile=profile)
+            rows.append(DatasetInput(dataset, [InputTag(*tag) for tag in tags.items()]))
+        self.client.log_inputs(run, datasets=rows)
 
     def file(self, run: str, path: Path) -> None:
         self.client.log_artifact(run, str(path))
 
-    def state(self, run: str, status: str, ended: float | None = None) -> None:
+    def state(self, run: str, status: str, ended: float) -> None:
         """RUNNING again, or one of FINISHED, FAILED, KILLED with its end in seconds since the epoch."""
         if status == "RUNNING":
             self.client.update_run(run, status=status)
         else:
-            self.client.set_terminated(run, status=status, end_time=int(ended * 1000) if ended else None)
+            self.client.set_terminated(run, status=status, end_time=int(ended * 1000))
 
 
 def _query(tags: Mapping[str, str]) -> str:
     return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
 
-def is_permanent(error: Exception) -> bool:
-    """Whether the same call will fail again: a value the store refuses, a mistake of ours. A store that is away,
-    locked or overloaded is not permanent."""
-    code = getattr(error, "error_code", None)
-    if code is not None:
-        return code in (
-            "INVALID_PARAMETER_VALUE",
-            "RESOURCE_DOES_NOT_EXIST",
-            "RESOURCE_ALREADY_EXISTS",
-            "PERMISSION_DENIED",
-        )
-    return isinstance(error, LookupError | TypeError | ValueError | AttributeError)
+def refusal(error: Exception) -> str:
+    """The store's reason when it answered and does not want this call (no right to it, a value it does not take); empty for
+    one that is away, locked or overloaded."""
+    code = getattr(error, "error_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    return f"{code}: {first_line(error)}" if code in REFUSALS else ""
 
 
 def _artifact_location(uri: str) -> str | None:

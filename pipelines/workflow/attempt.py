@@ -4,18 +4,18 @@ A unit of work (a shard, a checkpoint) writes its files first and its small rece
 reads the receipts of the earlier ones and skips what they finished, so a killed stage loses only the units in flight.
 
 A stage writes into a local folder, always. In a local store that is where the attempt lies; to a remote one each process
-that built a unit, on whatever node, carries the unit's files up itself (``build_unit``) and hands back what the receipt
+that built a unit, on whatever node, carries the unit's files up itself (``Attempt.build``) and hands back what the receipt
 has to say of them. No node needs the files of another.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from pipelines.core import storage
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import EventWriter
-from pipelines.core.executor import Executor, InProcess
+from pipelines.core.executor import Executor, InProcess, Resources
 from pipelines.core.storage import Place
 from pipelines.workflow.files import read_json, write_json
 
@@ -55,15 +55,6 @@ class Unit:
     files: dict[str, dict[str, Any]]
     host: str
     folder: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """A file of a step's result: the attempt that holds it, bytes and sha256."""
-
-    attempt: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +94,16 @@ class Attempt:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def build(
+        self, build: Callable[[Job, Path], Receipt], jobs: Mapping[str, Job], resources: Resources, *, at_once: int
+    ) -> Iterator[tuple[str, Receipt]]:
+        """Build units, given by name, wherever the executor puts them; (name, receipt) of each once it is committed. There
+        ``build(job, folder)`` writes into a local folder and returns the receipt (:meth:`commit_unit`)."""
+        there = functools.partial(_build_there, build, self.place)
+        for (name, _), unit in self.executor.map(there, jobs.items(), resources, at_once=at_once):
+            self._record(name, unit)
+            yield name, unit.receipt
+
     def commit_unit(self, unit: str, receipt: Receipt) -> None:
         """Say that a unit written into ``dir`` is whole: call it after its files are closed. ``receipt["files"]`` lists
         the logical names of its part of the result, ``receipt["state"]`` those of files a later attempt goes on from (a
@@ -111,11 +112,9 @@ class Attempt:
 
         Raises ConfigError for a bad unit name, DataError when a listed file is not there.
         """
-        self.record(unit, carry(self.dir, self.place, receipt))
+        self._record(unit, _carry(self.dir, self.place, receipt))
 
-    def record(self, name: str, unit: Unit) -> None:
-        """Write the receipt of a unit whose files are in the store: what :func:`build_unit` handed back. Raises
-        ConfigError for a bad name."""
+    def _record(self, name: str, unit: Unit) -> None:
         if not UNIT_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no unit name", why=f"names match {UNIT_NAME.pattern}")
         write_json(self.place / "units" / f"{name}.json", {"unit": name, "time": round(time.time(), 3), **vars(unit)})
@@ -151,21 +150,18 @@ class Attempt:
                 storage.download(folder / file, copies / file)
         return copies / name
 
-    def results(self) -> dict[str, Result]:
-        """Logical name -> file of the result, sorted: what finished units say they wrote, then everything else that was
-        written in this attempt, which is hashed and carried up now."""
-        found = {
-            name: Result(folder.name, about["size"], about["sha256"])
-            for folder in self._folders
-            for unit in read_units(folder).values()
-            for name, about in unit.files.items()
-        }
-        own = {name for name, result in found.items() if result.attempt == self.place.name}
-        for name in storage.files(self.dir):
-            if name.split("/")[0] not in RESERVED and name not in own:
-                about = carry(self.dir, self.place, {"files": [name]}).files[name]
-                found[name] = Result(self.place.name, about["size"], about["sha256"])
-        return dict(sorted(found.items()))
+    def results(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Logical name -> (attempt that holds the file, its ``{size, sha256}``), sorted: what finished units say they wrote,
+        then everything else that was written in this attempt, which is hashed and carried up now."""
+        found: dict[str, tuple[str, dict[str, Any]]] = {}
+        told: set[str] = set()
+        for folder in self._folders:
+            units = read_units(folder).values()
+            told = {name for unit in units for name in unit.files}
+            found |= {name: (folder.name, about) for unit in units for name, about in unit.files.items()}
+        loose = [name for name in storage.files(self.dir) if name.split("/")[0] not in RESERVED and name not in told]
+        carried = _carry(self.dir, self.place, {"files": loose}).files
+        return dict(sorted((found | {name: (self.place.name, about) for name, about in carried.items()}).items()))
 
 
 def work_folder(attempt: Place) -> Path:
@@ -178,24 +174,18 @@ def work_folder(attempt: Place) -> Path:
     return folder
 
 
-def build_unit(build: Callable[[Job, Path], Receipt], attempt: Place, job: Job) -> Unit:
-    """Build a unit on this machine and carry its files to the attempt. Called in whatever process and on whatever node an
-    executor chose: ``build(job, folder)`` writes into a local folder and returns the unit's receipt."""
-    with _bench(attempt) as folder:
-        return carry(folder, attempt, build(job, folder))
-
-
-@contextmanager
-def _bench(attempt: Place) -> Iterator[Path]:
-    """A local folder for one unit: the attempt itself where it is local, else one that goes when the unit is up."""
+def _build_there(build: Callable[[Job, Path], Receipt], attempt: Place, named: tuple[str, Job]) -> Unit:
+    """In whatever process and on whatever node the executor chose: build a unit and carry its files to the attempt. Where
+    that is elsewhere, the folder goes when the unit is up."""
     if isinstance(attempt, Path):
-        yield attempt
-        return
-    with tempfile.TemporaryDirectory(dir=work_folder(attempt), prefix=".unit-") as folder:
-        yield Path(folder)
+        return _carry(attempt, attempt, build(named[1], attempt))
+    scratch = work_folder(attempt) / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        return _carry(Path(folder), attempt, build(named[1], Path(folder)))
 
 
-def carry(folder: Path, attempt: Place, receipt: Receipt) -> Unit:
+def _carry(folder: Path, attempt: Place, receipt: Receipt) -> Unit:
     """The files a receipt lists, from a local folder to their places in the attempt, with their sizes and sha256. Raises
     DataError when one is not there."""
     told = receipt.get("digests", {})

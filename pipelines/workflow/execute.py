@@ -7,14 +7,10 @@ comes back. The exclusive create of the store decides if two processes ever do t
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
-import os
-import platform
-import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +26,9 @@ from pipelines.core.trail import Shipper
 from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
-from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
-from pipelines.workflow.store import Commit, Record, Store, read_record
+from pipelines.workflow.provenance import provenance
+from pipelines.workflow.stage import Inputs, SourceFile, StageDef, load_stage
+from pipelines.workflow.store import Record, commit, read_record
 
 
 def run_attempt(
@@ -49,64 +46,28 @@ def run_attempt(
     that are no JSON a DataError."""
     started = time.monotonic()
     try:
+        attempt.events.emit("code", **provenance())
         stats = definition.function(config, inputs, attempt) or {}
         try:
             json.dumps(stats, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise DataError(f"the stats of stage {definition.name} are not plain JSON", why=str(error)) from error
-        return Store(attempt.root.parent.parent).commit(
-            attempt,
-            commit_of(definition, config, inputs.artifacts, step=step, key=key, document=document),
-            stats,
-            generation=generation,
-            seconds=time.monotonic() - started,
-        )
+        about = {
+            "step": step,
+            "stage": definition.name,
+            "key": key,
+            "document": document,
+            "config": config.model_dump(mode="json"),
+            "inputs": {port: [item.named for item in items] for port, items in inputs.artifacts.items()},
+            "source_hash": source_hash(definition),
+            "deterministic": definition.deterministic,
+            "provenance": provenance(),
+        }
+        return commit(attempt, about, stats, generation=generation, seconds=time.monotonic() - started)
     except OSError as error:
         raise translate_full_disk(error, error.filename or attempt.dir) from error
     finally:
         attempt.events.close()
-
-
-def commit_of(
-    definition: StageDef,
-    config: StageConfig,
-    artifacts: Mapping[str, Sequence[Artifact]],
-    *,
-    step: str,
-    key: str,
-    document: Document,
-) -> Commit:
-    """What the record of a result says besides its files and figures. The provenance (who made it, where and with what)
-    is attendant, never part of a key."""
-    return Commit(
-        step=step,
-        stage=definition.name,
-        key=key,
-        document=document,
-        config=config.model_dump(mode="json"),
-        inputs={
-            port: [
-                {"step": item.step, "key": item.key, "content_digest": item.content_digest, "folder": str(item.root)}
-                for item in items
-            ]
-            for port, items in artifacts.items()
-        },
-        source_hash=source_hash(definition),
-        deterministic=definition.deterministic,
-        provenance={
-            "host": socket.gethostname(),
-            "user": _user(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-        },
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return str(os.getuid())
 
 
 @dataclass(frozen=True)
@@ -179,7 +140,6 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
     attempt = spec.open()
     log = attempt.dir / "logs" / "traceback.txt"
     reserve = attempt.dir / "logs" / "reserve"
-    shown = str(attempt.place / "logs" / "traceback.txt")
     shipper = Shipper(attempt.dir, attempt.place, APPENDED) if attempt.carries else None
     try:
         try:
@@ -189,35 +149,12 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
             raise translate_full_disk(error, reserve) from error
         _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
         outcome = Outcome("ok")
-    except CookhouseError as error:
-        _keep_traceback(log)
-        outcome = Outcome("failed", error.failure, error.what, error.where, error.why, error.do, shown)
     except (KeyboardInterrupt, SystemExit):
         write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
         raise
-    except ModuleNotFoundError as error:
-        _keep_traceback(log)
-        needs = load_needs(spec.stage)
-        outcome = Outcome(
-            "failed",
-            "config",
-            f"stage needs the package '{error.name}', which is not installed",
-            f"step {spec.step}",
-            str(error),
-            f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again",
-            shown,
-        )
     except BaseException as error:
         _keep_traceback(log)
-        outcome = Outcome(
-            "failed",
-            "user",
-            f"{type(error).__name__}: {first_line(error)}",
-            f"step {spec.step}",
-            _last_frame(error),
-            "the traceback is in the log",
-            shown,
-        )
+        outcome = _failed(error, spec, str(attempt.place / "logs" / log.name))
     finally:
         reserve.unlink(missing_ok=True)
         if shipper is not None:
@@ -231,6 +168,20 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
 
 def _clean(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
+
+
+def _failed(error: BaseException, spec: Spec, log: str) -> Outcome:
+    """What to say of an error that ended a step."""
+    if isinstance(error, CookhouseError):
+        return Outcome("failed", error.failure, error.what, error.where, error.why, error.do, log)
+    where = f"step {spec.step}"
+    if isinstance(error, ModuleNotFoundError):
+        needs = load_needs(spec.stage)
+        do = f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again"
+        what = f"stage needs the package '{error.name}', which is not installed"
+        return Outcome("failed", "config", what, where, str(error), do, log)
+    what = f"{type(error).__name__}: {first_line(error)}"
+    return Outcome("failed", "user", what, where, _last_frame(error), "the traceback is in the log", log)
 
 
 def _run(spec: Spec, attempt: Attempt) -> None:
@@ -284,11 +235,9 @@ def load_needs(dotted: str) -> str:
 
 
 def _keep_traceback(log: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # a full disk must not hide the error that is being reported
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(redact(traceback.format_exc()), encoding="utf-8")
-    except OSError:  # a full disk must not hide the error that is being reported
-        pass
 
 
 def _last_frame(error: BaseException) -> str:

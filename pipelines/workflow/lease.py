@@ -10,7 +10,6 @@ the one whose token is read back has it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import threading
@@ -24,7 +23,7 @@ from pipelines.core import storage
 from pipelines.core.errors import InfraError, LockError
 from pipelines.core.storage import Place
 from pipelines.workflow import process
-from pipelines.workflow.files import create_json, read_json, write_json
+from pipelines.workflow.files import create_json, locked, read_json, write_json
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
@@ -121,14 +120,10 @@ def holder(folder: Place) -> dict[str, Any] | None:
 
 @contextmanager
 def _guard(folder: Place) -> Iterator[None]:
-    """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops this
+    """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops the
     lock with its process. A remote store has no such lock; see the module's text."""
     if not isinstance(folder, Path):
         yield
         return
-    handle = os.open(folder / ".lease.lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(folder / ".lease.lock"):
         yield
-    finally:
-        os.close(handle)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.events import EventWriter, read_events
-from pipelines.core.storage import names
+from pipelines.core.storage import INSTALLED, names
 from pipelines.workflow import process
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.plan import Plan
+from pipelines.workflow.provenance import code_identity
 
 EVERY_STEP = "_all"
 
@@ -86,6 +87,7 @@ def create_run(
             "conf": (cwd / "conf").is_dir(),
             "started": round(time.time(), 3),
             "driver": process.identity(),
+            "code": code_identity(INSTALLED),
             "steps": [step.as_json() for step in plan.steps],
         }
         if create_json(root / "runs" / f"{run_id}.json", data):

@@ -1,69 +1,56 @@
-"""The crew in this process: one worker, one learner, judging by a plain call. The whole loop without Ray, with the
-numbers of the Ray crew: chunks, seeds and order are the same."""
+"""The crew in this process: one worker and one learner in turns. The whole loop without Ray, with the numbers of the Ray
+crew: chunks, seeds and order are the same."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from rl.crew.protocol import Handle, Published, Rolled
+from rl.crew.protocol import Published, Rolled
 from rl.learner import Learner
 from rl.prompts import Chunk
-from rl.records import Group, Judgement, LearnReport, Rollout
-from rl.rewards.verify import Case, judge
+from rl.records import Group, Judgement, LearnReport
+from rl.rewards.service import RewardService
+from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
-from rl.transport import Weights
 from rl.worker import RolloutWorker
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """A handle whose work is over."""
-
-    value: T
-
-    def result(self) -> T:
-        return self.value
 
 
 class LocalCrew:
-    """One worker and one learner in turns."""
+    """See ``Crew``. A chunk is rolled when it is collected."""
+
+    replaced = 0
 
     def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
         self.worker = RolloutWorker(model_dir, config)
         self.learner = Learner(model_dir, config.model_copy(update={"learners": 1}))
+        self.service = RewardService(config.rewards.deadline)
+        self.waiting: deque[tuple[Chunk, Published]] = deque()
 
     def start(self, step: int, checkpoint: Path | None) -> None:
+        self.waiting.clear()
         self.learner.start(step, checkpoint)
 
     def publish(self) -> Published:
-        weights = self.learner.publish()
-        assert isinstance(weights, Weights)
-        return Published(weights.version, weights)
+        version, weights = self.learner.publish()
+        assert version is not None
+        return Published(version, weights)
 
-    def roll(self, chunks: Sequence[Chunk], published: Published) -> Handle[Rolled]:
-        begun = time.perf_counter()
-        rollouts: list[Rollout] = []
-        tensors: list[Any] = []
-        failures: dict[str, str] = {}
-        for chunk in chunks:
-            rolled, prompts = self.worker.roll(chunk, published.weights)
-            rollouts += rolled.rollouts
-            failures |= rolled.failures
-            tensors.append(prompts)
-        return Done(Rolled(tuple(rollouts), tuple(tensors), failures, time.perf_counter() - begun))
+    def submit(self, chunks: Sequence[Chunk], published: Published) -> None:
+        self.waiting += [(chunk, published) for chunk in chunks]
+
+    def collect(self) -> tuple[Rolled, Any]:
+        chunk, published = self.waiting.popleft()
+        return self.worker.roll(chunk, published.weights)
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
-        return [judge(case) for case in cases]
+        return self.service.judge(cases)
 
-    def learn(self, groups: Sequence[Group], tensors: Sequence[Any]) -> Handle[LearnReport]:
-        prompts = {prompt.uid: prompt for part in tensors for prompt in part}
-        return Done(self.learner.learn(groups, prompts))
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
+        report = self.learner.learn(groups, *(group.tensors for group in groups))
+        return lambda: report
 
     def save(self, directory: Path) -> None:
         self.learner.save(directory)
@@ -72,4 +59,4 @@ class LocalCrew:
         self.learner.export(directory)
 
     def close(self) -> None:
-        pass
+        self.service.close()

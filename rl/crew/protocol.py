@@ -1,27 +1,21 @@
 """Who does the work, behind one small interface: in this process (``rl.crew.local``: tests, debugging) or as Ray actors
-(``rl.crew.ray``). The controller cannot tell which; handles stand for work that may still be going on elsewhere.
-No torch here: the process that runs the loop stays small.
+(``rl.crew.ray``). The controller cannot tell which. No torch here: the process that runs the loop stays small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.core.errors import InfraError
 from rl.prompts import Chunk
 from rl.records import Group, Judgement, LearnReport, PolicyVersion, Rollout
 from rl.rewards.verify import Case
 
-T_co = TypeVar("T_co", covariant=True)
-
-
-class Handle(Protocol[T_co]):
-    """Work under way. ``result`` waits for it, with a deadline of its own."""
-
-    def result(self) -> T_co: ...
+if TYPE_CHECKING:
+    from pipelines.core.executor import Executor
+    from rl.settings import ReinforceConfig
 
 
 @dataclass(frozen=True)
@@ -34,18 +28,19 @@ class Published:
 
 @dataclass(frozen=True)
 class Rolled:
-    """All rollouts of a batch in the order of its chunks. ``tensors`` stays opaque to the controller: the prompts'
-    tensors go from worker to learner. ``failures``: prompt uid -> why it could not be rolled (bad data)."""
+    """The rollouts of one chunk. ``failures``: prompt uid -> why it could not be rolled (bad data)."""
 
     rollouts: tuple[Rollout, ...]
-    tensors: tuple[Any, ...]
-    failures: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    replaced: int = 0
+    failures: dict[str, str]
 
 
 class Crew(Protocol):
     """Everything the controller asks for. All waits end: each has a deadline and names what it waited for."""
+
+    @property
+    def replaced(self) -> int:
+        """Rollout workers that had to be replaced so far."""
+        ...
 
     def start(self, step: int, checkpoint: Path | None) -> None:
         """Put the learner at the beginning of a seed, or where a checkpoint of it left off."""
@@ -53,11 +48,19 @@ class Crew(Protocol):
 
     def publish(self) -> Published: ...
 
-    def roll(self, chunks: Sequence[Chunk], published: Published) -> Handle[Rolled]: ...
+    def submit(self, chunks: Sequence[Chunk], published: Published) -> None:
+        """Have the chunks rolled, with exactly these weights."""
+        ...
+
+    def collect(self) -> tuple[Rolled, Any]:
+        """Wait for one of the submitted chunks, whichever is done first, and the handle of its prompts' tensors."""
+        ...
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]: ...
 
-    def learn(self, groups: Sequence[Group], tensors: Sequence[Any]) -> Handle[LearnReport]: ...
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
+        """Begin an update; what comes back waits for it."""
+        ...
 
     def save(self, directory: Path) -> None: ...
 
@@ -66,11 +69,13 @@ class Crew(Protocol):
     def close(self) -> None: ...
 
 
-def prove(expected: PolicyVersion, found: PolicyVersion, who: str) -> None:
-    """Raise InfraError unless a worker holds exactly the weights that were published."""
-    if expected != found:
-        raise InfraError(
-            f"{who} does not hold the published weights",
-            why=f"published step {expected.step} {expected.fingerprint}, held step {found.step} {found.fingerprint}",
-            do="the worker is replaced and its prompts are rolled again; if it comes back, check the machine's memory",
-        )
+def crew_of(executor: Executor, model_dir: Path, config: ReinforceConfig) -> Crew:
+    """Actors where the step's executor sends work away, else this process: the executor decides, never what else this
+    process may be connected to."""
+    if executor.distributed:
+        from rl.crew.ray import RayCrew
+
+        return RayCrew(model_dir, config)
+    from rl.crew.local import LocalCrew
+
+    return LocalCrew(model_dir, config)

@@ -4,11 +4,15 @@ replaced, and its chunk is rolled again with the same seed; every wait has a dea
 
 from __future__ import annotations
 
-import contextlib
+import importlib
+import os
+import socket
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
@@ -16,16 +20,46 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipelines.core.errors import CookhouseError, InfraError
-from rl.crew.actors import LearnerActor, RewardActor, RolloutActor
 from rl.crew.fleet import Fleet
-from rl.crew.protocol import Published, Rolled, prove
+from rl.crew.protocol import Published, Rolled
 from rl.prompts import Chunk
 from rl.records import Group, Judgement, LearnReport
 from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
 
-T = TypeVar("T")
 _PLACEMENT_SECONDS = 60.0
+
+
+@ray.remote(max_restarts=0, max_task_retries=0)
+class Seat:
+    """A process for one plain object, ``kind`` is its ``module:class``: what is heavy is imported there, and the reward
+    seat never loads torch. Never restarted by Ray: the fleet decides, and the new process must prove its weights."""
+
+    def __init__(self, *make: Any) -> None:
+        if make:
+            self.make(*make)
+
+    def make(
+        self, kind: str, arguments: Sequence[Any], threads: int = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
+        os.environ.update(environment or {})
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        module, _, name = kind.partition(":")
+        self.made = getattr(importlib.import_module(module), name)(*arguments)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def address(self) -> tuple[str, int]:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.made, method)(*arguments)
 
 
 class RayCrew:
@@ -33,102 +67,155 @@ class RayCrew:
     Needs a running Ray."""
 
     def __init__(self, model_dir: Path, config: ReinforceConfig) -> None:
-        self.config, self.model_dir = config, str(model_dir)
-        workers, ranks = config.rollout_workers, config.learners
-        cpus = [config.rollout_cpus] * workers + [config.reward_cpus] + [config.learner_cpus] * ranks
-        self.group = placement_group([{"CPU": amount} for amount in cpus], strategy="PACK")
+        self.config, self.model_dir = config, model_dir
+        self.bundles, workers = config.bundles(), config.rollout_workers
+        self.group = placement_group(
+            [{"CPU": one.cpus} | ({"GPU": one.gpus} if one.gpus else {}) for one in self.bundles], strategy="PACK"
+        )
         self.fleet = Fleet(workers)
+        self.chunks: dict[str, tuple[Chunk, Published]] = {}
+        self.running: dict[Any, tuple[int, Any, float]] = {}
+        self.rolled: deque[tuple[Rolled, Any]] = deque()
         self.workers: list[Any] = []
         self.learners: list[Any] = []
+        self.judges: Any = None
         try:
-            self._await_placement(sum(cpus))
+            self._await_placement()
             self.workers = [self._worker(slot) for slot in range(workers)]
-            self.judges = self._reward_actor()
-            self.learners = [_spawn(LearnerActor, self._place(workers + 1 + rank)) for rank in range(ranks)]
-            address = self._get(self.learners[0].address.remote(), "the first learner to start")
-            joins = [
-                actor.join.remote(rank, address, self.model_dir, config) for rank, actor in enumerate(self.learners)
-            ]
-            self._get(joins, "the learners to load the model")
-            self._get([actor.ready.remote() for actor in self.workers], "the rollout workers to load the model")
+            self.judges = self._reward_seat()
+            self.learners = [self._seat(workers + 1 + rank) for rank in range(config.learners)]
+            self._join(*self._get(self.learners[0].address.remote(), "the first learner to start"))
+            self._get([seat.pid.remote() for seat in self.workers], "the rollout workers to load the model")
         except BaseException:
             self.close()
             raise
 
-    # -- learner -----------------------------------------------------------------------------------------------------
-
     def start(self, step: int, checkpoint: Path | None) -> None:
-        self._all("start", step, None if checkpoint is None else str(checkpoint), what="the learners to start a seed")
+        self._all("start", step, checkpoint, what="the learners to start a seed")
 
     def publish(self) -> Published:
-        version, references = self._all("publish", what="the learners to publish weights")[0]
-        return Published(version, references[0])
+        """The weights go from rank 0 into the object store; what comes here is their version."""
+        found = [seat.call.options(num_returns=2).remote("publish") for seat in self.learners]
+        versions = self._get([version for version, _ in found], "the learners to publish weights")
+        return Published(versions[0], found[0][1])
 
-    def learn(self, groups: Sequence[Group], tensors: Sequence[Any]) -> _Learning:
-        shared = ray.put(list(groups))
-        return _Learning(self, [actor.learn.remote(shared, *tensors) for actor in self.learners])
+    def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
+        handles = list(dict.fromkeys(group.tensors for group in groups))
+        shared = ray.put([replace(group, tensors=None) for group in groups])
+        references = [seat.call.remote("learn", shared, *handles) for seat in self.learners]
+        return lambda: self._get(references, "the learners to finish an update")[0]
 
     def save(self, directory: Path) -> None:
-        self._all("save", str(directory), what="the learners to save a checkpoint")
+        self._all("save", directory, what="the learners to save a checkpoint")
 
     def export(self, directory: Path) -> None:
-        self._all("export", str(directory), what="the learners to write the model")
+        self._all("export", directory, what="the learners to write the model")
+
+    def _join(self, host: str, port: int) -> None:
+        """Build the ranks, once the address of rank 0 is known."""
+        world = {"WORLD_SIZE": str(len(self.learners)), "MASTER_ADDR": host, "MASTER_PORT": str(port)}
+        made = ("rl.learner:Learner", (self.model_dir, self.config), self.config.learner_threads)
+        joins = [
+            seat.make.remote(*made, {"RANK": str(rank), "LOCAL_RANK": str(rank), **world})
+            for rank, seat in enumerate(self.learners)
+        ]
+        self._get(joins, "the learners to start")
 
     def _all(self, method: str, *arguments: Any, what: str) -> list[Any]:
-        return self._get([getattr(actor, method).remote(*arguments) for actor in self.learners], what)
-
-    # -- reward ------------------------------------------------------------------------------------------------------
+        return self._get([seat.call.remote(method, *arguments) for seat in self.learners], what)
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """A dead reward actor is replaced once and asked again: judging has no state."""
         try:
-            return self._get(self.judges.judge.remote(cases), "the reward actor")
-        except RayActorError:
-            self.judges = self._reward_actor()
-            return self._get(self.judges.judge.remote(cases), "the new reward actor")
+            return self._get(self.judges.call.remote("judge", cases), "the reward actor")
+        except InfraError as error:
+            if not isinstance(error.__cause__, RayActorError):
+                raise
+            self.judges = self._reward_seat()
+            return self._get(self.judges.call.remote("judge", cases), "the new reward actor")
 
-    def _reward_actor(self) -> Any:
-        return _spawn(RewardActor, self._place(self.config.rollout_workers), self.config.rewards.deadline)
+    def _reward_seat(self) -> Any:
+        bundle, deadline = self.config.rollout_workers, self.config.rewards.deadline
+        return self._seat(bundle, "rl.rewards.service:RewardService", (deadline,))
 
-    # -- rollout -----------------------------------------------------------------------------------------------------
+    @property
+    def replaced(self) -> int:
+        return self.fleet.replacements
 
-    def roll(self, chunks: Sequence[Chunk], published: Published) -> _Rolling:
-        return _Rolling(self, chunks, published)
+    def submit(self, chunks: Sequence[Chunk], published: Published) -> None:
+        self.chunks |= {chunk.uid: (chunk, published) for chunk in chunks}
+        self.fleet.submit(chunk.uid for chunk in chunks)
+        self._assign()
 
-    def replace(self, slot: int) -> None:
-        """A new process in a dead worker's place; it loads the model while others go on."""
-        ray.kill(self.workers[slot])
-        self.workers[slot] = self._worker(slot)
-        self.fleet.replaced(slot)
+    def collect(self) -> tuple[Rolled, Any]:
+        """Take what is done, replace the dead, hand out what waits, until one chunk is whole."""
+        while not self.rolled:
+            patience = min(deadline for _, _, deadline in self.running.values()) - time.monotonic()
+            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.1, patience), fetch_local=True)
+            for reference in ready:
+                self._receive(reference)
+            for reference, (slot, _, deadline) in list(self.running.items()):
+                if time.monotonic() > deadline:
+                    del self.running[reference]
+                    self.fleet.failed(slot, f"no answer in {self.config.deadline:.0f} s")
+            for slot in self.fleet.dead():
+                ray.kill(self.workers[slot])
+                self.workers[slot] = self._worker(slot)  # it loads the model while others go on
+                self.fleet.replaced(slot)
+            self._assign()
+        return self.rolled.popleft()
+
+    def _assign(self) -> None:
+        while job := self.fleet.assign():
+            slot, (chunk, published) = job[0], self.chunks[job[1]]
+            call = self.workers[slot].call.options(num_returns=2)  # two objects: the tensors never come here
+            light, heavy = call.remote("roll", chunk, published.weights)
+            self.running[light] = (slot, heavy, time.monotonic() + self.config.deadline)
+
+    def _receive(self, reference: Any) -> None:
+        """One finished chunk: kept, or its worker declared dead. A fault of the data or the program is raised as it
+        is."""
+        slot, heavy, _ = self.running.pop(reference)
+        try:
+            light = ray.get(reference)
+        except RayTaskError as error:
+            cause = _cause(error)
+            if not isinstance(cause, InfraError | MemoryError):
+                raise cause from error
+            self.fleet.failed(slot, str(cause).splitlines()[0])
+        except RayError as error:
+            self.fleet.failed(slot, str(error).splitlines()[0])
+        else:
+            del self.chunks[self.fleet.done(slot)]
+            self.rolled.append((light, heavy))
 
     def _worker(self, slot: int) -> Any:
-        return _spawn(RolloutActor, self._place(slot), self.model_dir, self.config)
-
-    # -- common ------------------------------------------------------------------------------------------------------
+        return self._seat(slot, "rl.worker:RolloutWorker", (self.model_dir, self.config), self.config.rollout_threads)
 
     def close(self) -> None:
-        """Ends every actor and gives the resources back; safe to call twice."""
-        if getattr(self, "judges", None) is not None:
-            with contextlib.suppress(RayError):
-                ray.get(self.judges.close.remote(), timeout=5)
-        for actor in [*self.workers, *self.learners, *filter(None, [getattr(self, "judges", None)])]:
-            ray.kill(actor)
+        """Ends every actor (the judges' child dies with its parent) and gives the resources back; safe to call twice."""
+        for seat in [*self.workers, *self.learners, *filter(None, [self.judges])]:
+            ray.kill(seat)
         self.workers, self.learners, self.judges = [], [], None
         if self.group is not None:
             remove_placement_group(self.group)
             self.group = None
 
-    def _place(self, bundle: int) -> dict[str, Any]:
-        strategy = PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle)
-        return {"num_cpus": self.group.bundle_specs[bundle]["CPU"], "scheduling_strategy": strategy}
+    def _seat(self, bundle: int, *make: Any) -> Any:
+        where = PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle)
+        holds = self.bundles[bundle]
+        return Seat.options(num_cpus=holds.cpus, num_gpus=holds.gpus, scheduling_strategy=where).remote(*make)  # type: ignore[attr-defined]
 
-    def _await_placement(self, wanted: float) -> None:
+    def _await_placement(self) -> None:
         if not self.group.wait(timeout_seconds=_PLACEMENT_SECONDS):
+            there, free = ray.cluster_resources(), ray.available_resources()
+            cpus, gpus = sum(one.cpus for one in self.bundles), sum(one.gpus for one in self.bundles)
             raise InfraError(
                 f"no place for the RL actors after {_PLACEMENT_SECONDS:.0f} s",
-                why=f"they ask for {wanted:.2f} CPUs; the cluster has {ray.cluster_resources().get('CPU', 0)}, "
-                f"free now {ray.available_resources().get('CPU', 0)}",
-                do="wait for other work to end, add nodes, or lower rollout_workers, rollout_cpus or learner_cpus",
+                why=f"they ask for {cpus:.2f} CPUs and {gpus:g} GPUs; the cluster has {there.get('CPU', 0)} and "
+                f"{there.get('GPU', 0)}, free now {free.get('CPU', 0)} and {free.get('GPU', 0)}",
+                do="wait for other work to end, add nodes, or lower rollout_workers, rollout_cpus or learner_cpus "
+                "(rollout_gpus, learner_gpus)",
             )
 
     def _get(self, references: Any, what: str) -> Any:
@@ -139,88 +226,14 @@ class RayCrew:
                 f"waited {self.config.deadline:.0f} s for {what}",
                 do="read the actor's log; raise deadline if it is only slow",
             ) from error
-        except RayTaskError as error:
-            raise _cause(error) from error
-
-
-class _Learning:
-    """An update under way on every rank; the report is rank 0's."""
-
-    def __init__(self, crew: RayCrew, references: list[Any]) -> None:
-        self.crew, self.references = crew, references
-
-    def result(self) -> LearnReport:
-        try:
-            return self.crew._get(self.references, "the learners to finish an update")[0]
         except RayActorError as error:
             raise InfraError(
-                "a learner process died", why=str(error), do="run again: it goes on from the last checkpoint"
+                f"a process died while the run waited for {what}",
+                why=str(error).strip(),
+                do="run again: it goes on from the last checkpoint",
             ) from error
-
-
-class _Rolling:
-    """A batch under way. ``result`` drives it: collects, replaces the dead, hands out what waits."""
-
-    def __init__(self, crew: RayCrew, chunks: Sequence[Chunk], published: Published) -> None:
-        self.crew, self.published, self.begun = crew, published, time.perf_counter()
-        self.chunks = {chunk.uid: chunk for chunk in chunks}
-        self.running: dict[Any, tuple[int, Any, float]] = {}
-        self.done: dict[str, tuple[Any, Any]] = {}
-        self.replaced = 0
-        crew.fleet.submit(self.chunks)
-        self._assign()
-
-    def result(self) -> Rolled:
-        fleet = self.crew.fleet
-        while not fleet.finished:
-            ready, _ = ray.wait(list(self.running), num_returns=1, timeout=self._patience(), fetch_local=True)
-            for reference in ready:
-                self._collect(reference)
-            for reference, (slot, _, deadline) in list(self.running.items()):
-                if time.monotonic() > deadline:
-                    del self.running[reference]
-                    fleet.failed(slot, f"no answer in {self.crew.config.deadline:.0f} s")
-            for slot in fleet.dead():
-                self.crew.replace(slot)
-                self.replaced += 1
-            self._assign()
-        chunks = [self.done[uid] for uid in self.chunks]
-        rollouts = tuple(rollout for light, _ in chunks for rollout in light.rollouts)
-        failures = {uid: reason for light, _ in chunks for uid, reason in light.failures.items()}
-        return Rolled(
-            rollouts, tuple(heavy for _, heavy in chunks), failures, time.perf_counter() - self.begun, self.replaced
-        )
-
-    def _assign(self) -> None:
-        while job := self.crew.fleet.assign():
-            slot, uid = job
-            light, heavy = self.crew.workers[slot].roll.remote(self.chunks[str(uid)], self.published.weights)
-            self.running[light] = (slot, heavy, time.monotonic() + self.crew.config.deadline)
-
-    def _patience(self) -> float:
-        return max(0.1, min(deadline for _, _, deadline in self.running.values()) - time.monotonic())
-
-    def _collect(self, reference: Any) -> None:
-        """One finished chunk: kept, or its worker declared dead. A fault of the data or the program is raised as it
-        is."""
-        slot, heavy, _ = self.running.pop(reference)
-        try:
-            light = ray.get(reference)
-            prove(self.published.version, light.version, f"rollout worker {slot}")
         except RayTaskError as error:
-            cause = _cause(error)
-            if not isinstance(cause, InfraError | MemoryError):
-                raise cause from error
-            self.crew.fleet.failed(slot, str(cause).splitlines()[0])
-            return
-        except (RayError, InfraError) as error:
-            self.crew.fleet.failed(slot, str(error).splitlines()[0])
-            return
-        self.done[str(self.crew.fleet.done(slot))] = (light, heavy)
-
-
-def _spawn(actor: Any, where: dict[str, Any], *arguments: Any) -> Any:
-    return actor.options(**where).remote(*arguments)
+            raise _cause(error) from error
 
 
 def _cause(error: RayTaskError) -> BaseException:

@@ -1,19 +1,20 @@
-"""All verifiable terms of one completion: the function the reward child process runs. Imports no torch, so that the
-child starts in a fraction of a second."""
+"""All verifiable terms of one rollout: what the child process of ``rl.rewards.service`` runs. Imports no torch, so that
+the child starts in a fraction of a second."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rl.records import Finish, Judgement, Mode
 from rl.rewards.format import final_answer
-from rl.rewards.repetition import repetition
 from rl.rewards.rules import resolve, similarity
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged: the expected answer, its verifier, and the completion's text. ``partial`` is what a wrong
+    """What is to be judged: the expected answer, its verifier, and the rollout's text. ``partial`` is what a wrong
     answer to an ``exact`` question earns at most, by how alike the texts are; 0 is all or nothing."""
 
     answer: str
@@ -26,8 +27,8 @@ class Case:
     partial: float = 0.0
 
 
-def judge(case: Case) -> Judgement:
-    """Accuracy counts only in a well-formed completion: a right number in a broken think block is a ``format``
+def verify(case: Case) -> Judgement:
+    """Accuracy counts only in a well-formed rollout: a right number in a broken think block is a ``format``
     verdict."""
     repeated = repetition(case.text, case.window, case.limit)
     answer = final_answer(case.text, case.mode, case.finish)
@@ -38,3 +39,27 @@ def judge(case: Case) -> Judgement:
         return Judgement(1.0, 1.0, repeated, "correct")
     credit = case.partial * similarity(case.answer, answer) if case.verifier == "exact" and case.partial else 0.0
     return Judgement(credit, 1.0, repeated, "wrong")
+
+
+def verify_all(cases: Sequence[Case]) -> Iterator[Judgement]:
+    """One by one, so that each has the deadline of its own; a verifier that raises is an ``error`` verdict."""
+    for case in cases:
+        try:
+            judgement = verify(case)
+        except Exception:
+            judgement = Judgement(0.0, 0.0, 0.0, "error")
+        yield judgement
+
+
+def repetition(text: str, window: int = 10, limit: int = 6) -> float:
+    """Penalty for going in circles (RLPR's released form): -1.0 if any ``window`` consecutive words occur at least
+    ``limit`` times, else 0.0. Blanks separate words.
+
+    >>> repetition("a b a b a b", window=2, limit=3), repetition("a b c", window=2, limit=3)
+    (-1.0, 0.0)
+    """
+    if window < 1 or limit < 2:
+        raise ValueError(f"a repetition is at least 2 times at least 1 word, got limit {limit}, window {window}")
+    words = text.split()
+    counts = Counter(tuple(words[i : i + window]) for i in range(len(words) - window + 1))
+    return -1.0 if counts and max(counts.values()) >= limit else 0.0

@@ -65,6 +65,8 @@ def job_of(step: Step, cpus: int) -> Job:
         return Job(START, list(UNITS[step.name]), config.workers, each)
     if step.name == "corpus":
         return Job(START + 7.3, [])
+    if step.name == "reading":
+        return Job(START + TORCH, [])
     if step.name == "rl":
         learn = faster(LEARN, config.learner_threads) / config.learners
         long = faster(LONG_CHUNK, config.rollout_threads)

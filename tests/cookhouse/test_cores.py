@@ -49,12 +49,18 @@ def test_what_each_step_asks_for(cpus: int, threads: int, crew: tuple[int, int, 
 @pytest.mark.parametrize(("learners", "chunk"), [(1, 12), (1, 1), (4, 6)])
 def test_the_crew_always_finds_place(cpus: int, learners: int, chunk: int) -> None:
     rl = ReinforceConfig(learners=learners, chunk=chunk).sized(Room(cpus, cpus))
-    bundles = [rl.rollout_cpus] * rl.rollout_workers + [rl.reward_cpus] + [rl.learner_cpus] * learners
+    bundles = [one.cpus for one in rl.bundles()]
+    assert len(bundles) == rl.rollout_workers + 1 + learners
     assert sum(bundles) <= cpus + 1e-9
     assert min(bundles) > 0
     assert 1 <= rl.rollout_workers <= rl.chunks
     if cpus >= 4 and learners == 1:
         assert rl.demand().whole.cpus <= cpus, "a thread for every CPU and no more"
+
+
+def test_the_crew_asks_for_the_gpus_it_is_given() -> None:
+    rl = ReinforceConfig(rollout_gpus=0.5, learner_gpus=1, learners=2, chunk=12).sized(Room(8, 8))
+    assert [one.gpus for one in rl.bundles()] == [0.5] * rl.rollout_workers + [0, 1, 1]
 
 
 def test_keys_do_not_know_how_many_cpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

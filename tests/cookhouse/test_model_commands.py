@@ -17,17 +17,19 @@ REPO = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
+    from safetensors.torch import load_file
+
     from model.checkpoint import init_from_parts, save_model
     from model.config import ModelConfig
     from model.processor import Processor
     from model.tokenizer import build_byte_tokenizer
+    from toy.towers.reading import init_reading
 
     folder, assets = tmp_path_factory.mktemp("tiny"), REPO / "toy" / "assets"
     config = ModelConfig(**yaml.safe_load((REPO / "conf" / "model" / "tiny.yaml").read_text()))
-    network = init_from_parts(
-        config, *(assets / f"{part}.safetensors" for part in ("vision", "language")),
-        scheme="grid", bridge_file=assets / "bridge.safetensors",
-    )  # fmt: skip
+    network = init_from_parts(config, *(assets / f"{part}.safetensors" for part in ("vision", "language")))
+    embeddings = network.llm.model.embed_tokens.weight.detach()
+    init_reading(network.resampler, 0, load_file(assets / "bridge.safetensors")["bridge"], embeddings)
     save_model(folder / "model", network, Processor(config, build_byte_tokenizer(folder / "tokenizer")))
     return folder / "model"
 

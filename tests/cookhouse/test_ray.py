@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from commands import command, read_until, until
 
+from pipelines.core.errors import ConfigError
 from pipelines.core.executor import Resources
 from pipelines.workflow import process
+from pipelines.workflow.backends.given_ray import GivenRay
 from pipelines.workflow.files import read_json
 
 
@@ -116,6 +118,46 @@ def test_cancel_stops_a_run_and_what_a_killed_command_left(ray_session, here, ga
     shown = subprocess.run(line, env=environment, capture_output=True, text=True)
     assert "stopped numbers" in shown.stdout
     gone(read_json(attempt / "worker.json"))
+
+
+def test_a_wrong_token_is_one_message_at_once(ray_session, monkeypatch) -> None:
+    cluster = GivenRay(ray_session.cluster.wait()["dashboard"], python="python", start_timeout_s=60)
+    assert cluster.wait() == {"dashboard": cluster.address}, "RAY_AUTH_TOKEN_PATH of the session is read"
+    assert cluster.client_environment == {"RAY_AUTH_MODE": "token"}
+    for token, why in (("wrong" * 8, "HTTP 403 (401: none was sent"), ("", "HTTP 401")):
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        begun = time.monotonic()
+        with pytest.raises(ConfigError, match="refuses the token") as refused:
+            GivenRay(cluster.address, python="python", start_timeout_s=60).wait()
+        assert time.monotonic() - begun < 5
+        assert why in refused.value.why
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
+    with pytest.raises(ConfigError, match="token of the Ray cluster cannot be read"):
+        cluster.wait()
+
+
+def test_a_command_inside_a_job_uses_the_nodes_of_its_cluster(ray_session, here) -> None:
+    """``RAY_ADDRESS`` set, ``--backend inprocess``: the units are tasks of that Ray; without it they run in the command. The
+    bytes are the same."""
+    line, environment = command("run", "recipe=where", "--backend", "inprocess", "tracking=none")
+    (here / "conf" / "recipe" / "where.yaml").write_text(
+        '# @package _global_\nsteps:\n  spread: {stage: "toy_stages:spread", count: 3}\n'
+    )
+    told, made = {}, {}
+    for name, address in (("alone", None), ("joined", ray_session.cluster.wait()["address"])):
+        where = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
+        where |= {"RAY_ADDRESS": address} if address else {}
+        done = subprocess.run([*line, f"storage.root={here / name}"], env=where, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (folder,) = (here / name / "toy_spread").iterdir()
+        own = json.loads((folder / "artifact.json").read_text())["provenance"]["pid"]
+        units = [json.loads(file.read_text())["receipt"] for file in folder.glob("attempts/*/units/*.json")]
+        told[name] = {unit["pid"] == own for unit in units}
+        made[name] = {file.name: file.read_bytes() for file in folder.glob("attempts/*/parts/*")}
+    assert told == {"alone": {True}, "joined": {False}}
+    assert made["alone"] == made["joined"]
+    assert len(made["alone"]) == 3
 
 
 @pytest.mark.slow

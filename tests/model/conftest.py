@@ -152,7 +152,7 @@ def small_model(small_config: ModelConfig) -> MiniCPMV:
     model = MiniCPMV(small_config)
     generator = torch.Generator().manual_seed(0)
     init_vision(model.vpm, generator)
-    init_resampler(model.resampler, generator, "grid", 4, 8)
+    init_resampler(model.resampler, generator)
     return model.eval()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.resampler import Resampler, grid_of, init_resampler, position_terms, sincos, temporal_terms
+from model.resampler import Resampler, init_resampler, position_terms, sincos, temporal_terms
 
 CASES = [
     "main_no_temporal",
@@ -61,7 +61,7 @@ def test_a_tick_of_minus_one_has_no_term():
 @pytest.fixture
 def small() -> Resampler:
     module = Resampler(4, 128, 12).double()
-    init_resampler(module, torch.Generator().manual_seed(0), "grid", 2, 4)
+    init_resampler(module, torch.Generator().manual_seed(0))
     return module
 
 
@@ -127,32 +127,8 @@ def test_a_package_of_six_frames_is_cheap_to_ask_for(small):
     assert small(torch.zeros(24, 12, dtype=torch.float64), sizes, [(0, 1, 2, 3, 4, 5)]).shape == (1, 4, 128)
 
 
-def test_grid_is_as_square_as_it_gets():
-    assert grid_of(64, 8, 16) == (4, 16)
-    assert grid_of(64, 32, 32) == (8, 8)
-    assert grid_of(4, 2, 4) == (1, 4)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_grid_start_attends_to_its_own_cell(seed):
-    """width 256, 64 queries = 4x16 cells of 2x1 patches over a card of 8x16 patches."""
-    module = Resampler(64, 256, 192)
-    generator = torch.Generator().manual_seed(seed)
-    init_resampler(module, generator, "grid", 8, 16)
-    with torch.no_grad():
-        keys = module.ln_kv(module.kv_proj(torch.randn(128, 192, generator=generator))) + position_terms([(8, 16)], 256)
-        w_q, w_k, _ = module.attn.in_proj_weight.split(256)
-        q = (module.ln_q(module.query) @ w_q.T).view(64, 2, 128).transpose(0, 1)
-        k = (keys @ w_k.T).view(128, 2, 128).transpose(0, 1)
-        mass = (q @ k.transpose(1, 2) / 128**0.5).softmax(-1).view(2, 4, 16, 8, 16)
-    own = torch.stack([mass[:, r, c, 2 * r : 2 * r + 2, c].sum(-1) for r in range(4) for c in range(16)])
-    assert own.mean() > 0.75
-    assert (own > 0.5).float().mean() > 0.95  # of 128 head-query pairs
-
-
-@pytest.mark.parametrize("scheme", ["released", "grid"])
-def test_initialisation_follows_the_generator(scheme):
+def test_initialisation_follows_the_generator():
     first, second = Resampler(8, 128, 12), Resampler(8, 128, 12)
     for module in (first, second):
-        init_resampler(module, torch.Generator().manual_seed(5), scheme, 4, 4)
+        init_resampler(module, torch.Generator().manual_seed(5))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

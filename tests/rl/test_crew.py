@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from pipelines.core.cpus import Room
+from pipelines.core.errors import InfraError
+from pipelines.core.executor import InProcess
+from pipelines.workflow.backends.ray_executor import RayExecutor
 from rl.controller import Controller, Watch
 from rl.crew.local import LocalCrew
+from rl.crew.protocol import crew_of
 from rl.prompts import PromptPlan
+from rl.rewards.verify import Case
 from rl.settings import ReinforceConfig
 
 BASE = ReinforceConfig(
@@ -26,6 +31,10 @@ BASE = ReinforceConfig(
 CONFIG = BASE.sized(Room(2, 2))
 
 
+def floats(weights):
+    return weights.flat.view(np.float32).copy()
+
+
 def run(crew, questions, after=lambda step: None):
     """(metrics by step, final weights version)"""
     rows = []
@@ -35,20 +44,22 @@ def run(crew, questions, after=lambda step: None):
         after(step)
 
     crew.start(0, None)
-    plan = PromptPlan(questions, seed=0, prompts_per_step=8, long_share=0.5, chunk=2)
-    Controller(crew, plan, CONFIG, Watch(seen, lambda *_: None, lambda _: None)).run(0)
+    Controller(crew, PromptPlan(questions, CONFIG, seed=0), CONFIG, Watch(seen, lambda *_: None, lambda _: None)).run(0)
     return rows, crew.publish().version
 
 
 def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_model, questions, tmp_path):
     import ray
 
-    from rl.crew.ray import RayCrew
-
-    rows, version = run(LocalCrew(noisy_model, CONFIG), questions)
-    crew = RayCrew(noisy_model, CONFIG)
+    local = crew_of(InProcess(), noisy_model, CONFIG)
+    assert ray.is_initialized()
+    assert isinstance(local, LocalCrew), "the executor decides, not what this process is connected to"
+    rows, version = run(local, questions)
+    local.close()
+    crew = crew_of(RayExecutor(), noisy_model, CONFIG)
+    assert type(crew).__name__ == "RayCrew"
     try:
-        victim = ray.get(crew.workers[0].ready.remote())
+        victim = ray.get(crew.workers[0].pid.remote())
 
         def kill(step):
             if step == 1:
@@ -61,13 +72,13 @@ def test_a_killed_actor_costs_a_chunk_and_changes_nothing(ray_session, noisy_mod
         assert [row["reward/mean"] for row in found] == [row["reward/mean"] for row in rows]
         assert np.isclose(found[0]["parity_max_abs"], rows[0]["parity_max_abs"])
 
-        judge = ray.get(crew.judges.ready.remote())
-        os.kill(judge, signal.SIGKILL)
-        from rl.rewards.verify import Case
-
+        os.kill(ray.get(crew.judges.pid.remote()), signal.SIGKILL)
         assert crew.judge([Case("7", "number", "short", "7", "stop")])[0].verdict == "correct"
         crew.export(tmp_path / "model")
         assert (tmp_path / "model" / "model.safetensors").is_file()
+        os.kill(ray.get(crew.learners[0].pid.remote()), signal.SIGKILL)
+        with pytest.raises(InfraError, match="died while the run waited for the learners to publish"):
+            crew.publish()
     finally:
         crew.close()
     deadline = time.monotonic() + 60
@@ -83,16 +94,17 @@ def test_two_learner_ranks_make_the_update_of_one(ray_session, noisy_model, ques
     from rl.crew.ray import RayCrew
 
     def weights_after(crew, config, first=0):
-        plan = PromptPlan(questions, seed=0, prompts_per_step=8, long_share=0.5, chunk=2)
-        Controller(crew, plan, config, Watch(lambda *_: None, lambda *_: None, lambda _: None)).run(first)
+        watch = Watch(lambda *_: None, lambda *_: None, lambda _: None)
+        Controller(crew, PromptPlan(questions, config, seed=0), config, watch).run(first)
         weights = crew.publish().weights
-        return np.array((weights if hasattr(weights, "flat") else ray.get(weights)).flat)
+        return floats(weights if hasattr(weights, "flat") else ray.get(weights))
 
     one = CONFIG.model_copy(update={"steps": 1})
     alone = LocalCrew(noisy_model, one)
     alone.start(0, None)
-    before = np.array(alone.publish().weights.flat)
+    before = floats(alone.publish().weights)
     expected = weights_after(alone, one)
+    alone.close()
     crew = RayCrew(noisy_model, BASE.model_copy(update={"steps": 1, "learners": 2}).sized(Room(2, 2)))
     try:
         crew.start(0, None)

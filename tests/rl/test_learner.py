@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load_model
+from model.checkpoint import load_model, save_model
+from model.minicpmv import MiniCPMV
 from model.training.engine import TorchEngine
 from pipelines.core.errors import CookhouseError, InfraError
-from rl.engines.protocol import ScoreRequest
+from rl.engine import RolloutEngine, ScoreRequest
 from rl.learner import Learner
-from rl.policy import Policy
 from rl.prompts import PromptPlan
 from rl.records import Group, Judgement, Reward
+from rl.rewards.compose import compose, scored
+from rl.rewards.probability import probability_reward
 from rl.settings import ReinforceConfig
 from rl.transport import Weights, flatten
 from rl.worker import RolloutWorker
@@ -36,16 +38,15 @@ def rolled(noisy_model, questions):
     """(groups with made-up rewards, prompts by uid, weights they were sampled with)"""
     learner, worker = Learner(noisy_model, CONFIG), RolloutWorker(noisy_model, CONFIG)
     learner.start()
-    weights = learner.publish()
-    plan = PromptPlan(questions, seed=0, prompts_per_step=6, long_share=0.5, chunk=3)
+    _, weights = learner.publish()
     groups, prompts = [], {}
-    for chunk in plan.batch(0):
+    for chunk in PromptPlan(questions, CONFIG, seed=0).batch(0):
         light, tensors = worker.roll(chunk, weights)
         prompts |= {prompt.uid: prompt for prompt in tensors}
-        for number, rollout in enumerate(light.rollouts):
+        for number in range(len(chunk.prompts)):
             values = [0.0] * 4 if number == 2 else [1.0, -1.0, 0.5, -0.5]
             reward = Reward(0.0, Judgement(0.0, 1.0, 0.0, "wrong"))
-            groups.append(Group(rollout, (reward,) * 4, tuple(values)))
+            groups.append(Group(light.rollouts[4 * number : 4 * number + 4], (reward,) * 4, tuple(values)))
     return groups, prompts, weights
 
 
@@ -53,13 +54,18 @@ def update(noisy_model, rolled, **changes) -> np.ndarray:
     """The weights after one batch."""
     learner = Learner(noisy_model, CONFIG.model_copy(update=changes))
     learner.start()
-    learner.learn(rolled[0], rolled[1])
-    return learner.publish().flat
+    learner.learn(rolled[0], list(rolled[1].values()))
+    return floats(learner.publish()[1])
+
+
+def floats(weights: Weights) -> np.ndarray:
+    return weights.flat.view(np.float32).copy()
 
 
 def test_both_sides_compute_in_float32(noisy_model):
     """No CPU emulates it, and parity between sampler and learner rests on it."""
     learner, worker = Learner(noisy_model, CONFIG), RolloutWorker(noisy_model, CONFIG)
+    learner.start()
     assert learner.engine.precision == "fp32"
     for policy in (learner.engine.model, worker.engine.policy):
         assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
@@ -68,18 +74,18 @@ def test_both_sides_compute_in_float32(noisy_model):
 def test_parity_is_float_noise(noisy_model, rolled):
     learner = Learner(noisy_model, CONFIG)
     learner.start()
-    report = learner.learn(rolled[0], rolled[1])
+    report = learner.learn(rolled[0], list(rolled[1].values()))
     assert 0 <= report.metrics["parity_max_abs"] < 1e-5
     assert report.metrics["kl"] < 1e-9
     assert report.metrics["clip_high"] == 0
-    assert report.tokens == sum(group.rollout.tokens for group in rolled[0] if group.informative)
+    assert report.tokens == sum(group.tokens for group in rolled[0] if group.informative)
 
 
 def test_broken_parity_stops_the_run(noisy_model, rolled):
     learner = Learner(noisy_model, CONFIG.model_copy(update={"temperature": 1.0}))
     learner.start()
     with pytest.raises(CookhouseError, match="disagree"):
-        learner.learn(rolled[0], rolled[1])
+        learner.learn(rolled[0], list(rolled[1].values()))
 
 
 def test_gradient_does_not_depend_on_packing(noisy_model, rolled):
@@ -93,8 +99,8 @@ def test_gradient_does_not_depend_on_ranks(noisy_model, rolled):
     """Each rank's gradient comes from its packs alone; their plain sum is the gradient of one rank."""
 
     class Rank(TorchEngine):
-        def __init__(self, rank, ranks):
-            super().__init__(Policy.adopt(load_model(noisy_model)[0]))
+        def __init__(self, policy, rank, ranks):
+            super().__init__(policy)
             self.rank, self.world_size, self.gradient = rank, ranks, {}
 
         def step(self):
@@ -103,11 +109,14 @@ def test_gradient_does_not_depend_on_ranks(noisy_model, rolled):
             return super().step()
 
     def gradient(rank, ranks):
-        engine = Rank(rank, ranks)
-        learner = Learner(noisy_model, CONFIG.model_copy(update={"token_budget": 150}), engine)
+        class OneOf(Learner):
+            def build(self, policy):
+                return Rank(policy, rank, ranks)
+
+        learner = OneOf(noisy_model, CONFIG.model_copy(update={"token_budget": 150}))
         learner.start()
-        learner.learn(rolled[0], rolled[1])
-        return engine.gradient
+        learner.learn(rolled[0], list(rolled[1].values()))
+        return learner.engine.gradient
 
     whole, parts = gradient(0, 1), [gradient(rank, 4) for rank in range(4)]
     for name, value in whole.items():
@@ -118,14 +127,14 @@ def test_skipping_silent_groups_changes_nothing(noisy_model, rolled):
     """The group without advantages is left out of the computation but counts in the denominator."""
     groups, prompts, _ = rolled
     nudged = [
-        group if group.informative else Group(group.rollout, group.rewards, (1e-30,) * 4) for group in groups
+        group if group.informative else Group(group.rollouts, group.rewards, (1e-30,) * 4) for group in groups
     ]  # computed, weighs nothing
     assert np.abs(update(noisy_model, (nudged, prompts)) - update(noisy_model, rolled)).max() < 2e-4
 
 
 def test_nothing_to_learn_moves_nothing(noisy_model, rolled):
-    silent = [Group(group.rollout, group.rewards, (0.0,) * 4) for group in rolled[0]]
-    assert np.array_equal(update(noisy_model, (silent, rolled[1])), rolled[2].flat)
+    silent = [Group(group.rollouts, group.rewards, (0.0,) * 4) for group in rolled[0]]
+    assert np.array_equal(update(noisy_model, (silent, rolled[1])), floats(rolled[2]))
 
 
 def test_weights_prove_themselves(noisy_model, questions, rolled):
@@ -133,9 +142,9 @@ def test_weights_prove_themselves(noisy_model, questions, rolled):
     chunk."""
     weights = rolled[2]
     worker = RolloutWorker(noisy_model, CONFIG)
-    chunk = PromptPlan(questions, seed=0, prompts_per_step=6, long_share=0.5, chunk=3).batch(0)[0]
+    chunk = PromptPlan(questions, CONFIG, seed=0).batch(0)[0]
     first, _ = worker.roll(chunk, weights)
-    moved = Weights(weights.version, weights.layout, weights.flat + 0.01)
+    moved = Weights(weights.version, weights.layout, (floats(weights) + 0.01).view(np.uint8))
     with pytest.raises(InfraError, match="does not hold"):  # half a sync: the buffer is not what the version says
         RolloutWorker(noisy_model, CONFIG).roll(chunk, moved)
     with torch.no_grad():
@@ -154,6 +163,7 @@ def test_fingerprint_sees_every_bit():
         {**tensors, "b": torch.tensor([0.0, 1e-38])},
         {**tensors, "b": torch.zeros(1, 2)},
         {"a": tensors["a"], "c": tensors["b"]},
+        {**tensors, "b": torch.zeros(2, dtype=torch.bfloat16)},
     ):
         assert flatten(0, other).version.fingerprint != base
 
@@ -163,11 +173,62 @@ def test_score_is_what_sampling_says(noisy_model, rolled):
     config = CONFIG.model_copy(update={"temperature": 1.0})
     worker = RolloutWorker(noisy_model, config)
     worker.engine.load(rolled[2])
-    prompts = [rolled[1][group.rollout.prompt.uid] for group in rolled[0]]
-    sampled = worker.engine.generate(prompts[:3], "long", config.sampling, seed=3)
+    prompts = [rolled[1][group.prompt.uid] for group in rolled[0]]
+    sampled = worker.engine.generate(prompts[:3], n=4, max_new_tokens=8, temperature=1.0, seed=3)
     requests = [
         ScoreRequest(prompt, group[0].token_ids[:2], group[0].token_ids[2:])
         for prompt, group in zip(prompts, sampled, strict=False)
     ]
     for scores, group in zip(worker.engine.score(requests), sampled, strict=True):
         assert scores == pytest.approx(group[0].logprobs[2:], abs=1e-5)
+
+
+def test_a_bf16_engine_proves_what_travelled(noisy_model, rolled):
+    """Rounded before it is hashed: an engine in half the bytes holds exactly what was sent, and sees what was not."""
+    network, processor = load_model(noisy_model, torch.bfloat16)
+    engine = RolloutEngine(network, processor, reuse_vision=True)
+    names = [entry.name for entry in rolled[2].layout]
+    state = load_model(noisy_model)[0].state_dict()
+    with pytest.raises(InfraError, match="bfloat16"):
+        engine.load(rolled[2])
+    sent = flatten(3, {name: state[name].to(torch.bfloat16) for name in names})
+    assert engine.load(sent) == sent.version
+    with torch.no_grad():
+        next(engine.policy.llm.parameters())[0, 0] += 1
+    assert engine.version() != sent.version
+
+
+def test_tied_embeddings_travel_once_and_arrive(tmp_path, tiny_network, questions):
+    network, processor = tiny_network(tmp_path / "tokenizer")
+    language = network.config.language.model_copy(update={"tie_word_embeddings": True})
+    tied = MiniCPMV(network.config.model_copy(update={"language": language}))
+    save_model(tmp_path / "model", tied, processor)
+    learner, worker = Learner(tmp_path / "model", CONFIG), RolloutWorker(tmp_path / "model", CONFIG)
+    learner.start()
+    version, weights = learner.publish()
+    assert not [entry.name for entry in weights.layout if "lm_head" in entry.name]
+    light, _ = worker.roll(PromptPlan(questions, CONFIG, seed=0).batch(0)[0], weights)
+    assert {rollout.version for rollout in light.rollouts} == {version}
+    assert worker.engine.policy.llm.lm_head.weight is worker.engine.policy.llm.model.embed_tokens.weight
+
+
+def test_what_the_worker_scores_reaches_the_reward(noisy_model, questions, rolled):
+    """The seat of a reward that needs more than text, here RLPR's: the mean probability of the reference behind the
+    sampled answer, by the weights that sampled it."""
+
+    def scorer(engine, prompt, tensors, completions):
+        target = tuple(engine.processor.tokenizer(prompt.question.answer)["input_ids"])
+        requests = [ScoreRequest(tensors, item.token_ids, target) for item in completions]
+        return [probability_reward(found, base=0.0) for found in engine.score(requests)]
+
+    chunk = PromptPlan(questions, CONFIG, seed=0).batch(0)[0]
+    worker = RolloutWorker(noisy_model, CONFIG, scorer)
+    light, _ = worker.roll(chunk, rolled[2])
+    scores = [rollout.score for rollout in light.rollouts]
+    assert len(set(scores)) > 3
+    assert all(0 < score < 1 for score in scores)
+    members = light.rollouts[:4]
+    judged = scored(members, [Judgement(1.0, 1.0, 0.0, "correct")] * 3 + [Judgement(0.0, 0.0, 0.0, "format")])
+    assert [reward.total for reward in compose(judged, CONFIG.rewards)] == [*(1 + x for x in scores[:3]), 0.0]
+    plain, _ = RolloutWorker(noisy_model, CONFIG).roll(chunk, rolled[2])
+    assert {rollout.score for rollout in plain.rollouts} == {None}

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import rl.advantage
+import rl.algorithm
 import rl.controller
 from rl.controller import Controller, Watch
 from rl.crew.local import LocalCrew
@@ -30,16 +30,16 @@ CONFIG = ReinforceConfig(
 
 
 def curve(noisy_model, questions, config=CONFIG, crew_class=LocalCrew):
-    """Accuracy over both modes by update, and the crew and ledger afterwards."""
+    """Accuracy over both modes by update, and the counts of its flow afterwards."""
     rows = []
     crew = crew_class(noisy_model, config)
     crew.start(0, None)
-    plan = PromptPlan(
-        questions, seed=0, prompts_per_step=config.prompts_per_step, long_share=config.long_share, chunk=config.chunk
-    )
+    plan = PromptPlan(questions, config, seed=0)
     watch = Watch(lambda _, values: rows.append(values), lambda *_: None, lambda _: None)
-    ledger = Controller(crew, plan, config, watch).run(0)
-    return rows, ledger
+    try:
+        return rows, Controller(crew, plan, config, watch).run(0)
+    finally:
+        crew.close()
 
 
 def rise(rows) -> float:
@@ -48,14 +48,14 @@ def rise(rows) -> float:
 
 
 def test_reward_rises(noisy_model, questions):
-    rows, ledger = curve(noisy_model, questions)
+    rows, flow = curve(noisy_model, questions)
     assert rise(rows) > 0.12
     for mode in ("short", "long"):
         assert np.mean([row[f"accuracy/{mode}"] for row in rows[-4:]]) > np.mean(
             [row[f"accuracy/{mode}"] for row in rows[:3]]
         )
-    assert ledger.counts["dispatched"] == 24 * 16
-    assert ledger.balanced()
+    assert flow.counts["dispatched"] == 24 * 16
+    assert flow.balanced()
     assert [step for step, row in enumerate(rows) if "parity_max_abs" in row] == [0, 10, 20], (
         "on policy after each drain"
     )
@@ -66,7 +66,7 @@ def test_shuffled_advantages_do_not_learn(noisy_model, questions, monkeypatch):
     draw = random.Random(0)
 
     def shuffled(rewards):
-        values = list(rl.advantage.grpo(rewards))
+        values = list(rl.algorithm.grpo(rewards))
         draw.shuffle(values)
         return values
 

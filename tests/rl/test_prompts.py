@@ -7,13 +7,14 @@ import pytest
 from pipelines.core.errors import DataError
 from rl.prompts import PromptPlan
 from rl.records import Question
+from rl.settings import ReinforceConfig
 
 
 def plan(seed=0, share=0.5, count=8, chunk=3, items=10):
     questions = [
         Question(f"{mode}{i}", "add", mode, "1", "number", ()) for mode in ("short", "long") for i in range(items)
     ]
-    return PromptPlan(questions, seed=seed, prompts_per_step=count, long_share=share, chunk=chunk)
+    return PromptPlan(questions, ReinforceConfig(prompts_per_step=count, long_share=share, chunk=chunk), seed)
 
 
 def test_half_of_the_prompts_are_long_and_chunks_are_mode_pure():
@@ -40,6 +41,7 @@ def test_every_question_once_an_epoch():
 
 def test_a_mode_without_questions_is_refused():
     questions = [Question("a", "add", "short", "1", "number", ())]
+    config = ReinforceConfig(prompts_per_step=4, chunk=2)
     with pytest.raises(DataError, match="long-mode"):
-        PromptPlan(questions, seed=0, prompts_per_step=4, long_share=0.5, chunk=2)
-    assert PromptPlan(questions, seed=0, prompts_per_step=4, long_share=0.0, chunk=2).batch(0)
+        PromptPlan(questions, config, 0)
+    assert PromptPlan(questions, config.model_copy(update={"long_share": 0.0}), 0).batch(0)

@@ -2,19 +2,20 @@
 
 import math
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rl.records import Judgement
-from rl.rewards.compose import Weights, compose
+from rl.rewards.compose import compose
 from rl.rewards.format import final_answer
 from rl.rewards.probability import mean_probability, probability_reward, thought_prefix
-from rl.rewards.repetition import repetition
 from rl.rewards.rules import resolve
 from rl.rewards.service import RewardService
-from rl.rewards.verify import Case, judge
+from rl.rewards.verify import Case, repetition, verify
+from rl.settings import RewardSettings
 
 
 def case(text, mode="short", answer="7", verifier="number", finish="stop"):
@@ -51,14 +52,14 @@ def test_format(text, mode, finish, answer):
         (case("Red fox", answer="red fox", verifier="exact"), "wrong", 0.0, 1.0),
     ],
 )
-def test_judge(given, verdict, accuracy, form):
-    found = judge(given)
+def test_verify(given, verdict, accuracy, form):
+    found = verify(given)
     assert (found.verdict, found.accuracy, found.format) == (verdict, accuracy, form)
 
 
 def test_partial_credit_is_for_reading_only():
     def earned(text, answer, verifier):
-        return judge(replace(case(text, answer=answer, verifier=verifier), partial=0.5))
+        return verify(replace(case(text, answer=answer, verifier=verifier), partial=0.5))
 
     assert earned("red fix", "red fox", "exact").accuracy == pytest.approx(0.5 * 6 / 7)
     assert earned("red fix", "red fox", "exact").verdict == "wrong"
@@ -85,18 +86,18 @@ def right(accuracy=1.0, verdict="correct"):
 
 def test_equation_one():
     judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, -1.0, "format")]
-    assert [reward.total for reward in compose(judged, Weights())] == [2.0, 1.0, -1.0]
-    scored = compose(judged, Weights(), preference=[3.0, 2.0, 1.0])
+    assert [reward.total for reward in compose(judged, RewardSettings())] == [2.0, 1.0, -1.0]
+    scored = compose(judged, RewardSettings(), preference=[3.0, 2.0, 1.0])
     half = 0.5 * math.sqrt(1.5)  # standardised scores of 3, 2, 1 are +-sqrt(3/2) and 0
     assert [reward.total for reward in scored] == pytest.approx([2.0 + half, 1.0, -1.0 - half], abs=1e-5)
     with pytest.raises(ValueError, match="preference"):
-        compose(judged, Weights(), preference=[1.0])
+        compose(judged, RewardSettings(), preference=[1.0])
 
 
 def test_a_broken_verifier_neither_praises_nor_blames():
     judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, 0.0, "timeout")]
-    assert compose(judged, Weights())[2].total == 1.5
-    assert compose([Judgement(0.0, 0.0, 0.0, "error")] * 2, Weights())[0].total == 0.0
+    assert compose(judged, RewardSettings())[2].total == 1.5
+    assert compose([Judgement(0.0, 0.0, 0.0, "error")] * 2, RewardSettings())[0].total == 0.0
 
 
 def test_probability_reward():
@@ -127,15 +128,16 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_service_kills_and_goes_on(service):
     names = ["number", "strange_verifiers:hangs", "strange_verifiers:dies", "strange_verifiers:prints", "number"]
     service.judge([case("7")])  # the first answer includes the child's start
+    begun = time.monotonic()
     judged = service.judge([case("7", verifier=name) for name in names])
     assert [item.verdict for item in judged] == ["correct", "timeout", "error", "wrong", "correct"]
-    assert judged[1].seconds >= 1.0
-    assert service.kills == 1
+    assert 1.0 <= time.monotonic() - begun < 60, "the deadline, and no more for a child that is new"
+    assert service.box.starts == 4, "killed once, died and was tried again"
     assert service.judge([case("7", verifier="strange_verifiers:raises")])[0].verdict == "error"
 
 
 def test_judging_needs_no_torch():
     import subprocess
 
-    code = "import sys, rl.rewards.child; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    code = "import sys, rl.rewards.verify; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

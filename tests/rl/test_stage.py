@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import cookhouse.stages.rl as stage_rl
+import rl.crew.local
 from cookhouse.stages.rl import reinforce
 from model.checkpoint import load_model
 from pipelines.core.errors import DataError
@@ -49,12 +49,6 @@ def question_shards(folder: Path, split: str = "train") -> Artifact:
             items.append((row, {"json": text}))
     write_unit(folder, "train-000000", items)
     return Artifact.from_folder(folder, "questions", "questions")
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    """Also when another test of the session has connected this process to a cluster."""
-    monkeypatch.setattr(stage_rl, "_crew", LocalCrew)
 
 
 @pytest.fixture
@@ -106,20 +100,28 @@ def test_a_killed_run_ends_with_the_same_bytes(inputs, tmp_path, monkeypatch, ov
     learned = []
 
     class Killed(LocalCrew):
-        def learn(self, groups, tensors):
+        def learn(self, groups):
             learned.append(self.learner.step)
             if len(learned) == 4:
                 raise KeyboardInterrupt
-            return super().learn(groups, tensors)
+            return super().learn(groups)
 
-    monkeypatch.setattr(stage_rl, "_crew", Killed)
+    monkeypatch.setattr(rl.crew.local, "LocalCrew", Killed)
     with pytest.raises(KeyboardInterrupt):
         run_stage_inprocess(reinforce, config, inputs, tmp_path / "broken")
+    if overlap:
+        (state,) = (tmp_path / "broken").rglob("scratch/*/torch.pt")
+        held = state.read_bytes()
+        state.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+        with pytest.raises(DataError, match="changed after it was written"):
+            run_stage_inprocess(reinforce, config, inputs, tmp_path / "broken")
+        state.write_bytes(held)
     resumed = run_stage_inprocess(reinforce, config, inputs, tmp_path / "broken")
     assert learned == [0, 1, 2, 3, 2, 3, 4], "it goes on from the checkpoint after update 2"
     for pattern in (".safetensors", "rollouts.jsonl"):
         assert files(resumed, pattern) == files(whole, pattern)
     assert resumed.stats["first"]["reward/mean"] == whole.stats["first"]["reward/mean"]
+    assert resumed.stats["ledger"] == whole.stats["ledger"], "nothing is counted twice"
 
 
 def test_test_questions_are_never_learned(noisy_model, tmp_path):

@@ -1,5 +1,7 @@
 """The tree: one prompt and its completions in one row give the numbers of separate sequences, and no way of cutting a
-batch changes the gradient."""
+batch changes the gradient. Packs: every group once, within budget, equally many on every rank."""
+
+import random
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from model.pack import Encoded, pack
 from rl.policy import Policy
-from rl.tree import Branch, PromptTensors, tree_cost, tree_pack
+from rl.tree import Branch, PromptTensors, plan_packs, split_minibatches, tree_cost, tree_pack
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,21 @@ def test_bad_trees_are_refused(policy_and_prompts):
         tree_pack([prompt], [[Branch((), (), 0.0)]])
     with pytest.raises(ValueError, match="groups"):
         tree_pack([prompt], [])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_packs_cover_everything_once(seed):
+    draw = random.Random(seed)
+    costs = [draw.randrange(1, 300) for _ in range(draw.randrange(1, 30))]
+    budget, ranks = draw.randrange(50, 2000), draw.randrange(1, 5)
+    plan = plan_packs(costs, budget, ranks)
+    assert sorted(index for rank in plan for pack in rank for index in pack) == list(range(len(costs)))
+    assert len({len(rank) for rank in plan}) == 1
+    assert len(plan) == ranks
+    for rows in (rows for rank in plan for rows in rank if len(rows) > 1):
+        assert max(costs[index] for index in rows) * len(rows) <= budget
+
+
+def test_minibatches_interleave():
+    assert split_minibatches(list("abcde"), 2) == [list("ace"), list("bd")]
+    assert split_minibatches(list("a"), 4) == [["a"]]

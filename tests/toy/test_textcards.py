@@ -8,33 +8,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from model.config import ModelConfig
 from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
-from pipelines.images.words import pair_split, word_split
-from pipelines.shards.sample import image_content, text_content, turn
-from toy.corpus.cards import Card, Face, Typesetter
-from toy.towers.language import IGNORED, NOTHING
-from toy.towers.textcards import BLANK, FORMS, TextCards, card_example, draw, grid_tokens
+from pipelines.images.words import word_split
+from toy.corpus.cards import Card, Face, pair_split, set_card
+from toy.corpus.typeset import open_pdf
+from toy.towers.language import NOTHING, card_pack
+from toy.towers.textcards import BLANK, FORMS, TextCards, draw, grid_tokens, plain
 
 TINY = Path(__file__).resolve().parents[2] / "conf" / "model" / "tiny.yaml"
 CARD = Card("add", ("12 + 7",), "What is the sum?", "19", "12 + 7 = 19")
 
 
-@pytest.mark.parametrize("form", ["short", "long"])
-def test_a_text_card_is_laid_out_as_the_processor_does(form: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
     config = ModelConfig.model_validate(yaml.safe_load(TINY.read_text(encoding="utf-8")))
-    processor = Processor(config, build_byte_tokenizer(tmp_path))
-    messages = turn(
-        [image_content(), text_content(CARD.question)], CARD.answer, CARD.thought if form == "long" else None
-    )
-    encoded = processor.encode(messages, {"jpg": Image.new("RGB", (224, 112))}, mode=form)
-    ids, labels = card_example(CARD, np.full((64, 3), BLANK), form)
-    assert ids[:, 0].tolist() == encoded.input_ids.tolist()
-    assert labels.tolist() == encoded.labels.tolist()
-    assert (labels == IGNORED).sum() > 64
+    return Processor(config, build_byte_tokenizer(tmp_path_factory.mktemp("bytes")))
+
+
+@pytest.mark.parametrize("form", ["short", "long"])
+def test_a_text_card_has_a_grid_where_its_picture_would_stand(form: str, processor: Processor) -> None:
+    sample = TextCards(processor, question_share=0.5).sample(CARD, form)
+    assert sample.image_bound.diff().tolist() == [[64]]
+    assert len(grid_tokens(CARD, Face("helv"), np.random.default_rng(0))) == 64
+    said = processor.tokenizer.decode(sample.input_ids[sample.labels != -100])
+    assert ("12 + 7 = 19" in said) == (form == "long")
+    assert said.rstrip().endswith("19<|im_end|>")
+    assert (sample.labels == -100).sum() > 64
 
 
 def test_a_clean_grid_spells_the_lines_where_they_stand() -> None:
@@ -68,21 +70,32 @@ def test_held_out_cards_have_only_test_words_and_pairs() -> None:
                 assert pair_split(a, b) == split
 
 
-def test_the_stream_holds_all_forms_and_is_a_function_of_its_generator() -> None:
-    cards = TextCards(text_share=0.2, question_share=0.5)
-    first = [cards.example(np.random.default_rng([1, n])) for n in range(80)]
-    again = [cards.example(np.random.default_rng([1, n])) for n in range(80)]
-    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
-    texts = [bytes(t for t in ids[:, 0] if 0 <= t < 256).decode() for ids, _ in first]
+def test_the_stream_holds_all_forms_and_is_a_function_of_its_generator(processor: Processor) -> None:
+    cards = TextCards(processor, question_share=0.5)
+    first, again = ([cards.example(np.random.default_rng([1, n])) for n in range(80)] for _ in range(2))
+    a, b = (card_pack(examples, 4, np.random.default_rng(2)) for examples in (first, again))
+    assert all(bool((getattr(a, name) == getattr(b, name)).all()) for name in ("input_ids", "labels", "cells", "noise"))
+    texts = [bytes(t for t in sample.input_ids.tolist() if t < 256).decode() for sample, _ in first]
     assert sum("Read.\n" in text for text in texts) > 5
     assert sum("user" not in text for text in texts) > 5
     assert {len(list(cards.held_out(form, 3))) for form in FORMS} == {3}
 
 
+def test_of_sums_in_plain_text_only_results_can_be_supervised() -> None:
+    drawn = [[plain(np.random.default_rng(n), "train", sums) for n in range(20)] for sums in ("all", "results")]
+    for whole, part in zip(*drawn, strict=True):
+        assert whole.input_ids.equal(part.input_ids)
+        text = bytes(part.input_ids[:-1].tolist()).decode()
+        kept = bytes(part.labels[(part.labels >= 0) & (part.labels < 256)].tolist()).decode()
+        results = "".join(re.findall(r"(?<==) \d+", text))
+        assert kept == (results or text)
+        assert (whole.labels >= 0).all()
+
+
 def test_a_drawn_card_stands_where_the_face_says() -> None:
-    setter = Typesetter("helv")
-    placed = setter.set(CARD, np.random.default_rng(0))
-    words = setter.document[0].get_text("words")
+    document = open_pdf()
+    placed = set_card(document, Face("helv"), CARD, np.random.default_rng(0))
+    words = document[0].get_text("words")
     assert placed[0].line == "12 + 7"
     assert words[0][0] == pytest.approx(placed[0].x, abs=1.5)
     assert words[0][1] < placed[0].baseline < words[0][3]

@@ -45,7 +45,7 @@ def test_a_long_param_is_cut_into_parts_that_join_to_the_whole():
     assert "".join(params[f"text.part{i}"] for i in range(3)) == text
 
 
-def test_metric_names_are_made_acceptable_and_numbers_finite():
+def test_metric_names_are_made_acceptable_and_infinities_gaps():
     record = {
         "seconds": 2.5,
         "stats": {
@@ -59,7 +59,9 @@ def test_metric_names_are_made_acceptable_and_numbers_finite():
         },
     }
     expected = {"seconds": 2.5, "samples": 10.0, "levels/low": 4.0, "cer_low_": 0.25, "eval/cer/low": 0.25}
-    assert describe.stat_metrics(record) == expected
+    found = describe.stat_metrics(record)
+    assert math.isnan(found.pop("bad")), "a gap in a chart, not 1.8e308"
+    assert found == expected
     assert describe.parent_metrics("sft", {"train/loss": 1.0}) == {"sft/train/loss": 1.0}
 
 
@@ -68,3 +70,21 @@ def test_the_parent_note_has_one_line_a_step_with_a_link():
     note = describe.parent_note("tiny", ["steps.sft.lr=1"], {"sft": row})
     assert "cookhouse run recipe=tiny steps.sft.lr=1" in note
     assert f"| [sft](#/experiments/7/runs/r) | `{'k' * 12}` | HIT | hit | 3.0 |  |" in note
+
+
+def test_the_code_of_a_result_and_what_was_no_number_are_tags():
+    code = {"commit": "c0ffee", "dirty": "", "packages": {"torch": "2.9", "ray": "2.50"}, "host": "a"}
+    assert describe.code_tags(code) == {
+        "cookhouse.git_sha": "c0ffee",
+        "mlflow.source.git.commit": "c0ffee",
+        "cookhouse.git_dirty": "false",
+        "cookhouse.packages": "torch=2.9 ray=2.50",
+    }
+    assert describe.code_tags({"version": "1", "image": "cook:7"}) == {
+        "cookhouse.version": "1",
+        "cookhouse.image": "cook:7",
+    }
+    assert describe.odd_tags({"loss": (3, 120), "a": (1, 7)}) == {
+        "cookhouse.not_finite": "a: 1 from step 7, loss: 3 from step 120"
+    }
+    assert describe.odd_tags({}) == {}

@@ -12,17 +12,19 @@ import pytest
 
 from pipelines.core.events import EventWriter
 from pipelines.tracking import state
-from pipelines.tracking.follow import Follower
-from pipelines.tracking.mirror_process import follow_run, sync
+from pipelines.tracking.apply import Mirror
+from pipelines.tracking.mirror_process import follow as follow_runs
+from pipelines.tracking.mirror_process import sync
 from pipelines.tracking.sink import Sink
 
 
-def follow(kitchen, run, uri, **settings) -> Follower:
+def follow(kitchen, run, uri, **settings) -> str:
+    """Id of the pipeline run's MLflow run, after everything was delivered."""
     closing = threading.Event()
     closing.set()
-    follower = Follower(kitchen.root, run, uri, **settings)
-    assert follow_run(follower, closing, patience=0.0, linger=0.0)
-    return follower
+    mirror = Mirror(kitchen.root, [run], uri, **settings)
+    assert follow_runs(mirror, closing, patience=0.0, linger=0.0)
+    return mirror.targets[kitchen.root / "runs" / run, "run"].run
 
 
 def runs_with(uri, **tags):
@@ -39,7 +41,7 @@ def run() -> str:
 def test_a_fresh_run_has_a_parent_and_a_child_for_each_key(kitchen, store_uri, run):
     data, tuned = kitchen.data(), kitchen.train(note=run)
     kitchen.write_run(run, [data, tuned], "RUN")
-    parent = follow(kitchen, run, store_uri).parent
+    parent = follow(kitchen, run, store_uri)
     (child,) = runs_with(store_uri, key=tuned.key)
     assert child.info.run_name == f"sft-lr=0.1-{tuned.key[:7]}"
     assert child.info.status == "FINISHED"
@@ -70,7 +72,7 @@ def test_a_run_made_of_hits_compares_as_well_as_a_fresh_one(kitchen, store_uri, 
     made = [kitchen.data(), kitchen.train(note=run)]
     kitchen.write_run(run, made, "RUN")
     kitchen.write_run(run + "-again", made, "HIT")
-    fresh, hits = follow(kitchen, run, store_uri).parent, follow(kitchen, run + "-again", store_uri).parent
+    fresh, hits = follow(kitchen, run, store_uri), follow(kitchen, run + "-again", store_uri)
     client = Sink(store_uri).client
     before, after = client.get_run(fresh).data, client.get_run(hits).data
     assert fresh != hits
@@ -114,7 +116,7 @@ def test_a_failed_step_is_failed_with_its_message_and_metrics(kitchen, store_uri
     events.emit("step_started", step="sft", key=key, attempt_dir=str(attempt))
     events.emit("step_finished", step="sft", key=key, status="failed", artifact_json=None, seconds=1.0, what="fire")
     events.emit("run_finished", status="failed")
-    parent = follow(kitchen, run, store_uri).parent
+    parent = follow(kitchen, run, store_uri)
     (child,) = runs_with(store_uri, key=key)
     assert child.info.status == "FAILED"
     assert child.data.tags["cookhouse.failure"] == "fire"
@@ -132,7 +134,7 @@ def test_an_old_failure_told_late_does_not_undo_what_a_later_run_made(kitchen, s
     events.emit("step_started", step="sft", key=made.key, attempt_dir=str(failed))
     events.emit("step_finished", step="sft", key=made.key, status="failed", artifact_json=None, seconds=1.0, what="no")
     events.emit("run_finished", status="failed")
-    parent = follow(kitchen, run, store_uri).parent
+    parent = follow(kitchen, run, store_uri)
     (child,) = runs_with(store_uri, key=made.key)
     assert child.info.status == "FINISHED"
     assert child.data.metrics["eval/cer"] == 0.5
@@ -153,7 +155,7 @@ def in_flight(kitchen, run):
 
 
 def test_a_driver_that_died_leaves_a_killed_run_and_its_job_running(kitchen, store_uri, run, in_flight):
-    parent = follow(kitchen, run, store_uri).parent
+    parent = follow(kitchen, run, store_uri)
     (child,) = runs_with(store_uri, key=run * 8)
     assert Sink(store_uri).client.get_run(parent).info.status == "KILLED"
     assert child.info.status == "RUNNING"
@@ -162,15 +164,17 @@ def test_a_driver_that_died_leaves_a_killed_run_and_its_job_running(kitchen, sto
 
 @pytest.mark.parametrize(("end", "status"), [("failed", "FAILED"), ("silence", "KILLED")])
 def test_the_mirror_of_a_dead_driver_sees_its_job_to_the_end(kitchen, store_uri, run, in_flight, end, status):
-    follower = Follower(kitchen.root, run, store_uri)
-    follower.pump()
-    assert not follower.settle()
+    mirror = Mirror(kitchen.root, [run], store_uri)
+    mirror.look()
+    mirror.look(gone=True)
+    assert not mirror.done
     if end == "failed":
         (in_flight / "outcome.json").write_text(json.dumps({"status": "failed", "what": "no memory"}))
     else:
         for path in (in_flight / "logs" / "events.jsonl", in_flight):
             os.utime(path, (1.0, 1.0))
-    assert follower.settle()
+    mirror.look(gone=True)
+    assert mirror.done
     (child,) = runs_with(store_uri, key=run * 8)
     assert child.info.status == status
 
@@ -180,7 +184,7 @@ def test_a_committed_step_of_a_dead_driver_is_finished(kitchen, store_uri, run):
     kitchen.write_run(run, [made], "RUN", end=None)
     lines = (kitchen.root / "runs" / run / "events.jsonl").read_text().splitlines()
     (kitchen.root / "runs" / run / "events.jsonl").write_text("\n".join(lines[:-1]) + "\n")  # died before step_finished
-    parent = follow(kitchen, run, store_uri).parent
+    parent = follow(kitchen, run, store_uri)
     (child,) = runs_with(store_uri, key=made.key)
     assert child.info.status == "FINISHED"
     assert Sink(store_uri).client.get_run(parent).info.status == "KILLED"
@@ -191,13 +195,13 @@ class Flaky(Sink):
 
     calls = 0
 
-    def metrics(self, run, points):
+    def log(self, run, *values, **named):
         self._stumble()
-        super().metrics(run, points)
+        super().log(run, *values, **named)
 
-    def tags(self, run, tags):
+    def state(self, run, status, ended):
         self._stumble()
-        super().tags(run, tags)
+        super().state(run, status, ended)
 
     def _stumble(self):
         Flaky.calls += 1
@@ -209,27 +213,27 @@ def test_an_outage_in_the_middle_loses_nothing(kitchen, store_uri, run):
     made = kitchen.train(note=run)
     kitchen.write_run(run, [made], "RUN")
     said: list[str] = []
-    follower = Follower(kitchen.root, run, store_uri, open_sink=Flaky, warn=said.append)
-    for _ in range(100):
+    mirror = Mirror(kitchen.root, [run], store_uri, open_store=Flaky, warn=said.append)
+    stumbled = 0
+    while not mirror.done:
         try:
-            follower.pump()
+            mirror.look()
         except ConnectionError:
-            continue
-        if follower.done:
-            break
+            stumbled += 1
+    assert stumbled
     (child,) = runs_with(store_uri, key=made.key)
     assert child.info.status == "FINISHED"
     assert child.data.metrics["train/loss"] == pytest.approx(0.9)
     assert not said
 
 
-def test_an_event_that_can_never_succeed_is_left_out_with_a_warning(kitchen, store_uri, run):
+def test_an_event_that_says_too_little_is_passed_over_with_a_warning(kitchen, store_uri, run):
     events = kitchen.events(run)
     events.emit("run_started", recipe="toy", overrides=[])
     events.emit("step_finished", key="k", status="ok")
     events.emit("run_finished", status="ok")
     said: list[str] = []
-    parent = follow(kitchen, run, store_uri, warn=said.append).parent
+    parent = follow(kitchen, run, store_uri, warn=said.append)
     assert Sink(store_uri).client.get_run(parent).info.status == "FINISHED"
     assert len(said) == 1
     assert "step_finished" in said[0]

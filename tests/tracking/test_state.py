@@ -1,5 +1,7 @@
 """What the mirror remembers survives other stores, torn lines and other mirrors."""
 
+import errno
+
 from pipelines.tracking import state
 
 
@@ -18,20 +20,21 @@ def test_a_torn_state_file_counts_as_empty(tmp_path):
     assert state.load(tmp_path, "sqlite:///a") == {}
 
 
-def test_lines_are_read_from_where_the_last_whole_one_ended(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_text('{"a": 1}\nnot json\n{"a": 2}\n{"a": ')
-    events, offset = state.read_lines(path, 0)
-    assert events == [{"a": 1}, {"a": 2}]
-    with path.open("a") as file:
-        file.write("3}\n")
-    assert state.read_lines(path, offset) == ([{"a": 3}], path.stat().st_size)
-    assert state.read_lines(tmp_path / "none", 5) == ([], 5)
-
-
 def test_only_one_mirror_follows_a_run(tmp_path):
     with state.only_mirror(tmp_path) as first, state.only_mirror(tmp_path) as second:
         assert first
         assert not second
     with state.only_mirror(tmp_path) as again:
         assert again
+
+
+def test_a_file_system_without_locks_is_said_and_the_run_is_mirrored(tmp_path, monkeypatch):
+    def no_locks(descriptor, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    said: list[str] = []
+    with state.only_mirror(tmp_path, said.append) as mine:
+        assert mine
+    assert len(said) == 1
+    assert "No locks available" in said[0]

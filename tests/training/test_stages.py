@@ -11,18 +11,18 @@ import tiny
 from pydantic import ValidationError
 
 from cookhouse.stages import STAGES, training
-from cookhouse.stages.pretrain import Pretrain, pretrain
+from cookhouse.stages.pretrain import Pretrain, _start, pretrain
 from cookhouse.stages.sft import FineTune, fine_tune
 from model.checkpoint import load_model
 from model.training import checkpoints
 from pipelines.core import storage
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import read_events
 from pipelines.core.identity import identity_of
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, load_stage
 from pipelines.workflow.store import Store
 
-PLAIN = {"world_size": 1, "zero_stage": None, "launcher": "local", "precision": "fp32", "max_skipped_share": 0.5}
+PLAIN = {"world_size": 1, "zero_stage": None, "precision": "fp32", "max_skipped_share": 0.5}
 
 
 @pytest.fixture
@@ -128,3 +128,13 @@ def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
     assert not [path for path in fetched if "step-000002" in path or (not lost and taken not in path)]
     notes = [event["text"] for event in read_events(second.dir / "logs" / "events.jsonl") if event["kind"] == "note"]
     assert ("resumed at phase align, step 4 of 4" if lost else "resumed at phase all, step 2 of 6") in notes
+
+
+def test_a_start_is_one_file_of_weights(tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("no weights")
+    inputs = Inputs({"start": (Artifact.from_folder(tmp_path, "reading"),)}, {})
+    with pytest.raises(ConfigError, match="'reading' is no start"):
+        _start(inputs)
+    (tmp_path / "start.safetensors").write_bytes(b"")
+    assert _start(Inputs({"start": (Artifact.from_folder(tmp_path, "reading"),)}, {})) == tmp_path / "start.safetensors"
+    assert _start(Inputs({}, {})) is None

@@ -44,7 +44,7 @@ def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_every_clip_is_accounted_for(made: Artifact) -> None:
     found = list(rows(made))
-    assert {row.source for row in found} == {f"videos/{p.name}{p.format.suffix}" for p in PLANS} | {f"videos/{BAD}"}
+    assert {row.source for row in found} == {f"videos/{p.name}{p.suffix}" for p in PLANS} | {f"videos/{BAD}"}
     assert [(row.source, row.category) for row in found if row.status != "ok"] == [(f"videos/{BAD}", "parse")]
     assert "/" not in (next(row for row in found if row.status != "ok").reason or "").replace(f"videos/{BAD}", "")
     assert {key: made.stats[key] for key in ("planned", "ok", "filtered", "quarantined", "sources")} == {
@@ -54,7 +54,7 @@ def test_every_clip_is_accounted_for(made: Artifact) -> None:
 
 
 def test_every_codec_gives_frames_at_their_times(made: Artifact) -> None:
-    seconds = {f"videos/{plan.name}{plan.format.suffix}": plan.seconds for plan in PLANS}
+    seconds = {f"videos/{plan.name}{plan.suffix}": plan.seconds for plan in PLANS}
     for ref in ShardIndex.from_artifacts([made]).select(tag="caption"):
         parts = decode_parts(read_sample(ref))
         video = parts["json"]["messages"][0]["content"][0]

@@ -15,15 +15,15 @@ from werkzeug.serving import make_server
 class S3Server:
     """``fail`` decides for each request ``(method, path)`` whether it is answered 500."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._app = DomainDispatcherApplication(create_backend_app)
         self.fail: Callable[[str, str], bool] = lambda method, path: False
         self._answers = threading.Event()
         self._answers.set()
         self.requests: list[tuple[str, str]] = []
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = make_server(address, 0, self._answer, threaded=True)
+        self.url = f"http://{address}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

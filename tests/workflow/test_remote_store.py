@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -12,6 +13,7 @@ from pipelines.core import storage
 from pipelines.core.errors import ConfigError, InfraError, LockError
 from pipelines.core.storage import place
 from pipelines.core.trail import Trail
+from pipelines.workflow.attempt import read_units
 from pipelines.workflow.backends.inprocess import InProcess
 from pipelines.workflow.files import create_json, read_json
 from pipelines.workflow.lease import Lease, holder
@@ -68,6 +70,20 @@ def test_units_of_a_dead_attempt_are_adopted(s3, tmp_path) -> None:
     assert {path.split("/")[1][:2] for path in manifest["attendant"]["places"].values()} == {"1-", "2-"}
     artifact = results["numbers"].record.open("numbers")
     assert [path.read_text() for path in artifact.glob("parts/*.txt")] == ["0", "1", "2", "3"]
+
+
+def test_units_say_what_they_wrote_and_the_commit_reads_no_file(s3) -> None:
+    """The files of a unit may have been made on another machine: the manifest is written from the receipts."""
+    store = Store(URL)
+    record = carry_out(store, make_plan_of(store, {"spread": {"stage": "toy_stages:spread"}}))["spread"].record
+    assert not [path for method, path in s3.requests if method == "GET" and "/parts/" in path]
+    ((_, attempt),) = store.attempts(record.folder)
+    units = read_units(attempt)
+    told = {name: about for unit in units.values() for name, about in unit.files.items()}
+    artifact = record.open("spread")
+    assert told == {name: {"size": artifact.sizes[name], "sha256": artifact.sha256[name]} for name in artifact.names}
+    assert artifact.path("parts/7.txt").read_text() == "7"
+    assert not any(Path(unit.folder).exists() for unit in units.values()), "a unit that is up leaves nothing here"
 
 
 def test_events_of_a_step_are_asked_for_now_and_then(s3, monkeypatch) -> None:

@@ -138,22 +138,21 @@ class Spread(TaskConfig):
     workers: Runtime[int] = 2
 
 
-def one_number(job: tuple[str, int, str]) -> dict[str, Any]:
-    folder, index, gate = job
+def one_number(job: tuple[int, str], folder: Path) -> dict[str, Any]:
+    index, gate = job
     wait_at(gate, index)
-    path = Path(folder) / "parts" / f"{index}.txt"
+    path = folder / "parts" / f"{index}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(index))
-    return {"files": [f"parts/{index}.txt"]}
+    return {"files": [f"parts/{index}.txt"], "pid": os.getpid()}
 
 
 @stage("toy_spread", code_version=1, deterministic="bytes")
 def spread(config: Spread, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Numbers made by tasks on the nodes of a cluster."""
     done = out.units()
-    jobs = [(str(out.dir), index, config.gate) for index in range(config.count) if f"u{index}" not in done]
-    for (_, index, _), receipt in out.executor.map(one_number, jobs, config.task, at_once=config.workers):
-        out.commit_unit(f"u{index}", receipt)
+    jobs = {f"u{index}": (index, config.gate) for index in range(config.count) if f"u{index}" not in done}
+    for _ in out.build(one_number, jobs, config.task, at_once=config.workers):
         out.events.progress(len(out.units()), config.count, "numbers")
     return {"samples": config.count, "made": len(jobs)}
 

@@ -8,26 +8,33 @@ and font families of ``test`` never occur in ``train``.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.core.seeds import generator
 from pipelines.images.fonts import faces
-from pipelines.images.words import draw_pair, draw_word
+from pipelines.images.words import draw_word, split_of
+from toy.corpus.files import Row, row, write_lines
+from toy.corpus.typeset import HEIGHT, WIDTH, Sheet, open_pdf, save_pdf, text_width
 
-WIDTH, HEIGHT, ROW = 224, 112, 28
+if TYPE_CHECKING:
+    from pymupdf import Document
+
+ROW = 28
 ROWS = HEIGHT // ROW
+LARGEST_ADDEND = 30
 CARDS_PER_FILE = 50
 KINDS = ("read", "count", "add", "table")
 KIND_SHARES = (0.46, 0.12, 0.22, 0.20)
 SPECIMEN = "hamburgefonstiv 0123"
 GLYPH_ADVANCE = (11.5, 13.5)  # points: the mean advance a face is scaled to, within 20-26 pt
 ORDINALS = ("first", "second", "third", "last")
+Fits = Callable[[str], bool]
+"""Whether a line fits the width of a card in the face at hand."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,21 @@ class Card:
     thought: str
 
 
-def draw_card(rng: np.random.Generator, split: str, fits, shares: Sequence[float] = KIND_SHARES) -> Card:
-    """One card of the split, of a kind drawn by ``shares``. ``fits(line) -> bool`` says whether a line fits the width in
-    the face at hand."""
+def pair_split(a: int, b: int) -> str:
+    """Split of an unordered pair of numbers, so that sums asked in the test were never seen in training."""
+    return split_of("pair", min(a, b), max(a, b))
+
+
+def draw_pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
+    """Two numbers of a split, to be added."""
+    while True:
+        a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
+        if pair_split(a, b) == split:
+            return a, b
+
+
+def draw_card(rng: np.random.Generator, split: str, fits: Fits, shares: Sequence[float] = KIND_SHARES) -> Card:
+    """One card of the split, of a kind drawn by ``shares``."""
     kind = KINDS[int(rng.choice(len(KINDS), p=shares))]
     if kind == "add":
         a, b = draw_pair(rng, split)
@@ -68,7 +87,7 @@ def draw_card(rng: np.random.Generator, split: str, fits, shares: Sequence[float
     return Card(kind, lines, f"Read the {name} line.", lines[row], thought)
 
 
-def _line(rng: np.random.Generator, split: str, fits, words: int) -> str:
+def _line(rng: np.random.Generator, split: str, fits: Fits, words: int) -> str:
     """A line of at most ``words`` words that fits; a word too wide for the face is drawn again."""
     line = ""
     while not line or not fits(line):
@@ -80,7 +99,7 @@ def _line(rng: np.random.Generator, split: str, fits, words: int) -> str:
     return line
 
 
-def _lines(rng: np.random.Generator, split: str, fits) -> tuple[str, ...]:
+def _lines(rng: np.random.Generator, split: str, fits: Fits) -> tuple[str, ...]:
     """1-4 lines with 1-6 words in total."""
     count = int(rng.integers(1, ROWS + 1))
     left, lines = 6, []
@@ -92,7 +111,7 @@ def _lines(rng: np.random.Generator, split: str, fits) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _distinct(rng: np.random.Generator, split: str, n: int, fits) -> list[str]:
+def _distinct(rng: np.random.Generator, split: str, n: int, fits: Fits) -> list[str]:
     names: list[str] = []
     while len(names) < n:
         word = draw_word(rng, split)
@@ -112,19 +131,17 @@ class Placed:
 
 
 class Face:
-    """Measures of one font face: what fits on a card and where lines go. Draws nothing. PyMuPDF is imported here."""
+    """Measures of one font face: what fits on a card and where lines go."""
 
     def __init__(self, name: str) -> None:
-        import pymupdf
-
-        self.font = pymupdf.Font(name)
+        self.name = name
         advance = self.width(SPECIMEN, 1.0) / len(SPECIMEN)
         low, high = (min(max(target / advance, 20.0), 26.0) for target in GLYPH_ADVANCE)
         self.sizes: tuple[float, float] = (low, high)
 
     def width(self, line: str, size: float) -> float:
         """Points the line takes."""
-        return self.font.text_length(line, fontsize=size)
+        return text_width(self.name, line, size)
 
     def fits(self, line: str) -> bool:
         return self.width(line, self.sizes[1]) <= WIDTH - 14
@@ -143,67 +160,33 @@ class Face:
         return placed
 
 
-class Typesetter:
-    """Sets cards as pages of one PDF in one font face."""
-
-    def __init__(self, face: str) -> None:
-        import pymupdf
-
-        self.pymupdf, self.face = pymupdf, Face(face)
-        self.document = pymupdf.open()
-
-    def set(self, card: Card, rng: np.random.Generator) -> list[Placed]:
-        """Add one page. Returns where its lines stand, for supervision of glyphs."""
-        page = self.document.new_page(width=WIDTH, height=HEIGHT)
-        paper = 1.0 - 0.12 * rng.random(3)
-        page.draw_rect(page.rect, color=None, fill=tuple(paper))
-        ink = tuple(0.4 * rng.random(3))
-        writer = self.pymupdf.TextWriter(page.rect, color=ink)
-        placed = self.face.place(card, rng)
-        for line in placed:
-            writer.append((line.x, line.baseline), line.line, font=self.face.font, fontsize=line.size)
-        writer.write_text(page)
-        return placed
+def set_card(document: Document, face: Face, card: Card, rng: np.random.Generator) -> list[Placed]:
+    """Add a card as a page. Returns where its lines stand, for supervision of glyphs."""
+    paper, ink = 1.0 - 0.12 * rng.random(3), 0.4 * rng.random(3)
+    sheet = Sheet(document, WIDTH, HEIGHT, tuple(ink))
+    sheet.page.draw_rect(sheet.page.rect, color=None, fill=tuple(paper))
+    placed = face.place(card, rng)
+    for line in placed:
+        sheet.line(line.x, line.baseline, line.line, line.size, face.name)
+    sheet.finish()
+    return placed
 
 
-def save_pdf(document: Any, path: Path) -> None:
-    """Write and close a PyMuPDF document, byte-identical for equal pages: no random ids, no dates, fonts cut to the glyphs
-    in use."""
-    document.set_metadata({"title": path.stem, "producer": "cookhouse", "creator": "cookhouse"})
-    document.subset_fonts()
-    document.save(path, garbage=3, deflate=True, no_new_id=True)
-    document.close()
-
-
-def write_cards(directory: Path, seed: int, train_cards: int, test_cards: int) -> list[dict]:
-    """Write ``documents/cards-{split}-NNN.pdf`` and ``questions/cards.jsonl`` under ``directory``.
-
-    Returns one row a file for ``corpus.jsonl``: file, family ``card``, split.
-    """
-    (directory / "documents").mkdir(parents=True, exist_ok=True)
-    (directory / "questions").mkdir(parents=True, exist_ok=True)
+def write_cards(directory: Path, seed: int, train_cards: int, test_cards: int) -> list[Row]:
+    """Write ``documents/cards-{split}-NNN.pdf`` and ``questions/cards.jsonl`` under ``directory``; family ``card``."""
     rows, questions = [], []
     for split, total in (("train", train_cards), ("test", test_cards)):
         for index, start in enumerate(range(0, total, CARDS_PER_FILE)):
             name = f"documents/cards-{split}-{index:03d}.pdf"
             rng = generator("cards", seed, split, index)
             choice = faces(split)
-            setter = Typesetter(choice[index % len(choice)])
+            face, document = Face(choice[index % len(choice)]), open_pdf()
             for page in range(min(CARDS_PER_FILE, total - start)):
-                card = draw_card(rng, split, setter.face.fits)
-                setter.set(card, rng)
-                questions.append(
-                    {
-                        "file": name,
-                        "page": page,
-                        "kind": card.kind,
-                        "question": card.question,
-                        "answer": card.answer,
-                        "thought": card.thought,
-                    }
-                )
-            save_pdf(setter.document, directory / name)
-            rows.append({"file": name, "family": "card", "split": split})
-    with (directory / "questions" / "cards.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)
+                card = draw_card(rng, split, face.fits)
+                set_card(document, face, card, rng)
+                said = {key: value for key, value in asdict(card).items() if key != "lines"}
+                questions.append({"file": name, "page": page, **said})
+            save_pdf(document, directory / name)
+            rows.append(row(name, "card", split))
+    write_lines(directory / "questions" / "cards.jsonl", questions)
     return rows

@@ -13,22 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+import av
 import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from pipelines.core.seeds import generator
-from pipelines.images.fonts import faces
-from pipelines.images.words import draw_word
 from toy.corpus import h264
-from toy.corpus.typeset import COLOURS, paint, word_mask
+from toy.corpus.files import Row, row
+from toy.corpus.typeset import COLOURS, HEIGHT, WIDTH, drawn_word, paint, pick
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-WIDTH, HEIGHT = 224, 112
 PAPER = (244, 242, 236)
 MILLISECOND = Fraction(1, 1000)
 SQUARE = 36
@@ -36,10 +34,14 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
 @dataclass(frozen=True)
-class Format:
-    """File suffix, codec (``H264`` or an encoder), pixel format, frames a second, encoder options; ``uneven`` drops
-    frames irregularly."""
+class Plan:
+    """One clip: what it shows (``word``, ``words`` or ``square``), its split and seconds; file suffix, codec (``H264`` or an
+    encoder), pixel format, frames a second, encoder options; ``uneven`` drops frames irregularly."""
 
+    name: str
+    shows: str
+    split: str
+    seconds: float
     suffix: str
     codec: str
     pixels: str
@@ -47,16 +49,9 @@ class Format:
     options: tuple[tuple[str, str], ...] = ()
     uneven: bool = False
 
-
-@dataclass(frozen=True)
-class Plan:
-    """One clip: what it shows (``word``, ``words`` or ``square``), its split, seconds and format."""
-
-    name: str
-    shows: str
-    split: str
-    seconds: float
-    format: Format
+    @property
+    def file(self) -> str:
+        return f"videos/{self.name}{self.suffix}"
 
 
 H264 = "h264"  # by ``toy.corpus.h264``; any other codec is the name of an encoder of FFmpeg
@@ -65,16 +60,16 @@ _VPX = (("crf", "16"), ("b", "800k"), ("deadline", "good"), ("cpu-used", "5"))
 # x265's assembly reads stack that nobody wrote (valgrind); its plain code does not, and gives the same bytes.
 _X265 = (("preset", "fast"), ("x265-params", "log-level=none:info=0:pools=none:frame-threads=1:wpp=0:asm=0"))
 PLANS = (
-    Plan("clip-00-h264", "word", "train", 3.0, Format(".mp4", H264, "yuv420p", 25)),
-    Plan("clip-01-mpeg4", "square", "train", 2.0, Format(".avi", "mpeg4", "yuv420p", 30, (("b", "900k"),))),
-    Plan("clip-02-vp9", "word", "train", 2.5, Format(".webm", "libvpx-vp9", "yuv420p", 24, _VPX)),
-    Plan("clip-03-vp8", "square", "train", 3.0, Format(".webm", "libvpx", "yuv420p", 15, _VPX)),
-    Plan("clip-04-mjpeg", "words", "train", 4.0, Format(".mov", "mjpeg", "yuvj420p", 10, (("q", "4"),))),
-    Plan("clip-05-ffv1", "square", "train", 2.0, Format(".mkv", "ffv1", "yuv420p", 12)),
-    Plan("clip-06-uneven", "words", "train", 4.0, Format(".mkv", H264, "yuv420p", 20, uneven=True)),
-    Plan("clip-07-slow", "word", "train", 3.0, Format(".mov", H264, "yuv420p", 5)),
-    Plan("clip-08-mpeg2", "word", "test", 2.5, Format(".mkv", "mpeg2video", "yuv420p", 25, (("b", "2M"),))),
-    Plan("clip-09-h265", "square", "test", 2.0, Format(".mp4", "libx265", "yuv420p", 20, _X265)),
+    Plan("clip-00-h264", "word", "train", 3.0, ".mp4", H264, "yuv420p", 25),
+    Plan("clip-01-mpeg4", "square", "train", 2.0, ".avi", "mpeg4", "yuv420p", 30, (("b", "900k"),)),
+    Plan("clip-02-vp9", "word", "train", 2.5, ".webm", "libvpx-vp9", "yuv420p", 24, _VPX),
+    Plan("clip-03-vp8", "square", "train", 3.0, ".webm", "libvpx", "yuv420p", 15, _VPX),
+    Plan("clip-04-mjpeg", "words", "train", 4.0, ".mov", "mjpeg", "yuvj420p", 10, (("q", "4"),)),
+    Plan("clip-05-ffv1", "square", "train", 2.0, ".mkv", "ffv1", "yuv420p", 12),
+    Plan("clip-06-uneven", "words", "train", 4.0, ".mkv", H264, "yuv420p", 20, uneven=True),
+    Plan("clip-07-slow", "word", "train", 3.0, ".mov", H264, "yuv420p", 5),
+    Plan("clip-08-mpeg2", "word", "test", 2.5, ".mkv", "mpeg2video", "yuv420p", 25, (("b", "2M"),)),
+    Plan("clip-09-h265", "square", "test", 2.0, ".mp4", "libx265", "yuv420p", 20, _X265),
 )
 BAD = "clip-10-cut.mp4"
 """An H.264 file of which the last 40 % are missing, its index with them."""
@@ -89,47 +84,35 @@ class Scene:
     questions: tuple[tuple[str, str], ...]
 
 
-def write_clips(directory: Path, seed: int) -> list[dict]:
-    """Write ``videos/clip-*`` and their sidecars ``{stem}.json`` under ``directory``.
-
-    Returns one row a video for ``corpus.jsonl``: file, family ``clip`` (or ``bad``), split."""
-    folder = directory / "videos"
-    folder.mkdir(parents=True, exist_ok=True)
+def write_clips(directory: Path, seed: int) -> list[Row]:
+    """Write ``videos/clip-*`` under ``directory``, and beside each ``{stem}.json`` in the form the videos stage reads;
+    family ``clip`` or ``bad``."""
+    (directory / "videos").mkdir(parents=True, exist_ok=True)
     rows = []
     for plan in PLANS:
         rng = generator("clips", seed, plan.name)
         scene = _SCENES[plan.shows](rng, plan)
-        path = folder / (plan.name + plan.format.suffix)
+        path = directory / plan.file
         encode(path, plan, scene, rng)
-        write_sidecar(path, scene)
-        rows.append({"file": f"videos/{path.name}", "family": "clip", "split": plan.split})
-    whole = (folder / (PLANS[0].name + PLANS[0].format.suffix)).read_bytes()
-    (folder / BAD).write_bytes(whole[: len(whole) * 6 // 10])
-    rows.append({"file": f"videos/{BAD}", "family": "bad", "split": "train"})
-    return rows
-
-
-def write_sidecar(path: Path, scene: Scene) -> None:
-    """``{stem}.json`` beside the video, in the form the videos stage reads."""
-    questions = [{"question": question, "answer": answer} for question, answer in scene.questions]
-    content = {"captions": list(scene.captions), "questions": questions}
-    path.with_suffix(".json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        questions = [{"question": question, "answer": answer} for question, answer in scene.questions]
+        sidecar = json.dumps({"captions": list(scene.captions), "questions": questions}, ensure_ascii=False, indent=1)
+        path.with_suffix(".json").write_text(sidecar + "\n", encoding="utf-8")
+        rows.append(row(plan.file, "clip", plan.split))
+    whole = (directory / PLANS[0].file).read_bytes()
+    (directory / "videos" / BAD).write_bytes(whole[: len(whole) * 6 // 10])
+    return [*rows, row(f"videos/{BAD}", "bad", "train")]
 
 
 def encode(path: Path, plan: Plan, scene: Scene, rng: np.random.Generator) -> None:
     """Write the scene as a clip, with presentation times in milliseconds where the rate is uneven."""
-    import av
-    from av.codec.context import Flags
-
-    form = plan.format
-    unit = MILLISECOND if form.uneven else Fraction(1, form.rate)
-    frames = _frames(form, scene, plan.seconds, unit, rng)
+    unit = MILLISECOND if plan.uneven else Fraction(1, plan.rate)
+    frames = _frames(plan, scene, unit, rng)
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
-        if form.codec == H264:
-            _mux_h264(container, frames, form.rate, unit)
+        if plan.codec == H264:
+            _mux_h264(container, frames, plan.rate, unit)
             return
-        made = cast("VideoStream", container.add_stream(form.codec, rate=form.rate, options=dict(form.options)))
-        made.width, made.height, made.pix_fmt = WIDTH, HEIGHT, form.pixels
+        made = cast("VideoStream", container.add_stream(plan.codec, rate=plan.rate, options=dict(plan.options)))
+        made.width, made.height, made.pix_fmt = WIDTH, HEIGHT, plan.pixels
         made.codec_context.thread_count = 1
         made.codec_context.flags |= Flags.bitexact
         made.codec_context.time_base = unit
@@ -138,26 +121,20 @@ def encode(path: Path, plan: Plan, scene: Scene, rng: np.random.Generator) -> No
         container.mux(made.encode(None))
 
 
-def _frames(
-    form: Format, scene: Scene, length: float, unit: Fraction, rng: np.random.Generator
-) -> Iterator[VideoFrame]:
-    """The pictures of ``length`` seconds in the clip's pixel format, their times in ``unit``."""
-    import av
-
-    for number in range(round(length * form.rate)):
-        if form.uneven and number and rng.random() < 0.35:
+def _frames(plan: Plan, scene: Scene, unit: Fraction, rng: np.random.Generator) -> Iterator[VideoFrame]:
+    """All pictures of a clip in its pixel format, their times in ``unit``."""
+    for number in range(round(plan.seconds * plan.rate)):
+        if plan.uneven and number and rng.random() < 0.35:
             continue
-        seconds = Fraction(number, form.rate)
+        seconds = Fraction(number, plan.rate)
         picture = av.VideoFrame.from_ndarray(scene.draw(float(seconds)), format="rgb24")
-        frame = picture.reformat(format=form.pixels, threads=1)
+        frame = picture.reformat(format=plan.pixels, threads=1)
         frame.pts, frame.time_base = int(seconds / unit), unit
         yield frame
 
 
 def _mux_h264(container: OutputContainer, frames: Iterable[VideoFrame], rate: int, unit: Fraction) -> None:
     """Our own stream is read back as raw H.264, which tells the container what it holds, and gets the frames' times."""
-    import av
-
     shown = list(frames)
     planes = (frame.to_ndarray().astype(np.uint8, copy=False) for frame in shown)
     data = io.BytesIO(b"".join(h264.stream(planes, WIDTH, HEIGHT)))
@@ -172,30 +149,31 @@ def _mux_h264(container: OutputContainer, frames: Iterable[VideoFrame], rate: in
 
 
 def _word_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    word, colour, mask = _word(rng, plan.split)
-    start = 0.25 * plan.seconds
-    shown, empty = paint(mask, COLOURS[colour], PAPER), paint(np.zeros_like(mask), PAPER, PAPER)
+    word, colour, mask = drawn_word(rng, plan.split)
+    shown = paint(mask, COLOURS[colour], PAPER)
     return Scene(
-        lambda seconds: shown if seconds >= start else empty,
+        _cut(paint(np.zeros_like(mask), PAPER, PAPER), shown, 0.25 * plan.seconds),
         (f"The word {word} appears.",),
         (("Which word appears?", word), ("Which colour is the word?", colour)),
     )
 
 
 def _words_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    first, colour, first_mask = _word(rng, plan.split)
-    second, other, second_mask = _word(rng, plan.split)
-    half = plan.seconds / 2
-    before, after = paint(first_mask, COLOURS[colour], PAPER), paint(second_mask, COLOURS[other], PAPER)
+    (first, colour, mask), (second, other, second_mask) = (drawn_word(rng, plan.split) for _ in range(2))
+    before, after = paint(mask, COLOURS[colour], PAPER), paint(second_mask, COLOURS[other], PAPER)
     return Scene(
-        lambda seconds: before if seconds < half else after,
+        _cut(before, after, plan.seconds / 2),
         (f"First {first}, then {second}.",),
         (("Which word comes first?", first), ("Which word comes last?", second)),
     )
 
 
+def _cut(before: np.ndarray, after: np.ndarray, at: float) -> Callable[[float], np.ndarray]:
+    return lambda seconds: before if seconds < at else after
+
+
 def _square_scene(rng: np.random.Generator, plan: Plan) -> Scene:
-    colour = tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
+    colour = pick(rng, tuple(COLOURS))
     direction = tuple(DIRECTIONS)[PLANS.index(plan) // 2 % len(DIRECTIONS)]  # so that few clips show several
     along_x, along_y = DIRECTIONS[direction]
     middle = np.array([WIDTH - SQUARE, HEIGHT - SQUARE]) / 2
@@ -212,13 +190,6 @@ def _square_scene(rng: np.random.Generator, plan: Plan) -> Scene:
         (f"A {colour} square moves {direction}.",),
         (("Which way does the square move?", direction), ("Which colour is the square?", colour)),
     )
-
-
-def _word(rng: np.random.Generator, split: str) -> tuple[str, str, np.ndarray]:
-    word = draw_word(rng, split)
-    choice = faces(split)
-    colour = tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
-    return word, colour, word_mask(word, choice[int(rng.integers(len(choice)))], WIDTH, HEIGHT)
 
 
 _SCENES: dict[str, Callable[[np.random.Generator, Plan], Scene]] = {

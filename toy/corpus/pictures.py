@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from pipelines.core.seeds import generator, unit_interval
-from pipelines.images.fonts import faces
-from pipelines.images.words import TEST_SHARE, draw_word
-from toy.corpus.typeset import COLOURS, paint, word_mask
+from pipelines.core.seeds import generator
+from pipelines.images.words import TEST_SHARE, split_of
+from toy.corpus.files import Row, row, write_lines
+from toy.corpus.typeset import COLOURS, HEIGHT, WIDTH, drawn_word, paint, pick
 
-WIDTH, HEIGHT = 224, 112
 PAPER = (246, 246, 244)
 SHAPES = ("circle", "square", "triangle")
 COUNTS = ("one", "two", "three", "four", "five")
@@ -23,13 +23,11 @@ PICTURES = 120
 
 def caption_split(caption: str) -> str:
     """``train`` or ``test``, a pure function of the caption."""
-    return "test" if unit_interval("caption", caption) < TEST_SHARE else "train"
+    return split_of("caption", caption)
 
 
-def write_pictures(directory: Path, seed: int) -> list[dict]:
-    """Write ``images/picture-NNN.png|jpg`` and ``images/captions.jsonl`` under ``directory``.
-
-    Returns one row a picture for ``corpus.jsonl``: file, family ``image``, split."""
+def write_pictures(directory: Path, seed: int) -> list[Row]:
+    """Write ``images/picture-NNN.png|jpg`` and ``images/captions.jsonl`` under ``directory``; family ``image``."""
     folder = directory / "images"
     folder.mkdir(parents=True, exist_ok=True)
     rows, captions = [], []
@@ -37,17 +35,17 @@ def write_pictures(directory: Path, seed: int) -> list[dict]:
         rng = generator("pictures", seed, number)
         pixels, caption, split = (_counted, _pair, _word)[number % 3](rng)
         name = f"picture-{number:03d}.{'jpg' if number % 2 else 'png'}"
-        _save(folder / name, pixels)
+        options: dict[str, Any] = {"quality": 92, "subsampling": 0} if number % 2 else {"compress_level": 6}
+        Image.fromarray(pixels).save(folder / name, **options)
         captions.append({"file": name, "caption": caption})
-        rows.append({"file": f"images/{name}", "family": "image", "split": split})
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in captions)
-    (folder / "captions.jsonl").write_text("".join(lines), encoding="utf-8")
+        rows.append(row(f"images/{name}", "image", split))
+    write_lines(folder / "captions.jsonl", captions)
     return rows
 
 
 def _counted(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
     count = int(rng.integers(1, len(COUNTS) + 1))
-    colour, shape = _colour(rng), _pick(rng, SHAPES)
+    colour, shape = pick(rng, tuple(COLOURS)), pick(rng, SHAPES)
     caption = f"{COUNTS[count - 1].capitalize()} {colour} {shape}{'s' if count > 1 else ''}."
     size = int(rng.integers(26, 37))
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -59,8 +57,8 @@ def _counted(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
 
 
 def _pair(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
-    left, right = _pick(rng, SHAPES), _pick(rng, SHAPES)
-    first, second = _colour(rng), _colour(rng)
+    left, right = pick(rng, SHAPES), pick(rng, SHAPES)
+    first, second = pick(rng, tuple(COLOURS)), pick(rng, tuple(COLOURS))
     caption = f"A {first} {left} left of a {second} {right}."
     pixels = paint(_shape(left, WIDTH * 0.28, HEIGHT / 2, 56), COLOURS[first], PAPER)
     mask = _shape(right, WIDTH * 0.72, HEIGHT / 2, 56)
@@ -71,8 +69,7 @@ def _pair(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
 
 def _word(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
     split = "test" if rng.random() < TEST_SHARE else "train"
-    word, colour = draw_word(rng, split), _colour(rng)
-    mask = word_mask(word, _pick(rng, faces(split)), WIDTH, HEIGHT)
+    word, colour, mask = drawn_word(rng, split)
     return paint(mask, COLOURS[colour], PAPER), f"The word {word} in {colour}.", split
 
 
@@ -93,21 +90,3 @@ def _shape(shape: str, x: float, y: float, size: float) -> np.ndarray:
     fine = inside.astype(np.float32).reshape(rows, SMOOTH, columns, SMOOTH)
     mask[top : top + rows, left : left + columns] = fine.mean(axis=(1, 3))
     return mask
-
-
-def _colour(rng: np.random.Generator) -> str:
-    return _pick(rng, tuple(COLOURS))
-
-
-def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    if path.suffix == ".jpg":
-        image.save(path, quality=92, subsampling=0)
-    else:
-        image.save(path, compress_level=6)

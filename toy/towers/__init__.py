@@ -1,3 +1,3 @@
-"""Pretrained towers for the tiny model: the recipe's first phase trains only the resampler, so both ends must already
-know something. ``vision`` teaches the tower glyphs by dense labels per patch, ``language`` teaches the decoder generated
-text. Arrays and strings come in (``toy.towers.stage`` makes them), one safetensors file each goes out."""
+"""What ``recipe=tiny`` starts from in place of SigLIP2 and Qwen3: a tower that knows glyphs (``vision``, ``glyphs``), a
+decoder that knows generated text and the habit of reading (``language``, ``textcards``), the linear map between them
+(``bridge``) and the resampler's first weights (``reading``). Towers learn in the loop of ``model.training``."""

@@ -2,7 +2,7 @@
 
 Where a glyph sheet says which character a patch holds, the decoder has an embedding for that character; the bridge is
 the ridge solution of ``features @ bridge = embeddings``. A resampler that starts from it writes roughly what the decoder
-would have read as text, so pretraining refines a reading instead of discovering that pictures matter (docs/log.md).
+would have read as text (``toy.towers.reading``).
 """
 
 from __future__ import annotations
@@ -14,43 +14,22 @@ from torch import Tensor
 
 from toy.towers.language import blend
 
-
-class RidgeFit:
-    """Accumulates ``X^T X`` and ``X^T Y`` so that sheets need not be held. ``ridge`` is relative to the mean of the
-    diagonal of ``X^T X``."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        self.xx = torch.zeros(inputs, inputs, dtype=torch.float64)
-        self.xy = torch.zeros(inputs, outputs, dtype=torch.float64)
-
-    def add(self, x: Tensor, y: Tensor, weight: Tensor) -> None:
-        """Rows ``x [n, inputs]``, ``y [n, outputs]`` with weights ``[n]``."""
-        weighted = x.double() * weight.double()[:, None]
-        self.xx += weighted.T @ x.double()
-        self.xy += weighted.T @ y.double()
-
-    def solve(self, ridge: float) -> Tensor:
-        """``[inputs, outputs]`` float32."""
-        eye = torch.eye(len(self.xx), dtype=torch.float64)
-        return torch.linalg.solve(self.xx + ridge * self.xx.diagonal().mean() * eye, self.xy).float()
+BLANK_WEIGHT = 0.2
 
 
-def fit_bridge(
-    sheets: Iterable[tuple[Tensor, Tensor]], embeddings: Tensor, blank: int, ridge: float, blank_weight: float = 0.2
-) -> Tensor:
-    """Bridge ``[patch width, decoder width]`` from batches of (features ``[n, patch width]``, token ids ``[n, slots]``);
-    the target of a patch is the blend of its tokens, as the decoder learned them.
-
-    Patches whose first token is ``blank`` are many and weigh ``blank_weight``. Embeddings ``[vocabulary, decoder
-    width]``.
-    """
-    fit: RidgeFit | None = None
+def fit_bridge(sheets: Iterable[tuple[Tensor, Tensor]], embeddings: Tensor, blank: int, ridge: float) -> Tensor:
+    """``[width, decoder width]`` float32 from ``features [n, width]`` and ``tokens [n, slots]`` of each sheet; the target
+    of a patch is the blend of its tokens. Patches whose first token is ``blank`` are many and weigh less. Embeddings
+    ``[vocabulary, decoder width]``; ``ridge`` is relative to the mean of the diagonal of ``X^T X``."""
+    products = []
     for features, tokens in sheets:
-        fit = fit or RidgeFit(features.shape[1], embeddings.shape[1])
-        fit.add(features, blend(embeddings, tokens), torch.where(tokens[:, 0] == blank, blank_weight, 1.0))
-    if fit is None:
+        x = features.double()
+        weighted = (x * torch.where(tokens[:, :1] == blank, BLANK_WEIGHT, 1.0)).T
+        products.append((weighted @ x, weighted @ blend(embeddings, tokens).double()))
+    if not products:
         raise ValueError("no sheets to fit the bridge on")
-    return fit.solve(ridge)
+    xx, xy = (torch.stack(part).sum(0) for part in zip(*products, strict=True))
+    return torch.linalg.solve(xx + ridge * xx.diagonal().mean() * torch.eye(len(xx)), xy).float()
 
 
 def nearest_token_share(bridge: Tensor, features: Tensor, tokens: Tensor, embeddings: Tensor, blank: int) -> float:

@@ -11,7 +11,8 @@ import numpy as np
 
 from pipelines.core.seeds import generator
 from pipelines.images.fonts import faces
-from toy.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Face, Placed, Typesetter, draw_card
+from toy.corpus.cards import HEIGHT, ROW, ROWS, WIDTH, Card, Face, Placed, draw_card, set_card
+from toy.corpus.typeset import open_pdf, pixels
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789+ "
 PATCH = 14
@@ -61,14 +62,10 @@ def glyph_sheets(split: str, seed: int, index: int, count: int) -> tuple[np.ndar
     """Block ``index`` of sheets in one face: images ``[count, 112, 224, 3]`` uint8 and labels ``[count, 8, 16, 3]``."""
     rng = generator("glyphs", seed, split, index)
     choice = faces(split)
-    setter = Typesetter(choice[index % len(choice)])
+    face = Face(choice[index % len(choice)])
     labels = []
-    for _ in range(count):
-        card = random_sheet(rng, setter.face) if rng.random() < 0.5 else draw_card(rng, split, setter.face.fits)
-        labels.append(patch_labels(setter.set(card, rng), setter.face))
-    images = [
-        np.frombuffer(page.get_pixmap(dpi=72).samples, np.uint8).reshape(HEIGHT, WIDTH, 3)
-        for page in setter.document.pages()
-    ]
-    setter.document.close()
-    return np.stack(images), np.stack(labels)
+    with open_pdf() as document:
+        for _ in range(count):
+            card = random_sheet(rng, face) if rng.random() < 0.5 else draw_card(rng, split, face.fits)
+            labels.append(patch_labels(set_card(document, face, card, rng), face))
+        return np.stack([pixels(page) for page in document]), np.stack(labels)

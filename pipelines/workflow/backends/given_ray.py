@@ -1,7 +1,8 @@
 """A Ray cluster that somebody else runs, by the address of its dashboard: ``http://head:8265``.
 
 Nothing is started or ended here. The packages are installed on its nodes, and the store's root is one every node reaches
-(an S3 URL or a shared file system). A token (``RAY_AUTH_TOKEN``) comes from the environment.
+(an S3 URL or a shared file system). A token comes from the environment, as Ray's own tools take it: ``RAY_AUTH_TOKEN``, or
+a file ``RAY_AUTH_TOKEN_PATH``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import InfraError
+from pipelines.core.errors import ConfigError, InfraError
 from pipelines.workflow.backends.local_ray import JOB_ENVIRONMENT, LEAN_MEMORY
 
 GRACE_S = 30.0
 """A dashboard that is silent for less is busy; for longer, its cluster is taken for lost."""
+ANSWER_S = 5.0
 PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_REGION")
 """Variables of this process that a job on the cluster needs too and that are no secrets."""
 
@@ -26,54 +28,72 @@ class GivenRay:
     """``python`` is the interpreter of the cluster's nodes."""
 
     def __init__(self, address: str, *, python: str, start_timeout_s: float) -> None:
-        self.address = address.rstrip("/")
-        self.python, self.start_timeout_s = python, start_timeout_s
+        self.address, self.python, self.start_timeout_s = address.rstrip("/"), python, start_timeout_s
         self._answered = 0.0
 
-    def client_environment(self) -> Mapping[str, str]:
-        """Nothing beyond what the environment says already."""
-        return {"RAY_AUTH_MODE": "token"} if os.environ.get("RAY_AUTH_TOKEN") else {}
+    @property
+    def client_environment(self) -> dict[str, str]:
+        return {"RAY_AUTH_MODE": "token"} if _token() else {}
 
+    @property
     def job_environment(self) -> dict[str, str]:
         """What a local Ray has from its keeper, a job on another machine is given."""
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return {**LEAN_MEMORY, **JOB_ENVIRONMENT, **passed}
-
-    def gcs_address(self) -> str | None:
-        """Not known here; a job takes the one Ray tells it."""
-        return None
+        return {
+            **LEAN_MEMORY,
+            **JOB_ENVIRONMENT,
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        }
 
     def start(self, *, keep: bool) -> bool:
         return False
 
     def wait(self) -> dict[str, Any]:
-        """Raises InfraError when nothing answers at the address in ``start_timeout_s``."""
+        """Raises ConfigError when the dashboard refuses the token, InfraError when nothing answers at the address in
+        ``start_timeout_s``."""
         deadline = time.monotonic() + self.start_timeout_s
-        while True:
-            found = self.state()
-            if found is not None:
-                return found
+        while (found := self.state()) is None:
             if time.monotonic() > deadline:
                 raise InfraError(
                     "the Ray cluster does not answer",
                     where=f"cluster.address = {self.address}",
                     why=f"no answer in {self.start_timeout_s:.0f} s",
-                    do="check the address and RAY_AUTH_TOKEN; cluster=local starts a Ray on this machine",
+                    do="check the address; cluster=local starts a Ray on this machine",
                 )
             time.sleep(0.5)
+        return found
 
     def state(self) -> dict[str, Any] | None:
-        """The addresses while the dashboard answers, or did ``GRACE_S`` ago; else None."""
-        request = urllib.request.Request(f"{self.address}/api/version")
-        if token := os.environ.get("RAY_AUTH_TOKEN"):
-            request.add_header("Authorization", f"Bearer {token}")
+        """Where it is, while the dashboard answers or did ``GRACE_S`` ago; else None. What a job joins is not known here; it
+        takes the ``RAY_ADDRESS`` that Ray tells it. Raises ConfigError for a token that is refused."""
+        token = _token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with urllib.request.urlopen(request, timeout=5):
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{self.address}/api/version", headers=headers), timeout=ANSWER_S
+            ):
                 self._answered = time.monotonic()
-        except (OSError, urllib.error.URLError):
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+                raise ConfigError(
+                    "the Ray cluster refuses the token",
+                    where=f"cluster.address = {self.address}",
+                    why=f"HTTP {error.code} (401: none was sent, 403: another one is wanted)",
+                    do="set RAY_AUTH_TOKEN to the cluster's token, or RAY_AUTH_TOKEN_PATH to a file that holds it",
+                ) from error
             if not self._answered or time.monotonic() - self._answered > GRACE_S:
                 return None
-        return {"address": self.address, "dashboard": self.address}
+        return {"dashboard": self.address}
 
     def release(self) -> None:
         """It is not ours."""
+
+
+def _token() -> str:
+    """Raises ConfigError for a file that cannot be read."""
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        return os.environ.get("RAY_AUTH_TOKEN") or (Path(path).expanduser().read_text().strip() if path else "")
+    except OSError as error:
+        raise ConfigError(
+            "the token of the Ray cluster cannot be read", where=f"RAY_AUTH_TOKEN_PATH = {path}", why=str(error)
+        ) from error

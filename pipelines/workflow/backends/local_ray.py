@@ -6,7 +6,6 @@ use it. The next command reattaches while the keeper lives; the last user ends i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import secrets
@@ -19,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from pipelines.core.errors import InfraError
 from pipelines.core.executor import Resources
 from pipelines.core.storage import INSTALLED
 from pipelines.workflow import process
-from pipelines.workflow.files import read_json, write_json
+from pipelines.workflow.files import locked, read_json, write_json
 
 JOB_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -41,14 +39,6 @@ JOB_ENVIRONMENT = {
 
 STARTS = 3
 """Ray gives its own parts 30 s to come up and ends when a busy machine needs longer; then it is started again."""
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    cluster: Resources
-    object_store_mb: int
-    start_timeout_s: float
-    stop_wait_s: float
 
 
 LEAN_MEMORY = {
@@ -66,106 +56,68 @@ when no shape comes back. Large blocks are asked for in huge pages (glibc 2.35 a
 
 
 class LocalRay:
-    """The local Ray of one store root. Nothing is started before :meth:`start`."""
+    """The local Ray of one store root, with the CPUs, GPUs and memory it is given. Nothing is started before
+    :meth:`start`. ``python`` is the interpreter of its nodes; ``stop_wait_s`` what a cancelled job gets to end."""
 
-    def __init__(self, root: Path, options: RayOptions) -> None:
+    python = sys.executable
+    job_environment: Mapping[str, str] = {}  # every process of this Ray has its keeper's
+
+    def __init__(
+        self, root: Path, has: Resources, *, object_store_mb: int, start_timeout_s: float, stop_wait_s: float
+    ) -> None:
+        self.has, self.object_store_mb = has, object_store_mb
+        self.start_timeout_s, self.stop_wait_s = start_timeout_s, stop_wait_s
         self.folder = root / ".cookhouse"
-        self.options = options
+        self.state_file, self.ready_file = self.folder / "cluster.json", self.folder / "ready.json"
+        self.token_file, self.log_file = self.folder / "ray_token", self.folder / "ray.log"
         name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:6]
         base = tempfile.gettempdir()
         # Ray puts unix sockets 60 characters below this folder and the system allows 107 in all
         self.temp_dir = Path(base if len(base) <= 30 else "/tmp") / f"ck-{os.getuid()}-{name}"
 
     @property
-    def python(self) -> str:
-        """The interpreter of its nodes: this one."""
-        return sys.executable
-
-    @property
-    def start_timeout_s(self) -> float:
-        return self.options.start_timeout_s
-
-    def gcs_address(self) -> str | None:
-        """What a job connects to. Ray tells its jobs an address too, but finds it by looking through the processes of the
-        machine, and takes another Ray's where there are several."""
-        return (self.state() or {}).get("address")
-
-    def job_environment(self) -> dict[str, str]:
-        """Nothing beyond what every process of this Ray has from its keeper."""
-        return {}
-
-    @property
-    def state_file(self) -> Path:
-        return self.folder / "cluster.json"
-
-    @property
-    def token_file(self) -> Path:
-        return self.folder / "ray_token"
-
-    @property
-    def log_file(self) -> Path:
-        return self.folder / "ray.log"
-
-    def state(self) -> dict[str, Any] | None:
-        """The state file if its keeper lives, else None."""
-        value = read_json(self.state_file)
-        return value if value and process.is_alive(value["keeper"]) else None
-
     def client_environment(self) -> dict[str, str]:
         """What a process needs to be let in: the token, by path."""
         return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
 
+    def state(self) -> dict[str, Any] | None:
+        """What the state file says, and once Ray is up its ``address`` and ``dashboard``; None when its keeper is gone."""
+        value = read_json(self.state_file)
+        return value | (read_json(self.ready_file) or {}) if value and process.is_alive(value["keeper"]) else None
+
     def start(self, *, keep: bool) -> bool:
         """Attach to the living Ray or start one, without waiting for it. True when it was started here."""
         with self._lock():
-            me = process.identity()
             state = self.state()
-            if state is not None:
-                users = [user for user in state["users"] if process.is_alive(user)]
-                write_json(self.state_file, {**state, "users": [*users, me], "keep": state["keep"] or keep})
-                return False
-            keep = keep or bool((read_json(self.state_file) or {}).get("keep"))
-            self._discard()
-            keeper = self._spawn()
-            write_json(
-                self.state_file,
-                {
-                    "keeper": keeper,
-                    "started": round(time.time(), 3),
-                    "users": [me],
-                    "keep": keep,
-                    "temp_dir": str(self.temp_dir),
-                },
-            )
-            return True
+            before = state or {"users": [], "keep": (read_json(self.state_file) or {}).get("keep", False)}
+            if state is None:
+                self._discard()
+                before |= {"keeper": self._spawn(), "temp_dir": str(self.temp_dir)}
+            users = [*(user for user in before["users"] if process.is_alive(user)), process.identity()]
+            write_json(self.state_file, {**before, "users": users, "keep": before["keep"] or keep})
+            return state is None
 
     def wait(self) -> dict[str, Any]:
-        """The state with ``address`` and ``dashboard`` once Ray is up. Raises InfraError when it does not come up."""
-        deadline = time.monotonic() + self.options.start_timeout_s
+        """The state once Ray is up. Raises InfraError when it does not come up."""
+        deadline = time.monotonic() + self.start_timeout_s
         starts = 1
         while time.monotonic() < deadline:
-            ready = read_json(self.folder / "ready.json")
             state = self.state()
-            if state is None and starts < STARTS:
-                starts += 1
-                self.start(keep=False)
-                continue
-            if state is None:
+            if state is not None and "dashboard" in state:
+                return state
+            if state is None and starts == STARTS:
                 raise InfraError(
                     "the local Ray ended while it was starting",
                     where=str(self.log_file),
                     why=self._last_words(),
                     do="see the log; cookhouse doctor checks memory and disk",
                 )
-            if ready is not None:
-                if "address" not in state:
-                    with self._lock():
-                        state = {**(self.state() or state), **ready}
-                        write_json(self.state_file, state)
-                return state
+            if state is None:
+                starts += 1
+                self.start(keep=False)
             time.sleep(0.05)
         raise InfraError(
-            f"the local Ray did not come up in {self.options.start_timeout_s:.0f} s",
+            f"the local Ray did not come up in {self.start_timeout_s:.0f} s",
             where=str(self.log_file),
             why=self._last_words(),
             do="cookhouse down, then try again, or give cluster.start_timeout_s=300",
@@ -187,11 +139,10 @@ class LocalRay:
         """End Ray whoever uses it. False when none was running."""
         with self._lock():
             state = self.state()
-            if state is None:
-                self._discard()
-                return False
-            self._end(state)
-            return True
+            if state is not None:
+                self._end(state)
+            self._discard()
+            return state is not None
 
     def _spawn(self) -> dict[str, Any]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -201,14 +152,16 @@ class LocalRay:
                 file.write(secrets.token_hex(32))
         self.temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {
-            "num_cpus": self.options.cluster.cpus,
-            "num_gpus": self.options.cluster.gpus,
-            "memory": self.options.cluster.memory or None,
-            "object_store_bytes": self.options.object_store_mb * 1_000_000,
-            "dashboard_port": _free_port(),
+            "ready_file": str(self.ready_file),
             "agent_port": _free_port(),
-            "temp_dir": str(self.temp_dir),
-            "ready_file": str(self.folder / "ready.json"),
+            "init": {
+                "num_cpus": self.has.cpus,
+                "num_gpus": self.has.gpus,
+                "_memory": self.has.memory or None,
+                "object_store_memory": self.object_store_mb * 1_000_000,
+                "dashboard_port": _free_port(),
+                "_temp_dir": str(self.temp_dir),
+            },
         }
         write_json(self.folder / "keeper.json", options)
         with self.log_file.open("w") as log:
@@ -226,16 +179,11 @@ class LocalRay:
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         paths = [str(INSTALLED), *given.get("PYTHONPATH", "").split(os.pathsep)]
         kept = {name: value for name, value in given.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
-        return (
-            LEAN_MEMORY
-            | kept
-            | JOB_ENVIRONMENT
-            | self.client_environment()
-            | {
-                "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
-                "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_wait_s)),
-            }
-        )
+        own = {
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
+            "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.stop_wait_s)),
+        }
+        return LEAN_MEMORY | kept | JOB_ENVIRONMENT | self.client_environment | own
 
     def _end(self, state: Mapping[str, Any]) -> None:
         """SIGTERM to the keeper, SIGKILL to its own session when it does not listen."""
@@ -252,25 +200,18 @@ class LocalRay:
         shutil.rmtree(state["temp_dir"], ignore_errors=True)
 
     def _discard(self) -> None:
-        for name in ("ready.json", "cluster.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        for file in (self.ready_file, self.state_file):
+            file.unlink(missing_ok=True)
 
     def _last_words(self) -> str:
-        try:
-            lines = [line for line in self.log_file.read_text(errors="replace").splitlines() if line.strip()]
-        except OSError:
-            return ""
-        return lines[-1][:300] if lines else "it printed nothing"
+        printed = self.log_file.read_text(errors="replace") if self.log_file.is_file() else ""
+        return ([line for line in printed.splitlines() if line.strip()] or ["it printed nothing"])[-1][:300]
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self.folder / "lock"):
             yield
-        finally:
-            os.close(handle)
 
 
 def _free_port() -> int:

@@ -37,7 +37,7 @@ class RayJobs:
     @cached_property
     def client(self) -> Any:
         """The Jobs client; waits for Ray. Raises InfraError when it cannot be reached."""
-        os.environ.update(self.cluster.client_environment())
+        os.environ.update(self.cluster.client_environment)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from ray.job_submission import JobSubmissionClient
 
@@ -57,15 +57,18 @@ class RayJobs:
             self.__dict__.pop("client", None)
             self.cluster.start(keep=self.keep)
         handle = Handle(submission, place(spec.attempt))
-        environment = self.cluster.job_environment()
+        environment = dict(self.cluster.job_environment)
         _ = self.client  # waits until the cluster is up and known by its address
-        address = self.cluster.gcs_address()
         command = ["exec", self.cluster.python, "-m", self.worker, str(handle.attempt / "spec.json")]
+        if (state := self.cluster.state()) and "address" in state:
+            # Ray tells its jobs an address too, but finds it by looking through the processes of the machine, and takes
+            # another Ray's where there are several
+            command.append(state["address"])
         deadline = time.monotonic() + self.cluster.start_timeout_s
         while True:
             try:
                 self.client.submit_job(
-                    entrypoint=shlex.join([*command, *([address] if address else [])]),
+                    entrypoint=shlex.join(command),
                     submission_id=submission,
                     entrypoint_num_cpus=0,
                     runtime_env={"env_vars": environment} if environment else None,

@@ -1,1 +1,0 @@
-"""What samples: one small protocol (``protocol``)."""
