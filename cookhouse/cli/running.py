@@ -98,7 +98,7 @@ def _known(name: str, overrides: tuple[str, ...]) -> Asked:
     manifest = read_json(_manifest(home, name))
     if manifest is None:
         raise ConfigError(f"there is no sweep '{name}'", where=str(home / "sweeps"), do="leave out --resume")
-    more, folder = _from_here(overrides), Path(manifest["cwd"])
+    more, folder = _from_here(overrides), Path(manifest.get("cwd") or Path.cwd())
     rows = [(*item, *more) for item in manifest["combinations"]]
     return Asked(rows, _kept(manifest), name, varied(rows), folder)
 
@@ -140,7 +140,7 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
             where=hidden[0],
             do=f"give {hidden[0].partition('=')[0]}=... again",
         )
-    if run.data["conf"] and not (folder / "conf").is_dir():
+    if run.data.get("conf") and not (folder / "conf").is_dir():
         raise ConfigError(
             f"run {run.run_id} was composed from a folder that is not here",
             where=str(folder / "conf"),
