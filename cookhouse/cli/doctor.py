@@ -11,16 +11,18 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.core.storage import Place
-    from pipelines.workflow.store import Store
+from cookhouse.cli.precision import calibration, speeds, warn_of_emulation
+from cookhouse.cli.services import ray_of
+from cookhouse.project import Project
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import Place, delete
+from pipelines.workflow.files import create_json, free_bytes
+from pipelines.workflow.store import Store
 
 EXTRAS = {
     "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
@@ -52,8 +54,6 @@ class Check(NamedTuple):
 @options.verbose
 def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
-    from cookhouse.cli.precision import warn_of_emulation
-
     project, held = options.opened(overrides)
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
     checks.append(ray(project, held))
@@ -66,9 +66,6 @@ def doctor(overrides: tuple[str, ...]) -> int:
 
 def ray(project: Project, held: Store) -> Check:
     """The Ray that steps would run on."""
-    from cookhouse.cli.services import ray_of
-    from pipelines.core.errors import ConfigError
-
     address = project.settings.cluster.address
     try:
         state = ray_of(project, held).state()
@@ -82,8 +79,6 @@ def ray(project: Project, held: Store) -> Check:
 
 def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
-    from pipelines.workflow.files import free_bytes
-
     good, version = (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version()
     yield Check.of(good, "python", version, f"{version} (3.11 to 3.13 is needed)")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -99,7 +94,6 @@ def machine(home: Path) -> Iterator[Check]:
 
 def processor() -> Check:
     """The CPU's name and what one core of it computes, measured; without torch the name alone."""
-    from cookhouse.cli.precision import calibration, speeds
     from model.calibrate import cpu_name
 
     measured = calibration()
@@ -112,9 +106,6 @@ def processor() -> Check:
 
 def store(root: Place) -> Check:
     """Whether the store can be written, and whether a name in it can be taken only once: all commits rest on that."""
-    from pipelines.core.storage import delete
-    from pipelines.workflow.files import create_json
-
     probe = root / ".cookhouse" / f"probe-{secrets.token_hex(4)}.json"
     try:
         works = create_json(probe, {"take": 1}) and not create_json(probe, {"take": 2})

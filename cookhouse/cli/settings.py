@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
+from cookhouse.project import Project, load_project
+from cookhouse.stages import STAGES
+from pipelines.core.canonical import dotted
+from pipelines.core.errors import ConfigError, no_such
+from pipelines.core.identity import field_kind
+from pipelines.core.secrets import redact
+from pipelines.workflow.compose import choices_of, compose, file_of, lookup, search_folders
+from pipelines.workflow.stage import load_stage
 
 ABSENT = object()
 
@@ -28,9 +33,6 @@ def config() -> None:
 @options.verbose
 def show(overrides: tuple[str, ...], as_json: bool) -> None:
     """Print every value and where it was written. Fields at their defaults are shown too."""
-    from pipelines.core.canonical import dotted
-    from pipelines.core.secrets import redact
-
     project, _ = options.opened(overrides)
     if as_json:
         click.echo(redact(json.dumps(values_of(project), ensure_ascii=False)))
@@ -44,10 +46,6 @@ def show(overrides: tuple[str, ...], as_json: bool) -> None:
 @options.verbose
 def validate(overrides: tuple[str, ...]) -> int:
     """Check every stage of a recipe, or of all recipes when none is given. Sources are not looked at."""
-    from cookhouse.project import load_project
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.compose import choices_of, search_folders
-
     given = [text for text in overrides if text.startswith("recipe=")]
     rest = [text for text in overrides if text not in given]
     wrong = 0
@@ -72,8 +70,6 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
     cookhouse config diff "recipe=tiny" "recipe=tiny steps.sft.seed=2"
     """
-    from pipelines.core.canonical import dotted
-
     (old, _), (new, _) = options.opened(shlex.split(before)), options.opened(shlex.split(after))
     was, now = dotted(values_of(old)), dotted(values_of(new))
     rows = [name for name in {**was, **now} if was.get(name, ABSENT) != now.get(name, ABSENT)]
@@ -93,9 +89,6 @@ def diff(before: str, after: str, as_json: bool) -> None:
 def schema(stages: tuple[str, ...]) -> None:
     """Print the JSON Schema of stages (default: all). ``x-cookhouse`` says what a field is to the key: identity, runtime
     or source."""
-    from cookhouse.stages import STAGES
-    from pipelines.core.errors import no_such
-
     found = {}
     for name in stages or STAGES:
         if name not in STAGES:
@@ -108,8 +101,6 @@ def schema(stages: tuple[str, ...]) -> None:
 @options.verbose
 def groups() -> None:
     """List the groups of ``conf/`` and their choices: the names to the right of ``recipe=``, ``cluster=``, ``model=`` ..."""
-    from pipelines.workflow.compose import choices_of, compose, file_of, search_folders
-
     folders = search_folders()
     chosen = compose([]).choices
     rows = []
@@ -139,9 +130,6 @@ def values_of(project: Project) -> dict[str, Any]:
 
 def schema_of(dotted: str) -> dict[str, Any]:
     """JSON Schema of a stage's configuration, with what each field is to the key."""
-    from pipelines.core.identity import field_kind
-    from pipelines.workflow.stage import load_stage
-
     definition = load_stage(dotted)
     made = definition.config.model_json_schema()
     for name, about in made.get("properties", {}).items():
@@ -151,8 +139,6 @@ def schema_of(dotted: str) -> dict[str, Any]:
 
 def place_of(project: Project, name: str) -> str:
     """``conf/recipe/tiny.yaml:12``, ``command line (...)`` or ``default``."""
-    from pipelines.workflow.compose import lookup
-
     raw, path = project.composed.raw, name.split(".")
     above = (lookup(raw, path[:depth]) for depth in range(len(path)))
     written = any(str(value).startswith("${") for value in above) or lookup(raw, path, ABSENT) is not ABSENT
