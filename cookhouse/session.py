@@ -51,6 +51,7 @@ def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
     """Everything from planning to the report; returns the exit code."""
     started = time.monotonic()
     from cookhouse.cli.closing import print_end
+    from cookhouse.cli.costs import refuse_full_disk
     from cookhouse.cli.planning import print_plan
     from cookhouse.cli.precision import warn_of_emulation
     from cookhouse.cli.view import alive
@@ -64,7 +65,8 @@ def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
             union, plan = plan_all(projects, store, replace(asked.chosen, wait=manner.wait))
         if not dry_run:
             refuse_blocked(plan)
-            refuse_full_disk(plan, store, manner)
+            if not manner.yes:
+                refuse_full_disk(plan, store)
         warn_of_emulation(project, [step.keyed.step for step in plan.work])
         if dry_run:
             print_plan(project, plan, store)
@@ -205,34 +207,12 @@ def refuse_blocked(plan: Plan) -> None:
     raise ConfigError(f"step '{other.name}' cannot be made", why="; ".join(other.reasons), do="select its inputs too")
 
 
-def refuse_full_disk(plan: Plan, store: Store, manner: Manner) -> None:
-    """Raises ConfigError when earlier results say that the disk will not hold this, unless ``--yes``."""
-    from cookhouse.cli.planning import free_bytes
-    from cookhouse.cli.words import size
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.estimate import estimate, total
-
-    free = free_bytes(store.root)
-    if manner.yes or not plan.work or free is None:
-        return
-    expected = total(estimate(plan)).bytes
-    if expected > free:
-        raise ConfigError(
-            f"about {size(expected)} would be written and {size(free)} are free",
-            where=str(store.root),
-            why="going by earlier results (cookhouse plan)",
-            do="free some space (cookhouse gc), choose storage.root=/big/disk, or start all the same with --yes",
-        )
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP end a session as Ctrl-C does."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    old = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:

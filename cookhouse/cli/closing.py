@@ -47,18 +47,18 @@ def print_end(
     typed = asked.chosen.typed(asked.combinations[0])
     where = [text for text in asked.combinations[0] if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]
-    runs = "combinations" if asked.sweep else "runs"
-    commands = (
-        [(["ui", *where], f"compare {runs} in MLflow")] if project.settings.tracking.enabled and not failed else []
-    )
+    here = asked.folder == Path.cwd()
+    commands: list[tuple[list[str], str]] = []
+    if failed and not asked.sweep:
+        commands.append((["logs", failed[0], *where], "what the failed step printed"))
     if failed:
-        again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else ["run", *typed]
-        commands = [
-            (["logs", plan[failed[0]].keyed.step.shown, *where], "what the failed step printed"),
-            (again, "go on from what was committed"),
-        ]
+        again = ["run", *typed] if here else ["resume", *where]
+        again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else again
+        commands.append((again, "go on from what was committed"))
+    elif project.settings.tracking.enabled:
+        commands.append((["ui", *where], f"compare {'combinations' if asked.sweep else 'runs'} in MLflow"))
     commands.append((["status", *where], "how the steps stand (--html draws it, --run ID takes another run)"))
-    if not failed and not asked.sweep:
+    if not failed and not asked.sweep and here:
         commands.append((["plan", *typed], "add steps.<name>.<field>=<value> to see what it would make anew"))
     print_next(commands)
 

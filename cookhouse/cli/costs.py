@@ -1,5 +1,5 @@
-"""How long the steps of a run will take here: earlier results of the store say it, else the figures that the recipe ships,
-scaled by what a core of this machine computes. Rules of thumb."""
+"""What a plan will cost here, in words: time, disk and CPUs. Earlier results of the store say it (``workflow.estimate``),
+else the figures that the recipe ships, scaled by what a core of this machine computes. Rules of thumb."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cookhouse.cli.words import duration
+from cookhouse.cli.words import duration, size
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
+    from pipelines.core.storage import Place
     from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan
+    from pipelines.workflow.plan import Plan, PlannedStep
+    from pipelines.workflow.store import Store
 
 CALIBRATE = "from model.calibrate import measure; print(measure('float32', seconds=0.5))"
 
@@ -70,3 +73,55 @@ def outlook(estimates: Mapping[str, Estimate], gflops: float | None) -> str:
     steps = f"{whole.unknown} step{'' if whole.unknown == 1 else 's'}"
     more = f", and {steps} of unknown length" if whole.unknown else ""
     return f"takes about {duration(whole.seconds)} on this CPU ({basis}){more}"
+
+
+def wants(step: PlannedStep) -> str:
+    """``8 CPUs, 2 GPUs (ranks 2, threads of each 4)``."""
+    config = step.keyed.step.config
+    return f"{config.demand().whole} ({config.asks()})"
+
+
+def words_of(cost: Estimate) -> str:
+    """``about 2 min, 12 MB (documents-5a8b767184b6 at 2.5 times its source bytes)``."""
+    if cost.seconds is None or cost.bytes is None:
+        return "cost unknown"
+    return f"about {duration(cost.seconds)}, {size(cost.bytes)} ({cost.basis})"
+
+
+def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> list[str]:
+    """The last lines: how much there is to do, and whether the disk holds it."""
+    from pipelines.workflow.estimate import total
+
+    if made.blocked:
+        return [f"{len(made.blocked)} of {len(made.steps)} steps are blocked"]
+    if not made.work:
+        return [f"nothing to do: all {len(made.steps)} steps exist"]
+    line = f"{len(made.work)} of {len(made.steps)} steps to make"
+    whole = total(estimates)
+    if whole.unknown < len(estimates):
+        more = f" and {whole.unknown} of unknown cost" if whole.unknown else ""
+        line += f": about {duration(whole.seconds)} of work and {size(whole.bytes)}{more}"
+    free = free_bytes(root)
+    return [line] if free is None else [f"{line}; {size(free)} free at {root}"]
+
+
+def free_bytes(root: Place) -> int | None:
+    """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
+    from pipelines.workflow.files import free_bytes
+
+    return free_bytes(root) if isinstance(root, Path) else None
+
+
+def refuse_full_disk(plan: Plan, store: Store) -> None:
+    """Raises ConfigError when earlier results say that the disk will not hold this."""
+    from pipelines.core.errors import ConfigError
+    from pipelines.workflow.estimate import estimate, total
+
+    free = free_bytes(store.root)
+    if free is not None and (expected := total(estimate(plan)).bytes) > free:
+        raise ConfigError(
+            f"about {size(expected)} would be written and {size(free)} are free",
+            where=str(store.root),
+            why="going by earlier results (cookhouse plan)",
+            do="free some space (cookhouse gc), choose storage.root=/big/disk, or start all the same with --yes",
+        )

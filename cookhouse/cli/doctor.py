@@ -77,6 +77,8 @@ def ray(project: Project, held: Store) -> Check:
 
 def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
+    from pipelines.workflow.files import free_bytes
+
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check(
         "ok" if good else "bad",
@@ -85,9 +87,8 @@ def machine(home: Path) -> Iterator[Check]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
-    place = next(path for path in (home, *home.parents) if path.exists())
-    free = shutil.disk_usage(place).free / 2**30
-    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {place}")
+    free = free_bytes(home) / 2**30
+    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {home}")
     shared = Path("/dev/shm")
     if shared.exists():
         yield Check(

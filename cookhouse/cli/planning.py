@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
-from cookhouse.cli.words import duration, size
+from cookhouse.cli.costs import conclusion, wants, words_of
 
 if TYPE_CHECKING:
     from cookhouse.project import Project
-    from pipelines.core.storage import Place
     from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan, PlannedStep, Selection
+    from pipelines.workflow.plan import Plan, Selection
     from pipelines.workflow.store import Store
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
@@ -98,42 +95,6 @@ def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
 def left_out(project: Project) -> list[str]:
     """A line for each step that was given no source while another one was."""
     return [f"left out: {name} ({value}=... brings it in)" for name, value in project.left_out.items()]
-
-
-def wants(step: PlannedStep) -> str:
-    """``8 CPUs, 2 GPUs (ranks 2, threads of each 4)``."""
-    config = step.keyed.step.config
-    return f"{config.demand().whole} ({config.asks()})"
-
-
-def words_of(cost: Estimate) -> str:
-    """``about 2 min, 12 MB (documents-5a8b767184b6 at 2.5 times its source bytes)``."""
-    if cost.seconds is None or cost.bytes is None:
-        return "cost unknown"
-    return f"about {duration(cost.seconds)}, {size(cost.bytes)} ({cost.basis})"
-
-
-def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> list[str]:
-    """The last lines: how much there is to do, and whether the disk holds it."""
-    from pipelines.workflow.estimate import total
-
-    if made.blocked:
-        return [f"{len(made.blocked)} of {len(made.steps)} steps are blocked"]
-    if not made.work:
-        return [f"nothing to do: all {len(made.steps)} steps exist"]
-    line = f"{len(made.work)} of {len(made.steps)} steps to make"
-    whole = total(estimates)
-    if whole.unknown < len(estimates):
-        more = f" and {whole.unknown} of unknown cost" if whole.unknown else ""
-        line += f": about {duration(whole.seconds)} of work and {size(whole.bytes)}{more}"
-    free = free_bytes(root)
-    return [line] if free is None else [f"{line}; {size(free)} free at {root}"]
-
-
-def free_bytes(root: Place) -> int | None:
-    """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
-    found = next((path for path in (root, *root.parents) if path.exists()), None) if isinstance(root, Path) else None
-    return shutil.disk_usage(found).free if found is not None else None
 
 
 def mermaid(made: Plan) -> list[str]:

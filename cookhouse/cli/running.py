@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,8 +65,8 @@ def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | No
     """The combinations, expanded and written down under an id."""
     from pipelines.core.errors import ConfigError
     from pipelines.core.secrets import redact
-    from pipelines.workflow.combinations import combine
-    from pipelines.workflow.sweep import sweep_id, write_manifest
+    from pipelines.workflow.files import create_json
+    from pipelines.workflow.sweep import combine, sweep_id
 
     found, names = combine(overrides, each, file)
     if len(found) < 2:
@@ -76,20 +77,25 @@ def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | No
     kept = {"limit": chosen.limit, "selection": chosen.kept}
     shown = [[redact(text) for text in item] for item in found]
     name = sweep_id(project.recipe, shown, kept)
-    about = {"combinations": shown, "varied": names, "cwd": str(Path.cwd()), **kept}
-    if not write_manifest(store.home, name, about):
+    about = {"sweep": name, "created": round(time.time(), 3), "cwd": str(Path.cwd())}
+    if not create_json(_manifest(store.home, name), {**about, "combinations": shown, "varied": names, **kept}):
         say(f"sweep {name} is known: what it made is reused")
     return Asked(found, chosen, name, names)
+
+
+def _manifest(home: Path, name: str) -> Path:
+    """What a sweep set out to do; how it stands is derived from the store, as for a run."""
+    return home / "sweeps" / f"{name}.json"
 
 
 def _known(name: str, overrides: tuple[str, ...]) -> Asked:
     """The combinations as an earlier command wrote them down."""
     from pipelines.core.errors import ConfigError
-    from pipelines.workflow.combinations import varied
-    from pipelines.workflow.sweep import read_manifest
+    from pipelines.workflow.files import read_json
+    from pipelines.workflow.sweep import varied
 
     home = options.opened(overrides, recipe=False)[1].home
-    manifest = read_manifest(home, name)
+    manifest = read_json(_manifest(home, name))
     if manifest is None:
         raise ConfigError(f"there is no sweep '{name}'", where=str(home / "sweeps"), do="leave out --resume")
     more, folder = _from_here(overrides), Path(manifest["cwd"])
@@ -122,7 +128,7 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
     from pipelines.core.errors import ConfigError
     from pipelines.core.secrets import HIDDEN
 
-    _, _, run = newest(tuple(text for text in more if text.startswith("storage")), run_id)
+    _, store, run = newest(tuple(text for text in more if text.startswith("storage")), run_id)
     known_steps(run, targets)
     folder = Path(run.data["cwd"])
     given = {text.partition("=")[0] for text in more}
@@ -142,6 +148,8 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
             + shlex.join(["cookhouse", "run", *kept]),
         )
     typed = (*kept, *_from_here(more))
+    if folder != Path.cwd():
+        typed = (*(text for text in typed if not text.startswith("storage.root=")), f"storage.root={store.root}")
     chosen = replace(_kept(run.data), only=(), start=(), until=targets) if targets else _kept(run.data)
     say(shlex.join(["cookhouse", "run", *chosen.typed(typed)]))
     return carry_out(Asked([typed], chosen, folder=folder), manner)

@@ -167,8 +167,12 @@ def schema_of(dotted: str) -> dict[str, Any]:
 
 def place_of(project: Project, path: Path) -> str:
     """``conf/recipe/tiny.yaml:12``, ``command line (...)`` or ``default``."""
-    place = project.composed.origin(path)
-    return place if place and _is_written(project.composed.raw, path) else "default"
+    from pipelines.workflow.compose import lookup
+
+    raw = project.composed.raw
+    above = (lookup(raw, path[:depth]) for depth in range(len(path)))
+    written = any(str(value).startswith("${") for value in above) or lookup(raw, path, ABSENT) is not ABSENT
+    return project.composed.origin(path) or "default" if written else "default"
 
 
 def _shown(value: Any) -> str:
@@ -184,17 +188,3 @@ def _about(text: str) -> str:
         words += [] if line.startswith("# @package") else line.lstrip("#").split()
     sentence = re.split(r"[.:;](?:\s|$)", " ".join(words))[0]
     return sentence if len(sentence) <= 90 else sentence[:87] + "..."
-
-
-def _is_written(raw: Any, path: Path) -> bool:
-    """Whether a file or an override says this very value; an interpolation above it counts."""
-    for part in path:
-        if isinstance(raw, str) and raw.startswith("${"):
-            return True
-        if isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
-            raw = raw[int(part)]
-        elif isinstance(raw, dict) and part in raw:
-            raw = raw[part]
-        else:
-            return False
-    return True

@@ -112,11 +112,14 @@ def names(folder: Place) -> list[str]:
 def files(folder: Place) -> dict[str, About]:
     """Every file under a folder, however deep, by its relative name; empty when there is none."""
     if isinstance(folder, Path):
-        paths = (Path(top, name) for top, _, inside in os.walk(folder) for name in inside)
-        return {path.relative_to(folder).as_posix(): about(path) for path in paths if path.is_file()}
-    found = _ask(folder, lambda system, path: system.find(path, detail=True))
-    top = _path(folder) + "/"
-    return {key.removeprefix(top): _about(info) for key, info in found.items() if key.startswith(top)}
+        found = {}
+        for top, _, inside in os.walk(folder):
+            for path in (Path(top, name) for name in inside):
+                with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                    found[path.relative_to(folder).as_posix()] = about(path)
+        return found
+    infos, prefix = _ask(folder, lambda system, path: (system.find(path, detail=True), f"{path}/"))
+    return {key.removeprefix(prefix): _about(info) for key, info in infos.items() if key.startswith(prefix)}
 
 
 def search(text: str) -> Iterator[tuple[str, str, About]]:
@@ -313,14 +316,11 @@ def _system(remote: Remote) -> Any:
         ) from error
 
 
-def _path(remote: Remote) -> str:
-    return str(_system(remote)._strip_protocol(remote.url))
-
-
 def _ask(remote: Remote, question: Callable[[Any, str], Answer]) -> Answer:
     """``question(file system, path)``. Errors that say something of the file pass through; every other is an
     InfraError."""
-    system, path = _system(remote), _path(remote)
+    system = _system(remote)
+    path = str(system._strip_protocol(remote.url))
     try:
         return question(system, path)
     except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError):

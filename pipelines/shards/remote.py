@@ -115,24 +115,17 @@ class ShardCache:
             if self._since_sweep < max(self.block, int(self.limit * _SLACK)):
                 return
             self._since_sweep = 0
-        found: list[tuple[float, int, str]] = []
-        for folder in self.folder.glob("??"):
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        about = entry.stat()
-                        found.append((about.st_mtime, about.st_size, entry.path))
+        found = sorted((file.written, file.size, name) for name, file in storage.files(self.folder).items())
         total = sum(size for _, size, _ in found)
         if total <= self.limit * (1 - _SLACK):
             return
-        now = time.time()
-        for used, size, path in sorted(found):
+        for used, size, name in found:
             if total <= self.limit * (1 - 2 * _SLACK):
                 return
-            if os.path.basename(path).startswith(".") and now - used < 3600:
+            if "/." in name and time.time() - used < 3600:
                 continue  # another reader is writing it
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                (self.folder / name).unlink()
             total -= size
 
 

@@ -42,7 +42,8 @@ class Target:
 
 
 class Mirror:
-    """Some pipeline runs in one store. ``missing`` counts what the store refused at the last look, ``why`` is its reason."""
+    """Some pipeline runs in one store. ``missing`` counts what the store refused at the last look, ``why`` is its reason;
+    ``targets`` are the MLflow runs met so far, by the folder and slot that remember them."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Mirror:
         self.uri, self.warn, self._open = uri, warn, open_store
         self.readers = [RunReader(home, run_id, warn) for run_id in run_ids]
         self.missing, self.why = 0, ""
-        self._targets: dict[tuple[Place, str], Target] = {}
+        self.targets: dict[tuple[Place, str], Target] = {}
 
     @cached_property
     def store(self) -> Sink:
@@ -80,10 +81,6 @@ class Mirror:
             if run.end is not None and not missing:
                 self.readers.remove(reader)
 
-    def target(self, folder: Place, slot: str = "run") -> Target:
-        """The MLflow run that a slot of ``tracking.json`` remembers; KeyError when this process has not met it."""
-        return self._targets[folder, slot]
-
     def _show(self, run: RunFiles) -> int:
         """Returns how many values the store refused."""
         ids: dict[str, tuple[str, str]] = {}
@@ -101,7 +98,7 @@ class Mirror:
 
     def _meet(self, want: Wanted, ids: Ids) -> Target:
         """The run as remembered, as found by its tags, or made."""
-        if (target := self._targets.get((want.folder, want.slot))) is None:
+        if (target := self.targets.get((want.folder, want.slot))) is None:
             memory = state.load(want.folder, self.uri, want.slot)
             shown = self.store.shown(memory["run_id"]) if memory else None
             if shown is not None:
@@ -111,7 +108,7 @@ class Mirror:
                 found = self.store.find(experiment, want.identity) or ""
                 target = Target({"experiment_id": experiment}, Shown())
                 self._take(target, want, found or self._create(target, want, ids))
-            self._targets[want.folder, want.slot] = target
+            self.targets[want.folder, want.slot] = target
         target.missing = 0
         return target
 
@@ -150,7 +147,7 @@ class Mirror:
 
     def _apply(self, name: str, want: Wanted, below: int) -> int:
         """Send what differs; the final state only when nothing is missing, ``below`` neither. Returns how much is."""
-        target = self._targets[want.folder, want.slot]
+        target = self.targets[want.folder, want.slot]
         run, shown = target.run, target.shown
         if want.content and target.memory["content"] == want.content:
             return 0

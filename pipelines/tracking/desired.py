@@ -150,13 +150,12 @@ def desired(run: RunFiles, ids: Ids) -> dict[str, Wanted]:
     """Every MLflow run this pipeline run stands for, parents first; links to runs without an id are left out."""
     if not run.started:
         return {}
-    sweep, wanted = run.started["sweep"], {}
+    sweep, wanted, (status, ended) = run.started["sweep"], {}, run.end or ("RUNNING", 0.0)
     if sweep:
         identity = {"cookhouse.sweep": sweep["id"], "cookhouse.level": "sweep"}
         about = {"cookhouse.recipe": run.started["recipe"], **describe.code_tags(run.code)}
-        status, ended = run.end or ("RUNNING", 0.0)
-        first = Wanted(f"sweep {sweep['id']}", identity, about, run.started["t"], run.folder, "sweep")
-        wanted["sweep"] = replace(first, status=status, ended=ended)
+        about_it = (f"sweep {sweep['id']}", identity, about, run.started["t"], run.folder, "sweep")
+        wanted["sweep"] = Wanted(*about_it, status=status, ended=ended)
     wanted["run"] = _run(run, ids)
     steps = {f"step {name}": _step(name, step, run) for name, step in run.steps.items() if step.folder is not None}
     return wanted | steps

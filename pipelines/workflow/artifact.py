@@ -47,6 +47,11 @@ class Artifact:
         and for looking at data that no run made."""
         return cls(Path(folder), step, stage, key="", stats=dict(stats or {}))
 
+    @property
+    def named(self) -> dict[str, str]:
+        """How the record of a result names one of its inputs."""
+        return {"step": self.step, "key": self.key, "content_digest": self.content_digest, "folder": str(self.root)}
+
     @cached_property
     def _manifest(self) -> dict[str, Any]:
         loaded = read_json(self.root / self.manifest)

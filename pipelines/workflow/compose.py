@@ -53,7 +53,7 @@ class Composed:
             name = text.lstrip("+~").partition("=")[0].split(".")
             if name == parts[: len(name)]:
                 return f"{COMMAND_LINE} ({text})"
-        reference = INTERPOLATION.fullmatch(str(_lookup(self.raw, parts)))
+        reference = INTERPOLATION.fullmatch(str(lookup(self.raw, parts)))
         if reference and reference[1].split(".") != parts:
             return self.origin(reference[1].split("."))
         return _written_at(parts, self.choices, self.folders)
@@ -182,7 +182,8 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
     full_key = re.search(r"full_key: (\S+)", str(cause))
     where = full_key[1] if full_key else ""
     if match := re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", first):
-        name, known = match[1], _known_names(groups)
+        name, options = match[1], {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+        known = [*_known_names(groups), *sorted(options)]
         text = next((str(item.input_line) for item in parsed if item.key_or_group == name), name)
         near = [item for item in known if item.startswith(f"{name.partition('.')[0]}.") and "steps." not in item]
         do = f"the names are {', '.join(near[:12])}" if near else "see cookhouse config show"
@@ -213,14 +214,15 @@ def _known_names(groups: Sequence[Override]) -> list[str]:
     return list(dict.fromkeys(".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)))
 
 
-def _lookup(value: Any, path: Sequence[str]) -> Any:
+def lookup(value: Any, path: Sequence[str], otherwise: Any = None) -> Any:
+    """What lies at a path of dicts and lists, ``otherwise`` where nothing does."""
     for part in path:
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
         else:
-            return None
+            return otherwise
     return value
 
 

@@ -8,10 +8,12 @@ names them, else bytes of the sources, else samples of the inputs. A stage that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.core.canonical import leaves
 from pipelines.workflow.files import read_json
 from pipelines.workflow.plan import Plan, PlannedStep, nearest
 from pipelines.workflow.store import Record, read_record
@@ -84,54 +86,40 @@ def total(estimates: Mapping[str, Estimate]) -> Total:
 
 def steps_of(config: Any) -> float:
     """Sum of all numbers called ``steps`` in a configuration: ``{"phases": [{"steps": 40}, {"steps": 30}]}`` has 70."""
-    return float(sum(_steps_in(config)))
+    found = (value for path, value in leaves(config) if path[-1:] == ("steps",))
+    return float(sum(value for value in found if isinstance(value, int | float)))
 
 
-def _steps_in(value: Any) -> Iterator[float]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            if name == "steps" and isinstance(item, int | float):
-                yield item
-            else:
-                yield from _steps_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _steps_in(item)
+def _load(config: Any, sizes: Sequence[int], samples: Iterable[Any]) -> Load | None:
+    """From the configuration, the bytes of the sources and the samples of the inputs."""
+    if steps := steps_of(config):
+        return Load("steps", steps)
+    if sizes:
+        return Load("source bytes", sum(sizes))
+    counts = list(samples)
+    known = [count for count in counts if isinstance(count, int | float)]
+    return Load("samples", sum(known)) if counts and len(known) == len(counts) else None
 
 
 def _load_now(planned: PlannedStep, plan: Plan, found: Mapping[str, Estimate]) -> Load | None:
-    steps = steps_of(planned.keyed.document["config"])
-    if steps:
-        return Load("steps", steps)
-    if planned.keyed.probed.files:
-        return Load("source bytes", sum(file.size for files in planned.keyed.probed.files.values() for file in files))
-    samples: list[float] = []
-    for parent in planned.keyed.step.parents:
-        step = plan[parent]
-        count = found[parent].samples if step.works else step.facts.record and step.facts.record.stats.get("samples")
-        if not isinstance(count, int | float):
-            return None
-        samples.append(count)
-    return Load("samples", sum(samples)) if samples else None
+    parents = [plan[name] for name in planned.keyed.step.parents]
+    samples = (
+        found[step.name].samples if step.works else step.facts.record and step.facts.record.stats.get("samples")
+        for step in parents
+    )
+    sizes = [file.size for files in planned.keyed.probed.files.values() for file in files]
+    return _load(planned.keyed.document["config"], sizes, samples)
 
 
 def _load_then(before: Record) -> Load | None:
-    steps = steps_of(before.document["config"])
-    if steps:
-        return Load("steps", steps)
     spec = read_json(before.folder / "attempts" / str(before.data["attempt"]) / "spec.json") or {}
-    if spec.get("sources"):
-        return Load("source bytes", sum(size for rows in spec["sources"].values() for _, _, size, _ in rows))
-    samples: list[float] = []
-    for row in (row for rows in before.data["inputs"].values() for row in rows):
-        record = read_record(before.folder.parent.parent / _stage_folder(row["folder"]))
-        count = record.stats.get("samples") if record is not None and record.key == row["key"] else None
-        if not isinstance(count, int | float):
-            return None
-        samples.append(count)
-    return Load("samples", sum(samples)) if samples else None
+    sizes = [size for rows in spec.get("sources", {}).values() for _, _, size, _ in rows]
+    inputs = [row for rows in before.data["inputs"].values() for row in rows]
+    return _load(before.document["config"], sizes, map(functools.partial(_samples_of, before), inputs))
 
 
-def _stage_folder(folder: str) -> str:
-    """``documents/documents-5a8b767184b6`` of the folder of an artifact, whatever root it was written under."""
-    return "/".join(folder.rstrip("/").split("/")[-2:])
+def _samples_of(reader: Record, row: Mapping[str, str]) -> Any:
+    """The samples of an input of an earlier result, where it lies under this root now."""
+    stage, folder = row["folder"].rstrip("/").split("/")[-2:]
+    record = read_record(reader.folder.parent.parent / stage / folder)
+    return record.stats.get("samples") if record is not None and record.key == row["key"] else None

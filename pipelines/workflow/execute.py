@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
 from pipelines.workflow.provenance import provenance
-from pipelines.workflow.stage import Artifact, Inputs, SourceFile, StageDef, load_stage
-from pipelines.workflow.store import Commit, Record, Store, read_record
+from pipelines.workflow.stage import Inputs, SourceFile, StageDef, load_stage
+from pipelines.workflow.store import Record, commit, read_record
 
 
 def run_attempt(
@@ -52,47 +52,22 @@ def run_attempt(
             json.dumps(stats, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise DataError(f"the stats of stage {definition.name} are not plain JSON", why=str(error)) from error
-        return Store(attempt.root.parent.parent).commit(
-            attempt,
-            commit_of(definition, config, inputs.artifacts, step=step, key=key, document=document),
-            stats,
-            generation=generation,
-            seconds=time.monotonic() - started,
-        )
+        about = {
+            "step": step,
+            "stage": definition.name,
+            "key": key,
+            "document": document,
+            "config": config.model_dump(mode="json"),
+            "inputs": {port: [item.named for item in items] for port, items in inputs.artifacts.items()},
+            "source_hash": source_hash(definition),
+            "deterministic": definition.deterministic,
+            "provenance": provenance(),
+        }
+        return commit(attempt, about, stats, generation=generation, seconds=time.monotonic() - started)
     except OSError as error:
         raise translate_full_disk(error, error.filename or attempt.dir) from error
     finally:
         attempt.events.close()
-
-
-def commit_of(
-    definition: StageDef,
-    config: StageConfig,
-    artifacts: Mapping[str, Sequence[Artifact]],
-    *,
-    step: str,
-    key: str,
-    document: Document,
-) -> Commit:
-    """What the record of a result says besides its files and figures. The provenance (who made it, where and with what)
-    is attendant, never part of a key."""
-    return Commit(
-        step=step,
-        stage=definition.name,
-        key=key,
-        document=document,
-        config=config.model_dump(mode="json"),
-        inputs={
-            port: [
-                {"step": item.step, "key": item.key, "content_digest": item.content_digest, "folder": str(item.root)}
-                for item in items
-            ]
-            for port, items in artifacts.items()
-        },
-        source_hash=source_hash(definition),
-        deterministic=definition.deterministic,
-        provenance=provenance(),
-    )
 
 
 @dataclass(frozen=True)

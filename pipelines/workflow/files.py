@@ -70,15 +70,18 @@ def translate_disk(error: OSError, path: Place | str) -> Exception:
     )
 
 
+def free_bytes(path: Path) -> int:
+    """What is free on the disk that a path lies on or would lie on."""
+    path = path.absolute()
+    return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+
+
 def translate_full_disk(error: OSError, path: Place | str) -> Exception:
     """A DataError that says how much is left, for 'no space' and 'quota'; any other OSError comes back as it is. It
     is not an InfraError because trying again at once fills the disk again."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    folder = Path(str(path))
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
+    free = free_bytes(Path(str(path))) / 2**20
     return DataError(
         "the disk is full",
         where=str(path),

@@ -37,21 +37,15 @@ def run_stage_inprocess(
     the stage comes through unchanged, and the next call adopts the units it left."""
     definition, config = stage_of(function), config.sized(Room(1, 1))
     artifacts = {port: (value,) if isinstance(value, Artifact) else tuple(value) for port, value in inputs.items()}
-    unknown = set(artifacts) - set(definition.ports)
-    missing = set(definition.inputs) - set(artifacts)
-    if unknown or missing:
-        raise TypeError(
-            f"{definition.name} takes {definition.ports}; unknown: {unknown or '-'}, missing: {missing or '-'}"
-        )
+    if not set(definition.inputs) <= set(artifacts) <= set(definition.ports):
+        raise TypeError(f"{definition.name} takes {definition.ports}, of them {definition.inputs} always")
     store = Store(directory)
     label = step or definition.name
     probed = probe_step(definition, config, store.cache, limit=limit)
     document = key_document(
         definition,
         probed.config,
-        inputs={
-            port: tuple((item.step, item.key or str(item.root)) for item in items) for port, items in artifacts.items()
-        },
+        inputs={port: [(item.step, item.key or str(item.root)) for item in items] for port, items in artifacts.items()},
         sources=probed.digests,
         tools=probed.tools,
         limit=limit,

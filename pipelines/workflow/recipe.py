@@ -193,31 +193,22 @@ def _translate(error: ValidationError, name: str, definition: StageDef, origin: 
     """One message for everything pydantic found in one step."""
     found = [_explain(item, name, definition, origin) for item in error.errors()]
     if len(found) == 1:
-        what, where, why, do = found[0]
-        return ConfigError(what, where=where, why=why, do=do)
-    rows = [
-        " ".join(part for part in (what, f"({where})" if where else "", why, do) if part)
-        for what, where, why, do in found
-    ]
+        return found[0]
+    rows = [" ".join(filter(None, (e.what, f"({e.where})" if e.where else "", e.why, e.do))) for e in found]
     return ConfigError(f"step '{name}' has {len(rows)} wrong values", why="\n       ".join(rows))
 
 
-def _explain(item: Any, name: str, definition: StageDef, origin: Origin) -> tuple[str, str, str, str]:
+def _explain(item: Any, name: str, definition: StageDef, origin: Origin) -> ConfigError:
     location = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part))]
     path = ".".join(str(part) for part in location)
-    where = origin(("steps", name, *location))
-    known = fields_at(definition.config, location[:-1])
+    where, who = origin(("steps", name, *location)), f"step '{name}' (stage {definition.name})"
     if item["type"] == "extra_forbidden":
+        known = fields_at(definition.config, location[:-1])
         do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
-        return f"step '{name}' (stage {definition.name}) has no field '{path}'", where, "", do
+        return ConfigError(f"{who} has no field '{path}'", where=where, do=do)
     if item["type"] == "missing":
-        return (
-            f"step '{name}' (stage {definition.name}) needs a value for '{path}'",
-            where,
-            "",
-            f"give steps.{name}.{path}=...",
-        )
-    return f"steps.{name}.{path} = {item['input']!r} does not fit", where, item["msg"], ""
+        return ConfigError(f"{who} needs a value for '{path}'", where=where, do=f"give steps.{name}.{path}=...")
+    return ConfigError(f"steps.{name}.{path} = {item['input']!r} does not fit", where=where, why=item["msg"])
 
 
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -88,9 +88,15 @@ class Inputs:
         return self.one(port) if port in self else None
 
 
+def _nothing(config: Any, inputs: Inputs, out: Attempt) -> Stats:
+    """Stands for the function of a stage until it is attached to one."""
+    raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class StageDef:
-    """What the workflow knows of a stage.
+    """What the workflow knows of a stage, and the decorator (``stage``) that says so of a function. ``config`` is the type
+    that the function's first parameter is annotated with: a wrong stage fails at import and not in the middle of a run.
 
     ``engines`` are installed packages whose versions decide the result; ``tool_digest(config)`` adds digests of files
     they read (an OCR model). ``uses_ray`` False saves connecting to the cluster. ``limit`` False keeps ``--limit``
@@ -99,18 +105,29 @@ class StageDef:
     """
 
     name: str
-    function: Callable[..., Stats]
-    config: type[StageConfig]
+    _: KW_ONLY
     code_version: int
+    deterministic: Determinism
     inputs: tuple[str, ...] = ()
     optional_inputs: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
-    deterministic: Determinism = "bytes"
     tool_digest: Callable[[Any], Mapping[str, str]] | None = None
     uses_ray: bool = True
     limit: bool = True
     needs: str = ""
     replaces: Mapping[str, str] = field(default_factory=dict)
+    function: Callable[..., Stats] = _nothing
+    config: type[StageConfig] = StageConfig
+
+    def __post_init__(self) -> None:
+        if self.deterministic not in get_args(Determinism):
+            told = f"{get_args(Determinism)}, not {self.deterministic!r}"
+            raise TypeError(f"{self.name}: deterministic must be one of {told}")
+
+    def __call__(self, function: F) -> F:
+        """Attach it to a function. Raises TypeError when the first parameter is not annotated with a StageConfig."""
+        function.__stage__ = replace(self, function=function, config=_config_class(function))  # type: ignore[attr-defined]
+        return function
 
     @property
     def dotted(self) -> str:
@@ -127,44 +144,7 @@ class StageDef:
         return Path(inspect.getsourcefile(inspect.unwrap(self.function)) or self.function.__code__.co_filename)
 
 
-def stage(
-    name: str,
-    *,
-    code_version: int,
-    inputs: tuple[str, ...] = (),
-    optional_inputs: tuple[str, ...] = (),
-    engines: tuple[str, ...] = (),
-    deterministic: Determinism,
-    tool_digest: Callable[[Any], Mapping[str, str]] | None = None,
-    uses_ray: bool = True,
-    limit: bool = True,
-    needs: str = "",
-    replaces: Mapping[str, str] | None = None,
-) -> Callable[[F], F]:
-    """Attach a :class:`StageDef` to a function. Raises TypeError when the first parameter is not annotated with a
-    StageConfig, so a wrong stage fails at import and not in the middle of a run."""
-
-    def attach(function: F) -> F:
-        if deterministic not in get_args(Determinism):
-            raise TypeError(f"{name}: deterministic must be one of {get_args(Determinism)}, not {deterministic!r}")
-        function.__stage__ = StageDef(  # type: ignore[attr-defined]
-            name=name,
-            function=function,
-            config=_config_class(function),
-            code_version=code_version,
-            inputs=tuple(inputs),
-            optional_inputs=tuple(optional_inputs),
-            engines=tuple(engines),
-            deterministic=deterministic,
-            tool_digest=tool_digest,
-            uses_ray=uses_ray,
-            limit=limit,
-            needs=needs,
-            replaces=dict(replaces or {}),
-        )
-        return function
-
-    return attach
+stage = StageDef
 
 
 def _config_class(function: Callable[..., Any]) -> type[StageConfig]:

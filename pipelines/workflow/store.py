@@ -75,21 +75,6 @@ class Record:
         )
 
 
-@dataclass(frozen=True)
-class Commit:
-    """What the record of a result says beyond its files. ``inputs``: port -> [{step, key, content_digest, file}]."""
-
-    step: str
-    stage: str
-    key: str
-    document: Document
-    config: Mapping[str, Any]
-    inputs: Mapping[str, list[dict[str, str]]]
-    source_hash: str
-    deterministic: str
-    provenance: Mapping[str, Any]
-
-
 def commit_name(generation: int) -> str:
     return "artifact.json" if generation == 1 else f"artifact.{generation:04d}.json"
 
@@ -174,47 +159,48 @@ class Store:
         elders = (elder for _, elder in self.attempts(folder, generation) if elder != path)
         return Attempt(work_folder(path), path, limit, tuple(elders))
 
-    def commit(
-        self, attempt: Attempt, about: Commit, stats: Mapping[str, Any], *, generation: int, seconds: float
-    ) -> Record:
-        """Publish an attempt: write the manifest from what its units say and what else lies there, create
-        ``artifact.json``.
 
-        When another process committed the same generation first, its record is returned and this attempt is only
-        a folder; no two results of one generation can exist.
-        """
-        results = attempt.results()
-        content = [{"path": name, **about} for name, (_, about) in results.items()]
-        units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
-        manifest: dict[str, Any] = {
-            "schema": 1,
-            "content": {"files": content, "bytes": sum(row["size"] for row in content), "units": units},
-            "attendant": {
-                "places": {name: f"attempts/{holder}/{name}" for name, (holder, _) in results.items()},
-                "seconds": round(seconds, 3),
-                "attempt": attempt.place.name,
-            },
-        }
-        write_json(attempt.place / "manifest.json", manifest)
-        record = {
-            "schema": 1,
-            **vars(about),
-            "generation": generation,
-            "attempt": attempt.place.name,
-            "manifest": f"attempts/{attempt.place.name}/manifest.json",
-            "content_digest": digest(manifest["content"]),
-            "files": len(content),
-            "bytes": manifest["content"]["bytes"],
-            "stats": dict(stats),
+def commit(
+    attempt: Attempt, about: Mapping[str, Any], stats: Mapping[str, Any], *, generation: int, seconds: float
+) -> Record:
+    """Publish an attempt: write the manifest from what its units say and what else lies there, create ``artifact.json``.
+    ``about``: what the record says beyond its files and figures.
+
+    When another process committed the same generation first, its record is returned and this attempt is only
+    a folder; no two results of one generation can exist.
+    """
+    results = attempt.results()
+    content = [{"path": name, **file} for name, (_, file) in results.items()]
+    units = sum(1 for receipt in attempt.units().values() if receipt.get("files"))
+    manifest: dict[str, Any] = {
+        "schema": 1,
+        "content": {"files": content, "bytes": sum(row["size"] for row in content), "units": units},
+        "attendant": {
+            "places": {name: f"attempts/{holder}/{name}" for name, (holder, _) in results.items()},
             "seconds": round(seconds, 3),
-            "created": round(time.time(), 3),
-        }
-        create_json(attempt.root / commit_name(generation), record)
-        for name in set(storage.names(attempt.dir)) - {"logs"} if attempt.carries else ("scratch", "elders"):
-            storage.delete(attempt.dir / name)
-        committed = read_record(attempt.root)
-        assert committed is not None, "a record that was just created can be read"
-        return committed
+            "attempt": attempt.place.name,
+        },
+    }
+    write_json(attempt.place / "manifest.json", manifest)
+    record = {
+        "schema": 1,
+        **about,
+        "generation": generation,
+        "attempt": attempt.place.name,
+        "manifest": f"attempts/{attempt.place.name}/manifest.json",
+        "content_digest": digest(manifest["content"]),
+        "files": len(content),
+        "bytes": manifest["content"]["bytes"],
+        "stats": dict(stats),
+        "seconds": round(seconds, 3),
+        "created": round(time.time(), 3),
+    }
+    create_json(attempt.root / commit_name(generation), record)
+    for name in set(storage.names(attempt.dir)) - {"logs"} if attempt.carries else ("scratch", "elders"):
+        storage.delete(attempt.dir / name)
+    committed = read_record(attempt.root)
+    assert committed is not None, "a record that was just created can be read"
+    return committed
 
 
 def read_record(folder: Place, below: int | None = None) -> Record | None:

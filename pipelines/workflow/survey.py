@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.workflow import lease
 from pipelines.workflow.keys import source_hash
 from pipelines.workflow.plan import Facts, KeyedStep
-from pipelines.workflow.store import Listing, Record, Store
+from pipelines.workflow.store import Store
 
 
 def survey(store: Store, keyed: Sequence[KeyedStep]) -> dict[str, Facts]:
     """Step name -> facts. A committed step costs one small read; a missing one is compared with its neighbours, which
     are read once a stage."""
-    neighbours: dict[str, tuple[Record, ...]] = {}
-    sources: dict[str, str] = {}
-    listings: dict[str, Listing] = {}
+    definitions = {item.step.definition.dotted: item.step.definition for item in keyed}
+    sources = {dotted: source_hash(definition) for dotted, definition in definitions.items()}
+    listings = {name: store.listing(name) for name in {definition.name for definition in definitions.values()}}
+    neighbours = functools.cache(lambda stage: tuple(store.records(stage)))
     found = {}
     for item in keyed:
-        definition = item.step.definition
-        if definition.dotted not in sources:
-            sources[definition.dotted] = source_hash(definition)
-        if definition.name not in listings:
-            listings[definition.name] = store.listing(definition.name)
-        listing = listings[definition.name]
-        record = store.find(definition.name, item.key, listing)
-        if record is not None:
-            found[item.step.name] = Facts(
-                record.folder,
-                record,
-                source_hash=sources[definition.dotted],
-                holder=lease.holder(record.folder),
-            )
-            continue
-        if definition.name not in neighbours:
-            neighbours[definition.name] = tuple(store.records(definition.name))
-        folder = store.folder(definition.name, item.step.shown, item.key, listing)
-        found[item.step.name] = Facts(
-            folder,
-            units=store.pending_units(folder, generation=1),
-            nearest=neighbours[definition.name],
-            holder=lease.holder(folder),
-        )
+        stage, listing = item.step.definition.name, listings[item.step.definition.name]
+        record = store.find(stage, item.key, listing)
+        folder = record.folder if record else store.folder(stage, item.step.shown, item.key, listing)
+        facts = Facts(folder, record, source_hash=sources[item.step.definition.dotted], holder=lease.holder(folder))
+        if record is None:
+            units = store.pending_units(folder, generation=1)
+            facts = replace(facts, units=units, nearest=neighbours(stage))
+        found[item.step.name] = facts
     return found

@@ -1,24 +1,32 @@
-"""Many plans as one: the union of the steps of all combinations, so that what they share is made once.
+"""A sweep: overrides in Hydra's own sweep grammar as plain combinations, and their plans as one, so that what they share
+is made once. Pure.
+
+a=1,2 b=choice(x,y)        -> a=1 b=x | a=1 b=y | a=2 b=x | a=2 b=y
+a=range(1,4)               -> a=1 | a=2 | a=3
 
     combination 1: corpus -> documents -> sft        nodes: corpus, documents, sft.1, sft.2
     combination 2: corpus -> documents -> sft (lr 2x)
-
-Pure, but for the manifest ``{home}/sweeps/{id}.json``, which says what the sweep set out to do; how it stands is derived
-from the store, as for a run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import time
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.workflow.files import create_json, read_json
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from pipelines.core.errors import ConfigError
+from pipelines.workflow.compose import COMMAND_LINE
 from pipelines.workflow.plan import KeyedStep, Plan
+
+Combination = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,55 @@ def sweep_id(recipe: str, combinations: Sequence[Sequence[str]], options: Mappin
     return f"{recipe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def write_manifest(home: Path, name: str, about: Mapping[str, Any]) -> bool:
-    """Write down what a sweep set out to do; False when it is known already."""
-    return create_json(home / "sweeps" / f"{name}.json", {"sweep": name, "created": round(time.time(), 3), **about})
+def expand(overrides: Sequence[str], where: str = COMMAND_LINE) -> list[Combination]:
+    """The grid over some overrides: every combination of their values, in the order they were written. Raises
+    ConfigError for what cannot be read."""
+    choices = []
+    for text in overrides:
+        try:
+            (item,) = OverridesParser.create().parse_overrides([text])
+            if item.is_sweep_override():
+                name = item.get_key_element()
+                choices.append([f"{name}={value}" for value in item.sweep_string_iterator()])
+            else:
+                choices.append([text])
+        except (HydraException, NotImplementedError) as error:
+            raise ConfigError(
+                f"'{text}' is no sweep",
+                where=where,
+                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                do="write name=a,b or name=range(1,4) or name=choice(a,b)",
+            ) from error
+    return list(itertools.product(*choices))
 
 
-def read_manifest(home: Path, name: str) -> dict[str, Any] | None:
-    """What a sweep set out to do, None when there is no such sweep."""
-    return read_json(home / "sweeps" / f"{name}.json")
+def combine(
+    overrides: Sequence[str], each: Sequence[str] = (), file: Path | None = None
+) -> tuple[list[Combination], tuple[str, ...]]:
+    """(all combinations without repetition, the names whose values differ among them).
+
+    ``overrides`` is a grid. ``each`` are combinations in one text (``"a=1 b=2"``), ``file`` holds one a line (``#``
+    begins a comment); every one of them is combined with the grid.
+    """
+    rows = [expand(shlex.split(text)) for text in each]
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read", where="--file", why=str(error.strerror)) from None
+        for number, line in enumerate(lines, 1):
+            if words := shlex.split(line, comments=True):
+                rows.append(expand(words, f"{file}:{number}"))
+    listed = list(itertools.chain.from_iterable(rows)) if rows else [()]
+    grid = expand(overrides)
+    found = list(dict.fromkeys((*common, *own) for own in listed for common in grid))
+    return found, varied(found)
+
+
+def varied(combinations: Sequence[Combination]) -> tuple[str, ...]:
+    """Names that do not have one value in all combinations."""
+    values: dict[str, set[str | None]] = {}
+    tables = [dict(text.partition("=")[::2] for text in item) for item in combinations]
+    for name in dict.fromkeys(name for table in tables for name in table):
+        values[name] = {table.get(name) for table in tables}
+    return tuple(name for name, found in values.items() if len(found) > 1)

@@ -179,20 +179,21 @@ class Watch:
     def _enforce(self, backend: Backend, now: float) -> None:
         limits = self.timeouts
         pending, running = self._state is JobState.PENDING, self._running_since or now
-        passed: list[tuple[str, float | None, float, bool]] = [
-            ("wall_s", limits.wall_s, now - self._began, True),
-            ("queue_s", limits.queue_s, now - self._began, pending and not self._reported),
-            ("start_s", limits.start_s, now - running, not pending and not self._reported),
-            ("progress_s", limits.progress_s, now - max(self._heard, running), self._reported),
+        waited = now - max(self._heard, running)
+        passed: list[tuple[str, float, bool, str]] = [
+            ("wall_s", now - self._began, True, "took longer than it may"),
+            ("queue_s", now - self._began, pending and not self._reported, "waited too long for a place to run"),
+            ("start_s", now - running, not pending and not self._reported, "started but its process never reported"),
+            ("progress_s", waited, self._reported, "made no progress for too long"),
         ]
-        for name, limit, seconds, applies in passed:
+        for name, seconds, applies, what in passed:
+            limit = getattr(limits, name)
             if limit is None or not applies or seconds <= limit:
                 continue
             assert self.handle is not None
             backend.cancel(self.handle)
-            error = DataError if name == "wall_s" else InfraError
-            raise error(
-                f"step '{self.name}' {_PASSED[name]}",
+            raise (DataError if name == "wall_s" else InfraError)(
+                f"step '{self.name}' {what}",
                 where=f"timeouts.{name} = {limit:g}, {self.handle.submission}",
                 why=f"{seconds:.0f} s",
                 do="see cookhouse logs; finished units are kept, a larger limit goes on from them",
@@ -234,14 +235,6 @@ def meanwhile(look: Callable[[], None], every_s: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-_PASSED = {
-    "wall_s": "took longer than it may",
-    "queue_s": "waited too long for a place to run",
-    "start_s": "was started but its process never reported",
-    "progress_s": "made no progress for too long",
-}
 
 
 def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -> tuple[Spec, str]:

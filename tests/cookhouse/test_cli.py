@@ -155,7 +155,7 @@ def test_costs_are_told_before_and_a_full_disk_is_refused(cookhouse, monkeypatch
     out = cookhouse("plan", "recipe=toy", "steps.numbers.count=8")[1]
     assert "about 0" in out
     assert "free at" in out
-    monkeypatch.setattr("cookhouse.cli.planning.free_bytes", lambda root: 3)
+    monkeypatch.setattr("cookhouse.cli.costs.free_bytes", lambda root: 3)
     code, _, err = cookhouse(*RUN, "steps.numbers.count=8")
     assert code == 2
     assert "would be written and 3 B are free" in err

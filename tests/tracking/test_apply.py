@@ -122,7 +122,7 @@ def test_a_resumed_training_does_not_zigzag(kitchen, store_uri) -> None:
         for step, loss in enumerate(losses, first):
             logs.metrics(step, {"train/loss": loss})
             mirror.look()
-        target = mirror.target(attempt.parent.parent, "generation-1")
+        target = mirror.targets[attempt.parent.parent, "generation-1"]
         runs.append(target.run)
         mirror.store.client.set_tag(target.run, "by_hand", "good")
         target.shown = mirror.store.shown(target.run)
@@ -139,7 +139,7 @@ def test_a_resumed_training_does_not_zigzag(kitchen, store_uri) -> None:
     mirror.look()
     again = Mirror(kitchen.root, [run], store_uri)
     again.look()
-    assert again.target(attempt.parent.parent, "generation-1").run == target.run, "not made anew without a reason"
+    assert again.targets[attempt.parent.parent, "generation-1"].run == target.run, "not made anew without a reason"
 
 
 def test_a_training_that_diverged_shows_it(kitchen, store_uri) -> None:
@@ -154,7 +154,7 @@ def test_a_training_that_diverged_shows_it(kitchen, store_uri) -> None:
     mirror = Mirror(kitchen.root, [run], store_uri)
     for _ in range(2):
         mirror.look()
-    known = mirror.target(attempt.parent.parent, "generation-1").run
+    known = mirror.targets[attempt.parent.parent, "generation-1"].run
     history = mirror.store.client.get_metric_history(known, "train/loss")
     assert [point.step for point in history] == [0, 1, 2]
     assert [math.isnan(point.value) for point in history] == [False, True, True]

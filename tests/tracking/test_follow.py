@@ -24,7 +24,7 @@ def follow(kitchen, run, uri, **settings) -> str:
     closing.set()
     mirror = Mirror(kitchen.root, [run], uri, **settings)
     assert follow_runs(mirror, closing, patience=0.0, linger=0.0)
-    return mirror.target(kitchen.root / "runs" / run).run
+    return mirror.targets[kitchen.root / "runs" / run, "run"].run
 
 
 def runs_with(uri, **tags):

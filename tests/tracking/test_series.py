@@ -142,7 +142,7 @@ def test_a_run_over_a_bucket_reads_each_part_once(s3, tmp_path: Path, store_uri:
     mirror.look()
     assert not s3.requests, "parts come every few seconds, the mirror looks twice a second"
 
-    target = mirror.target(attempt.parent.parent, "generation-1")
+    target = mirror.targets[attempt.parent.parent, "generation-1"]
     monkeypatch.setattr(target.series.lines[0], "_every", 0.0)
     for number in range(1, 6):
         storage.put(attempt / "logs" / f"events.jsonl.{number:06d}", part(number, 1.0 / number))

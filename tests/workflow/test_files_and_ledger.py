@@ -14,7 +14,7 @@ from toy_recipe import carry_out, recipe
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.files import create_json, read_json, translate_full_disk, write_json
-from pipelines.workflow.store import Commit, Store
+from pipelines.workflow.store import Store, commit
 
 
 def test_exactly_one_of_many_creates(tmp_path) -> None:
@@ -84,8 +84,7 @@ def test_what_a_unit_hashed_is_not_read_again_and_only_where_it_lies(store: Stor
     second = store.begin(folder)
     (second.dir / "again.txt").write_text("made anew")
     (second.dir / "plain.txt").write_text("plain")
-    about = Commit("s", "a", "0" * 64, {}, {}, {}, "", "bytes", {})
-    record = store.commit(second, about, {}, generation=1, seconds=0.0)
+    record = commit(second, {"step": "s", "stage": "a", "key": "0" * 64}, {}, generation=1, seconds=0.0)
     manifest = json.loads((record.folder / record.data["manifest"]).read_text())
     assert {row["path"]: row["sha256"] for row in manifest["content"]["files"]} == {
         "whole.txt": "told of whole.txt",

@@ -106,7 +106,10 @@ class Holder(StageConfig):
 
 
 def holder() -> StageDef:
-    return StageDef("holder", lambda *_: {}, Holder, 1, tool_digest=lambda config: {"model": str(len(config.parts))})
+    def parts(config: Holder) -> dict[str, str]:
+        return {"model": str(len(config.parts))}
+
+    return StageDef("holder", code_version=1, deterministic="bytes", config=Holder, tool_digest=parts)
 
 
 def test_an_external_file_is_checked_by_its_sha256(tmp_path, cache, monkeypatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from processes import Processes
 from toy_recipe import Quiet, carry_out, recipe
 
-from pipelines.core.errors import InfraError, LockError
+from pipelines.core.errors import ConfigError, InfraError, LockError
 from pipelines.core.executor import Resources
 from pipelines.workflow.files import read_json
 from pipelines.workflow.lease import Lease
@@ -70,6 +70,19 @@ def test_branches_run_side_by_side_as_cpus_allow(cpus, workers, most, planned, s
     results = carry_out(store, plan, Processes, listener, cluster=Resources(cpus))
     assert {result.status for result in results.values()} == {"ok"}
     assert at_once(listener) == most
+
+
+def test_a_step_without_its_gpus_is_refused_before_anything_starts(planned, store) -> None:
+    listener = Quiet()
+
+    def never() -> Processes:
+        raise AssertionError("a backend was made")
+
+    plan = planned({"one": {"stage": "toy_numbers", "worker_gpus": 1}})
+    with pytest.raises(ConfigError, match="step 'one' needs more gpus"):
+        carry_out(store, plan, never, listener, cluster=Resources(2))
+    assert listener.events == []
+    assert carry_out(store, plan, Processes, cluster=Resources(2, gpus=1))["one"].status == "ok"
 
 
 def test_max_parallel(planned, store, shut) -> None:

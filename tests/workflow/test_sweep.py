@@ -9,11 +9,10 @@ from toy_recipe import nowhere, recipe
 from toy_stages import REGISTRY
 
 from pipelines.core.errors import ConfigError
-from pipelines.workflow.combinations import combine, expand
 from pipelines.workflow.plan import key_steps, make_plan
 from pipelines.workflow.recipe import parse_steps
 from pipelines.workflow.survey import survey
-from pipelines.workflow.sweep import part, sweep_id, unite
+from pipelines.workflow.sweep import combine, expand, part, sweep_id, unite
 
 
 def keyed(store, raw):
