@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from model.vision import VisionTower
 
-SHEETS = 25
-"""Glyph sheets in a pack that is measured or fitted on."""
-CARDS = 32
+SHEETS = 24
+"""Glyph sheets in a pack that is measured or fitted on, and text cards in one."""
 UNSEEN = 100_000
 """Number of the first pack that the bridge is fitted on: the tower has not learned on it."""
 
@@ -38,7 +37,7 @@ class Backbone(StageConfig):
 
 
 class VisionBackbone(Backbone):
-    """Glyph sheets -> tower. ``test_packs`` of 25 sheets in held-out faces and words measure it."""
+    """Glyph sheets -> tower. ``test_packs`` of 24 sheets in held-out faces and words measure it."""
 
     steps: Identity[int] = 6000
     batch: Identity[int] = 24
@@ -111,7 +110,7 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     figures: dict[str, float] = {}
     for form in FORMS:
         held = list(cards.held_out(form, config.test_cards))
-        packs = (card_pack(held[at : at + CARDS], width) for at in range(0, len(held), CARDS))
+        packs = (card_pack(held[at : at + SHEETS], width) for at in range(0, len(held), SHEETS))
         tokens, whole = answers_right(engine, packs)
         figures |= {f"{form}_tokens_held_out": tokens, f"{form}_whole_held_out": whole}
     save_part(engine, "llm.", out.dir / "language.safetensors")
@@ -119,7 +118,7 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
 
 
 class Bridge(StageConfig):
-    """Two towers -> the linear map between them, fitted on ``packs`` of 25 glyph sheets the tower was not trained on."""
+    """Two towers -> the linear map between them, fitted on ``packs`` of 24 glyph sheets the tower was not trained on."""
 
     vision: Identity[VisionConfig]
     packs: Identity[int] = 36
