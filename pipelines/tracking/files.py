@@ -92,7 +92,9 @@ def _read(step: StepFiles) -> StepFiles:
     folder, attempt = step.folder, step.attempt
     if folder is None:
         return step
-    generation, document, outcome = 1, {}, {}
+    generation = 1
+    document: Mapping[str, Any] = {}
+    outcome: Mapping[str, Any] = {}
     if attempt is not None:
         generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
         document = (read_json(attempt / "spec.json") or {}).get("document", {})
