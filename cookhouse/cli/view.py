@@ -14,7 +14,7 @@ import click
 
 from cookhouse.cli.pace import Pace
 from cookhouse.cli.words import duration
-from pipelines.workflow.watch import meanwhile
+from pipelines.core.meanwhile import meanwhile
 
 if TYPE_CHECKING:
     from rich.console import Console
