@@ -39,6 +39,14 @@ BLANK = SPECIAL["<unk>"]
 GLYPH_TOKENS = np.array([NOTHING, *(BLANK if character == " " else ord(character) for character in ALPHABET)])
 """Token of each glyph class of ``toy.towers.glyphs``; a space looks like paper, so it is a blank."""
 
+
+def patch_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """``[N, SLOTS]`` tokens of patches from the classes of their slots ``[N * SLOTS]``; paper is a blank."""
+    tokens = torch.from_numpy(GLYPH_TOKENS)[labels.view(-1, SLOTS)]
+    tokens[tokens[:, 0] == NOTHING, 0] = BLANK
+    return tokens
+
+
 face_of = lru_cache(maxsize=32)(Face)
 
 
