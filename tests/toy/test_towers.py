@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_runs import run_stage_inprocess
 
 from model.config import LanguageConfig, ModelConfig, SliceConfig, VisionConfig
 from model.pack import IGNORE, Encoded
 from model.training.engine import TorchEngine
 from model.vision import VisionTower
 from pipelines.workflow.attempt import Attempt
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.towers.bridge import fit_bridge, nearest_token_share
 from toy.towers.language import NOTHING, CardPack, CardReader, Example, answers_right, blend, card_pack
 from toy.towers.stage import (
