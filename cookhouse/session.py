@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -24,15 +23,15 @@ from cookhouse.cli.view import RunView, alive
 from cookhouse.project import Project, load_project, plan_all
 from pipelines.core.errors import ConfigError, LockError
 from pipelines.core.secrets import redact
+from pipelines.workflow.backends import Backend
+from pipelines.workflow.backends.inprocess import InProcess
+from pipelines.workflow.backends.ray_jobs import RayJobs
 from pipelines.workflow.plan import Plan, Selection
 from pipelines.workflow.runner import Rules, StepResult
 from pipelines.workflow.runs import create_run
 from pipelines.workflow.session import Combination, execute
 from pipelines.workflow.store import Store
 from pipelines.workflow.sweep import Union, part
-
-if TYPE_CHECKING:
-    from pipelines.workflow.backends import Backend
 
 WORKER = "cookhouse.worker"
 MIRROR_WAIT_S = 5.0
@@ -166,17 +165,7 @@ def mirrored(project: Project, store: Store, combinations: Sequence[Combination]
 
 def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Callable[[], Backend]:
     """Called when the first step has to run, never for a plan of HITs."""
-
-    def make() -> Backend:
-        if name == "inprocess":
-            from pipelines.workflow.backends.inprocess import InProcess
-
-            return InProcess()
-        from pipelines.workflow.backends.ray_jobs import RayJobs
-
-        return RayJobs(ray_of(project, store), WORKER, keep=keep)
-
-    return make
+    return lambda: InProcess() if name == "inprocess" else RayJobs(ray_of(project, store), WORKER, keep=keep)
 
 
 def refuse_blocked(plan: Plan) -> None:

@@ -13,6 +13,8 @@ import click
 
 from cookhouse.cli import options
 from cookhouse.cli.view import console
+from cookhouse.pages.links import mlflow_links
+from cookhouse.pages.timeline import render
 from cookhouse.project import Project
 from pipelines.core import storage
 from pipelines.core.errors import ConfigError, no_such
@@ -88,9 +90,6 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
 
 def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
-    from cookhouse.pages.links import mlflow_links
-    from cookhouse.pages.timeline import render
-
     found = run_status(store, run)
     text = render(found, mlflow_links(found, project.tracking_uri), str(page.parent.absolute()))
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from cookhouse.cli.inspecting import RUN, known_steps, newest
 from cookhouse.project import Project
 from cookhouse.session import make_backend
 from pipelines.core.storage import place
+from pipelines.workflow.backends import Handle
 from pipelines.workflow.files import read_json
 from pipelines.workflow.runs import RunRecord
 from pipelines.workflow.status import run_status
@@ -59,8 +60,6 @@ def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
 
 def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:
     """Stop the jobs that a killed command left; returns the steps that had one."""
-    from pipelines.workflow.backends import Handle
-
     found = run_status(store, run).steps
     alive = [row for row in found if row.state == "running" and (not steps or row.step in steps)]
     if not alive:

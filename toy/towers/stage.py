@@ -68,14 +68,12 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
 
 class LanguageBackbone(Backbone):
     """Generated text -> decoder. ``question_share`` of the sequences are questions about text cards, some plain
-    sentences, the rest text cards to read. Of sums in plain text all or only the ``results`` are supervised. With an
-    input ``start`` training goes on from another decoder."""
+    sentences and sums, the rest text cards to read. With an input ``start`` training goes on from another decoder."""
 
     steps: Identity[int] = 4000
     batch: Identity[int] = 48
     lr: Identity[float] = 2e-3
     question_share: Identity[float] = 0.5
-    sums: Identity[Literal["all", "results"]] = "all"
     test_cards: Identity[int] = 500
 
 
@@ -99,7 +97,7 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     if start := inputs.optional("start"):
         model.llm.load_state_dict(language_state(start.path("language.safetensors"), config.model.language))
     processor = Processor(config.model, build_byte_tokenizer(out.scratch / "tokenizer"))
-    cards = TextCards(processor, config.question_share, config.sums)
+    cards = TextCards(processor, config.question_share)
     width = config.model.language.hidden_size
 
     def draw(step: int) -> CardPack:
