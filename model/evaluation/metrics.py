@@ -17,10 +17,7 @@ from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
 
-from model.chat import split_thought
-
 Verdict = Literal["correct", "wrong", "format"]
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _LINE = re.compile(r"^\s*(\d{1,3})\s*:[ \t]?(.*)$")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
@@ -63,17 +60,6 @@ def parse_lines(text: str) -> dict[int, str]:
         if match := _LINE.match(line):
             found.setdefault(int(match[1]), match[2].strip())
     return found
-
-
-def answer_of(text: str, mode: str) -> tuple[str, str | None]:
-    """(thought, answer) of a completion. In long mode the prompt ends inside the think block, so the answer is what
-    follows ``</think>``; None when the block is never closed, or opened in a mode that has none."""
-    if mode == "long" and THINK_CLOSE not in text:
-        return text.strip(), None
-    if mode != "long" and (THINK_OPEN in text or THINK_CLOSE in text):
-        return "", None
-    thought, answer = split_thought(text)
-    return thought.strip(), answer.strip()
 
 
 def judge(answer: str | None, truth: str, verifier: str) -> Verdict:

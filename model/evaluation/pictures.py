@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.checkpoint import load_model
-from model.evaluation.plan import Pictures
+from model.evaluation.chunks import Pictures, Weights
 from model.minicpmv import MiniCPMV
 from model.pack import Encoded
 from model.processor import Processor
 from model.training.phases import PREFIX
 from model.weights import read_weights
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.shards.index import SampleRef
 from pipelines.shards.read import decode_parts, pictures_shown, read_sample
 
@@ -36,11 +36,17 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @lru_cache(maxsize=1)
-def load(folder: str, precision: str) -> tuple[MiniCPMV, Processor]:
-    """The model of a folder, kept between the chunks of one process."""
-    model, processor = load_model(folder, dtype=PRECISIONS[precision])
-    model.eval()
-    return model, processor
+def load(weights: Weights) -> tuple[MiniCPMV, Processor]:
+    """The model of a folder, kept between the chunks of one process. Raises ConfigError for a GPU that is not here."""
+    torch.set_num_threads(weights.threads)
+    if weights.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "evaluation was given a GPU and torch finds none",
+            where="steps.<evaluate>.worker_gpus",
+            do="set worker_gpus: 0, or run it where CUDA is",
+        )
+    model, processor = load_model(weights.folder, dtype=PRECISIONS[weights.precision])
+    return model.to(weights.device).eval(), processor
 
 
 def visual_digest(folder: str | Path) -> str:
@@ -77,14 +83,14 @@ def shown_pictures(sample: Mapping[str, object], pictures: Mapping[str, Image.Im
 
 def run_pictures(chunk: Pictures) -> int:
     """Compute and write the rows of a chunk's pictures; returns how many pictures."""
-    torch.set_num_threads(chunk.threads)
-    model, processor = load(chunk.folder, chunk.precision)
+    model, processor = load(chunk.weights)
     samples = [json.loads(read_sample(ref)["json"]) for ref in chunk.refs]
     pictures = [shown_pictures(sample, pictures_of(ref)) for sample, ref in zip(samples, chunk.refs, strict=True)]
     encoded = processor.encode_batch(
         [(s["messages"][:-1], images, s["mode"]) for s, images in zip(samples, pictures, strict=True)], generation=True
     )
-    rows = dict(zip(map(_pixels, pictures), model.visual_rows(encoded), strict=True))
+    computed = (rows.cpu() for rows in model.visual_rows(encoded))
+    rows = dict(zip(map(_pixels, pictures), computed, strict=True))
     target = Path(chunk.output)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}.{os.getpid()}")

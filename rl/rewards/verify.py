@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from model.answers import parse_answer
 from rl.records import Finish, Judgement, Mode
-from rl.rewards.format import final_answer
 from rl.rewards.rules import resolve, similarity
 
 
@@ -31,7 +31,7 @@ def verify(case: Case) -> Judgement:
     """Accuracy counts only in a well-formed rollout: a right number in a broken think block is a ``format``
     verdict."""
     repeated = repetition(case.text, case.window, case.limit)
-    answer = final_answer(case.text, case.mode, case.finish)
+    _, answer = parse_answer(case.text, case.mode, case.finish == "stop")
     if answer is None:
         return Judgement(0.0, 0.0, repeated, "format")
     correct = bool(resolve(case.verifier)(case.answer, answer))

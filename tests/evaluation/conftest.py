@@ -105,6 +105,5 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "documents": shards(home, "documents", cards),
         "questions": shards(home, "questions", asked),
-        "sft": Artifact.from_folder(home / "sft", "sft"),
-        "rl": Artifact.from_folder(home / "rl", "rl"),
+        "models": (Artifact.from_folder(home / "sft", "sft"), Artifact.from_folder(home / "rl", "rl")),
     }

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
+from model.answers import parse_answer
 from model.evaluation.metrics import (
     Reading,
-    answer_of,
     compare_text,
     error_rate,
     judge,
@@ -74,10 +74,11 @@ def test_numbered_lines_are_found_and_the_first_of_a_number_counts():
         ("7 + 8 = 15\n</think>\n\n15", "long", ("7 + 8 = 15", "15")),
         ("7 + 8 = 15", "long", ("7 + 8 = 15", None)),
         ("<think>hm</think>15", "short", ("", None)),
+        ("7\n</think>\n\n15</think>16", "long", ("7", None)),
     ],
 )
 def test_the_answer_is_what_follows_the_thought(text, mode, expected):
-    assert answer_of(text, mode) == expected
+    assert parse_answer(text, mode, finished=True) == expected
 
 
 @pytest.mark.parametrize(

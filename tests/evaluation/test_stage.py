@@ -1,7 +1,6 @@
 """The stage from shards and weights to report, and the promises it makes about them."""
 
 import json
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,16 +10,24 @@ from stage_runs import run_stage_inprocess
 from cookhouse.stages.evaluate import Evaluate, evaluate_models
 from model.checkpoint import load_model
 from model.evaluation.pictures import shown_pictures
-from model.evaluation.plan import choose_reading, reading_chunks
-from model.evaluation.predictions import RegionRow
-from model.evaluation.tasks import by_line
+from model.evaluation.reading import ReadingTask, by_line, wrong_pictures
+from model.evaluation.rows import read_table
 from model.pack import pack
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import read_events
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import decode_parts, read_sample
 
-CONFIG = Evaluate(max_new_tokens=8, batch_size=4, gallery=2, bootstrap_draws=1000)
+WANTED = [
+    {"name": "cer_low", "title": "t", "figure": "reading.low.cer", "sense": "<=", "limit": 0.5,
+     "needs": [{"figure": "reading.low.regions", "least": 500, "of": "low regions"}]},
+    {"name": "gain", "title": "t", "figure": "questions.long.gain.lower", "sense": ">", "limit": 0,
+     "needs": [{"figure": "questions.long.gain.seeds", "least": 3, "of": "seeds"}]},
+]  # fmt: skip
+CONFIG = Evaluate.model_validate(
+    {"max_new_tokens": 8, "batch_size": 4, "gallery": 2, "bootstrap_draws": 1000, "bars": WANTED,
+     "compare": {"before": "sft", "after": "rl"}}
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +37,15 @@ def result(inputs, tmp_path_factory):
 
 def test_the_report_holds_every_level_mode_and_model(result):
     report = json.loads(result.path("report.json").read_text())
-    assert set(report["reading"]) == {"low", "moderate", "high", "all"}
-    assert report["reading"]["all"]["regions"] == 8
-    assert report["reading"]["low"]["regions"] == 5
+    reading, asked = report["figures"]["reading"], report["figures"]["questions"]
+    assert set(reading) == {"low", "moderate", "high", "all"}
+    assert reading["all"]["regions"] == 8
+    assert reading["low"]["regions"] == 5
     for mode in ("short", "long"):
-        assert set(report["questions"][mode]["models"]) == {"sft", "rl-seed-0", "rl-seed-1"}
-        assert report["questions"][mode]["gain"]["items"] == 5
-        assert report["questions"][mode]["gain"]["seeds"] == 2
-    assert [bar["shown"] for bar in report["bars"]] == [False] * 4
+        assert set(asked[mode]["models"]) == {"sft", "rl-seed-0", "rl-seed-1"}
+        assert asked[mode]["gain"]["items"] == 5
+        assert asked[mode]["gain"]["seeds"] == 2
+    assert [bar["shown"] for bar in report["bars"]] == [False] * 2
     assert all(bar["why"] for bar in report["bars"])
     assert result.stats["main_metric"][0] == "cer_low"
     assert result.stats["metrics"]["eval/bars_shown"] == 0.0
@@ -53,10 +61,10 @@ def test_progress_counts_pictures_then_chunks_from_the_first(result):
 
 
 def test_only_test_samples_of_the_chosen_family_are_read(result):
-    rows = [RegionRow(**row) for row in pq.read_table(result.path("predictions/reading.parquet")).to_pylist()]
+    rows = read_table(result.path("predictions/reading.parquet"))
     assert {row.key for row in rows} == {f"card-{i}" for i in (1, 2, 5, 7, 8)}  # those of ten with a low region
-    assert {row.picture for row in rows} == {"right", "wrong"}
-    assert all((row.key == row.picture_key) == (row.picture == "right") for row in rows)
+    assert {row.variant for row in rows} == {"right", "wrong"}
+    assert all((row.key == row.shown) == (row.variant == "right") for row in rows)
     answers = pq.read_table(result.path("predictions/questions.parquet")).to_pylist()
     assert {row["key"] for row in answers} == {f"q-{i}-{mode}" for i in range(5) for mode in ("short", "long")}
 
@@ -64,15 +72,15 @@ def test_only_test_samples_of_the_chosen_family_are_read(result):
 def test_a_sample_of_another_split_is_refused(inputs):
     refs = ShardIndex.from_artifacts([inputs["documents"]]).refs
     with pytest.raises(DataError, match="only the test split"):
-        choose_reading(refs, ("card",), 10, 0)
+        ReadingTask(("card",), 10, 0).select(refs)
 
 
 def test_without_test_documents_questions_are_still_answered(inputs, tmp_path):
     config = CONFIG.model_copy(update={"families": ("scan",)})
     result = run_stage_inprocess(evaluate_models, config, inputs, tmp_path)
     report = json.loads(result.path("report.json").read_text())
-    assert report["reading"] == {}
-    assert set(report["questions"]) == {"short", "long"}
+    assert report["figures"]["reading"] == {}
+    assert set(report["figures"]["questions"]) == {"short", "long"}
     cer = report["bars"][0]
     assert (cer["name"], cer["shown"], cer["value"]) == ("cer_low", False, None)
     assert "0 low regions" in cer["why"]
@@ -81,16 +89,15 @@ def test_without_test_documents_questions_are_still_answered(inputs, tmp_path):
 
 def test_one_page_alone_is_read_without_a_wrong_picture(inputs):
     refs = [ref for ref in ShardIndex.from_artifacts([inputs["documents"]]).refs if ref.split == "test"]
-    chosen = choose_reading(refs, ("card",), 10, 0)
-    alone = replace(chosen, refs=chosen.refs[:1], lines=chosen.lines[:1])
-    chunks = list(reading_chunks(alone, "sft", "m", 4, output="x-{unit}", max_new_tokens=8))
-    assert [chunk.picture for chunk in chunks] == ["right"]
+    (alone,) = ReadingTask(("card",), 10, 0).select(refs)[:1]
+    assert wrong_pictures([alone.ref], [1]) == []
+    assert {one.variant for one in ReadingTask(("card",), 1, 0).select(refs[:1])} <= {"right"}
 
 
 def test_a_later_attempt_adopts_the_chunks_that_were_finished(inputs, tmp_path, monkeypatch):
-    from model.evaluation import tasks
+    from model.evaluation import run
 
-    real, calls = tasks.run_chunk, []
+    real, calls = run.run_chunk, []
 
     def dies_at_the_third(chunk):
         calls.append(chunk.unit)
@@ -98,7 +105,7 @@ def test_a_later_attempt_adopts_the_chunks_that_were_finished(inputs, tmp_path, 
             raise KeyboardInterrupt
         return real(chunk)
 
-    monkeypatch.setattr(tasks, "run_chunk", dies_at_the_third)
+    monkeypatch.setattr(run, "run_chunk", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_stage_inprocess(evaluate_models, CONFIG, inputs, tmp_path)
     again = run_stage_inprocess(evaluate_models, CONFIG, inputs, tmp_path)
@@ -106,16 +113,16 @@ def test_a_later_attempt_adopts_the_chunks_that_were_finished(inputs, tmp_path, 
 
 
 def test_without_rl_there_is_no_gain(inputs, tmp_path):
-    alone = {name: artifact for name, artifact in inputs.items() if name != "rl"}
+    alone = {**inputs, "models": inputs["models"][:1]}
     report = json.loads(run_stage_inprocess(evaluate_models, CONFIG, alone, tmp_path).path("report.json").read_text())
-    assert list(report["questions"]["short"]["models"]) == ["sft"]
-    assert "gain" not in report["questions"]["short"]
+    assert list(report["figures"]["questions"]["short"]["models"]) == ["sft"]
+    assert "gain" not in report["figures"]["questions"]["short"]
 
 
 def test_teacher_forced_figures_equal_a_plain_forward_pass(result, inputs):
-    model, processor = load_model(inputs["sft"].path("model"))
-    rows = [RegionRow(**row) for row in pq.read_table(result.path("predictions/reading.parquet")).to_pylist()]
-    row = next(row for row in rows if row.key == "card-2" and row.picture == "right")
+    model, processor = load_model(inputs["models"][0].path("model"))
+    rows = read_table(result.path("predictions/reading.parquet"))
+    row = next(row for row in rows if row.key == "card-2" and row.variant == "right")
     (ref,) = [ref for ref in ShardIndex.from_artifacts([inputs["documents"]]).refs if ref.key == "card-2"]
     parts = decode_parts(read_sample(ref))
     with torch.inference_mode():
@@ -123,9 +130,9 @@ def test_teacher_forced_figures_equal_a_plain_forward_pass(result, inputs):
     head = len("1: ")
     text = slice(head, head + len("word2"))
     assert bytes(supervised.targets[text].tolist()) == b"word2"
-    assert row.forced_chars == 5
-    assert row.forced_nll == pytest.approx(-supervised.logprobs()[text].sum().item(), rel=1e-4)
-    assert row.forced_correct == (supervised.logits.argmax(-1) == supervised.targets)[text].sum().item()
+    assert row.scores["forced_chars"] == 5
+    assert row.scores["forced_nll"] == pytest.approx(-supervised.logprobs()[text].sum().item(), rel=1e-4)
+    assert row.scores["forced_correct"] == (supervised.logits.argmax(-1) == supervised.targets)[text].sum().item()
 
 
 def test_target_tokens_are_gathered_by_line_number():
@@ -147,3 +154,27 @@ def test_a_wrong_picture_takes_the_name_the_sample_asks_for():
     assert shown_pictures(sample, {"png": "other"}) == {"jpg": "other"}
     with pytest.raises(DataError, match="asks for pictures"):
         shown_pictures(sample, {"a.jpg": 1, "b.jpg": 2})
+
+
+def test_a_folder_of_weights_is_evaluated_without_any_training_step(inputs, tmp_path):
+    """An exported or a released model: documents alone, questions alone, the folder's own name in the figures."""
+    folder = inputs["models"][0].path("model")
+    config = CONFIG.model_copy(update={"model": str(folder), "bars": ()})
+    asked = {name: inputs[name] for name in ("documents", "questions")}
+    report = json.loads(run_stage_inprocess(evaluate_models, config, asked, tmp_path).path("report.json").read_text())
+    assert list(report["figures"]["questions"]["short"]["models"]) == ["model"]
+    assert report["figures"]["reading"]["low"]["regions"] == 5
+    only = run_stage_inprocess(evaluate_models, config, {"questions": inputs["questions"]}, tmp_path)
+    assert list(json.loads(only.path("report.json").read_text())["figures"]) == ["questions"]
+
+
+def test_a_gpu_that_is_not_here_is_told(inputs, tmp_path):
+    if torch.cuda.is_available():
+        return
+    with pytest.raises(ConfigError, match="torch finds none"):
+        run_stage_inprocess(evaluate_models, CONFIG.model_copy(update={"worker_gpus": 1.0}), inputs, tmp_path)
+
+
+def test_nothing_to_ask_and_nobody_to_answer_are_found_before_anything_starts():
+    assert [misfit.what for misfit in Evaluate().misfits({})] == ["there is nothing to ask", "there is no model"]
+    assert not list(Evaluate().misfits({"questions": ("q",), "models": ("sft",)}))

@@ -1,23 +1,52 @@
 """Figures and bars: what is reached is shown, what is not is said with its reason."""
 
+import base64
 import json
 
 import pyarrow.parquet as pq
 import pytest
 
-from model.evaluation.predictions import AnswerRow, RegionRow, read_rows, write_rows, write_table
-from model.evaluation.report import Picture, marked, render_report
-from model.evaluation.summary import bars, flat_metrics, printed, question_figures, reading_figures
+from cookhouse.pages.report import marked, render
+from cookhouse.project import load_project
+from model.evaluation.bars import hold, printed
+from model.evaluation.questions import QuestionTask
+from model.evaluation.reading import ReadingTask
+from model.evaluation.rows import Row, read_rows, read_table, write_rows, write_table
+
+READING = ReadingTask(("card",), 540, 0)
+QUESTIONS = QuestionTask(700, 0, "sft", "rl", draws=1000)
+PNG = b"\x89PNG456"
 
 
-def region(key="k", picture="right", level="low", edits=1, length=10, **more) -> RegionRow:
-    given = {"key": key, "picture": picture, "level": level, "edits": edits, "length": length}
-    fixed = {"model": "sft", "picture_key": key, "region": 1, "completion_tokens": 5, "finished": True}
-    return RegionRow(**{"truth": "a" * length, "prediction": "a", **fixed, **given, **more})
+def region(key="k", picture="right", level="low", edits=1, length=10, prediction="a", truth="", **forced) -> Row:
+    scores = {"edits": float(edits), "length": float(length), **forced}
+    names = ("reading", "sft", picture, "documents", key, key, "1", level)
+    return Row(*names, truth or "a" * length, prediction, 5, True, scores)
 
 
-def answer(key, mode, model, verdict) -> AnswerRow:
-    return AnswerRow(model, mode, key, key, "add", "number", "What is the sum?", "7", "7", "", verdict, 4, True)
+def answer(key, mode, model, verdict, dataset="questions") -> Row:
+    about = {"question": "What is the sum?", "verdict": verdict, "verifier": "number", "thought": ""}
+    names = ("questions", model, mode, dataset, key, key, key, "add")
+    return Row(*names, "7", "7", 4, True, {"correct": float(verdict == "correct")}, about)
+
+
+def reading_figures(rows):
+    return READING.aggregate(rows)
+
+
+def question_figures(rows):
+    return QUESTIONS.aggregate(rows)
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    """The bars of the tiny recipe."""
+    (step,) = [step for step in load_project(["recipe=tiny"]).steps if step.name == "evaluate"]
+    return step.config.bars
+
+
+def figures_of(reading, asked):
+    return {"reading": reading_figures(reading), "questions": question_figures(asked)}
 
 
 def regions(n=500, cer=0.4, wrong=0.9):
@@ -56,11 +85,12 @@ def test_reading_figures_by_hand():
     assert reading_figures(rows)["all"]["regions"] == 3
 
 
-def test_all_bars_are_shown_when_reached():
-    figures, asked = reading_figures(regions()), question_figures(answers(), 1000, 0)
-    held = bars(figures, asked)
+def test_all_bars_are_shown_when_reached(wanted):
+    figures = figures_of(regions(), answers())
+    asked = figures["questions"]
+    held = hold(wanted, figures)
     assert [bar["shown"] for bar in held] == [True] * 4
-    metrics = flat_metrics(figures, asked, held)
+    metrics = READING.metrics(figures["reading"]) | QUESTIONS.metrics(asked)
     assert metrics["eval/cer/low"] == pytest.approx(0.4)
     assert metrics["eval/accuracy/short/rl"] == pytest.approx(0.5025)
     assert metrics["eval/gain/long"] == pytest.approx(0.2025)
@@ -69,7 +99,6 @@ def test_all_bars_are_shown_when_reached():
     assert metrics["eval/gain_lower/long"] == pytest.approx(0.2025 - half)
     assert metrics["eval/gain_upper/long"] == pytest.approx(0.2025 + half)
     assert metrics["eval/gain_items_lower/long"] < 0.2 - half, "400 items tell less than three seeds that agree"
-    assert metrics["eval/bars_shown"] == metrics["eval/bars"] == 4.0
 
 
 def gains(why):
@@ -95,8 +124,8 @@ def readings(why):
         ([], [], {**readings("0 low regions"), **gains("0 items")}),
     ],
 )  # fmt: skip
-def test_what_is_not_reached_is_not_shown_with_its_reason(figures, asked, not_shown):
-    held = bars(reading_figures(figures), question_figures(asked, 1000, 0))
+def test_what_is_not_reached_is_not_shown_with_its_reason(figures, asked, not_shown, wanted):
+    held = hold(wanted, figures_of(figures, asked))
     missed = {bar["name"]: bar["why"] for bar in held if not bar["shown"]}
     assert missed.keys() == not_shown.keys()
     assert all(not_shown[name] in why for name, why in missed.items())
@@ -120,35 +149,41 @@ def test_what_is_printed_lies_on_the_same_side_of_the_bar(value, sense, limit, t
     assert printed(value, sense, limit) == text
 
 
-def test_a_small_gain_is_printed_and_shown_alike():
+def test_a_small_gain_is_printed_and_shown_alike(wanted):
     rows = answers(items=2000, before=0.3, after=0.304, spread=3)  # 0.004, 0.0055, 0.007: lower end 0.0018
-    bar = bars(reading_figures(regions()), question_figures(rows, 1000, 0))[2]
+    bar = hold(wanted, figures_of(regions(), rows))[2]
     assert (bar["name"], bar["shown"], bar["printed"]) == ("gain_lower_short", True, "0.00177")
 
 
 def test_the_gain_is_taken_over_items_that_all_models_answered():
     rows = [row for row in answers() if not (row.model == "rl-seed-2" and row.key == "short7")]
-    assert question_figures(rows, 1000, 0)["short"]["gain"]["items"] == 399
+    assert question_figures(rows)["short"]["gain"]["items"] == 399
+
+
+def test_two_datasets_may_hold_the_same_key():
+    rows = [answer("k", "short", model, "correct", dataset) for model in ("sft", "rl") for dataset in ("a", "b")]
+    figures = question_figures(rows)["short"]
+    assert figures["models"]["sft"]["items"] == figures["gain"]["items"] == 2
 
 
 def test_rows_survive_jsonl_and_parquet(tmp_path):
-    rows = [region("a", prediction=None), region("b", forced_nll=0.5, forced_correct=1, forced_chars=2)]
+    rows = [region("a", prediction=None), region("b", forced_nll=0.5, forced_correct=1.0, forced_chars=2.0)]
     assert write_rows(tmp_path / "r.jsonl", rows) == 2
-    assert read_rows(RegionRow, [tmp_path / "r.jsonl"]) == rows
-    write_table(tmp_path / "r.parquet", RegionRow, rows)
-    assert [RegionRow(**row) for row in pq.read_table(tmp_path / "r.parquet").to_pylist()] == rows
-    write_table(tmp_path / "empty.parquet", AnswerRow, [])
-    assert pq.read_table(tmp_path / "empty.parquet").column_names[0] == "model"
+    assert read_rows([tmp_path / "r.jsonl"]) == rows
+    write_table(tmp_path / "r.parquet", rows)
+    assert read_table(tmp_path / "r.parquet") == rows
+    write_table(tmp_path / "empty.parquet", [])
+    assert pq.read_table(tmp_path / "empty.parquet").column_names[1] == "model"
 
 
-def test_the_page_stands_alone_and_escapes_what_models_say():
+def test_the_page_stands_alone_and_escapes_what_models_say(wanted):
     reading = [region("k", truth="red <fox>", prediction="red <box>")]
     asked = [answer("q", "long", "sft", "wrong")]
-    figures, answered = reading_figures(reading), question_figures(asked, 1000, 0)
-    report = {"title": "t", "bars": bars(figures, answered), "reading": figures, "questions": answered, "notes": "n"}
-    page = render_report(report, reading, asked, {"k": Picture(b"123"), "q": Picture(b"456", "image/png")})
+    figures = figures_of(reading, asked)
+    report = {"title": "t", "bars": hold(wanted, figures), "figures": figures, "notes": "n"}
+    page = render(report, [*reading, *asked], {("documents", "k"): b"123", ("questions", "q"): PNG})
     assert "data:image/jpeg;base64,MTIz" in page
-    assert "data:image/png;base64,NDU2" in page
+    assert "data:image/png;base64," + base64.b64encode(PNG).decode() in page
     assert "red &lt;<mark>b</mark>ox&gt;" in page
     assert "<fox>" not in page
     assert "not shown" in page
@@ -157,18 +192,17 @@ def test_the_page_stands_alone_and_escapes_what_models_say():
     json.dumps(report["bars"], allow_nan=False)
 
 
-def page_of(asked):
-    figures, answered = reading_figures(regions()), question_figures(asked, 1000, 0)
-    report = {"title": "t", "bars": bars(figures, answered), "reading": figures, "questions": answered, "notes": "n"}
-    return render_report(report, [], asked, {})
+def page_of(asked, wanted):
+    figures = figures_of(regions(), asked)
+    return render({"title": "t", "bars": hold(wanted, figures), "figures": figures, "notes": "n"}, [], {})
 
 
-def test_the_page_says_what_each_interval_is_about():
-    page = page_of(answers(before=0.3, after=0.5))
+def test_the_page_says_what_each_interval_is_about(wanted):
+    page = page_of(answers(before=0.3, after=0.5), wanted)
     assert "<b>+0.196 to +0.209</b> for another seed of RL on these same items" in page
     assert "for other items like these and these very runs" in page
-    assert "<div class=value>0.196<small> &gt; 0</small>" in page
-    assert "<b>none</b> for another seed" in page_of(answers(seeds=1))
+    assert '<div class="value">0.196<small> &gt; 0</small>' in page
+    assert "<b>none</b> for another seed" in page_of(answers(seeds=1), wanted)
 
 
 def test_missing_characters_are_marked_too():

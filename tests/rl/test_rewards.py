@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from model.answers import parse_answer
 from rl.records import Judgement
 from rl.rewards.compose import compose
-from rl.rewards.format import final_answer
 from rl.rewards.probability import mean_probability, probability_reward, thought_prefix
 from rl.rewards.rules import resolve
 from rl.rewards.service import RewardService
@@ -38,7 +38,7 @@ def case(text, mode="short", answer="7", verifier="number", finish="stop"):
     ],
 )
 def test_format(text, mode, finish, answer):
-    assert final_answer(text, mode, finish) == answer
+    assert parse_answer(text, mode, finish == "stop")[1] == answer
 
 
 @pytest.mark.parametrize(
