@@ -23,13 +23,12 @@ PROBE_FILES = 200  # files one probe task opens
 def document_tools(config: DocumentShards) -> Mapping[str, str]:
     """Page engine, OCR models, JPEG encoder, and what the filters use: each decides bytes, and only those chosen do."""
     from pipelines.documents.ocr import models_digest, package_version
-    from pipelines.documents.sample import jpeg_encoder
 
     folders = (config.ocr_detection_model_dir, config.ocr_recognition_model_dir)
     tools = {
         config.engine: package_version(config.engine),
         "ocr": models_digest(config.ocr_engine, *folders) if config.ocr else "off",
-        "jpeg": jpeg_encoder(),
+        "jpeg": f"simplejpeg {package_version('simplejpeg')}",
     }
     if config.filters.near_duplicates != "off":
         tools["datasketch"] = package_version("datasketch")

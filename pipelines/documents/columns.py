@@ -15,10 +15,15 @@ from itertools import pairwise
 from pipelines.documents.layout import (
     Block,
     Segment,
+    block_of,
+    centre,
+    chains,
     cut,
     is_cjk,
     is_right_to_left,
+    join_segments,
     same_baseline,
+    under,
     union,
     widest_gap,
 )
@@ -72,7 +77,7 @@ TESTS = (
 class _Piece:
     """A segment, and what is known about it. ``start`` and ``end`` run with the script; ``units`` are its words."""
 
-    __slots__ = ("below", "box", "end", "first", "height", "prose", "segment", "start", "units")
+    __slots__ = ("box", "end", "first", "height", "prose", "segment", "start", "units")
 
     def __init__(self, segment: Segment) -> None:
         self.segment, self.box = segment, segment.box
@@ -88,7 +93,6 @@ class _Piece:
             boxes = [word.box for word in segment.words]
             first = max(boxes, key=lambda box: box[2]) if turned else min(boxes)
             self.units, self.first = float(len(boxes)), first[2] - first[0]
-        self.below: _Piece | None = None
         self.prose = False
 
 
@@ -114,8 +118,7 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     result: list[Segment] = []
     for group in groups:
         if _is_row(group, CELLS, page_width) or id(group) in paired:
-            words = [word for piece in group for word in piece.segment.words]
-            result.append(Segment(words, union([piece.box for piece in group])))
+            result.append(join_segments([piece.segment for piece in group]))
         else:
             result += [piece.segment for piece in group]
     return result
@@ -123,40 +126,15 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
 
 def _mark_prose(pieces: Sequence[_Piece]) -> None:
     """Chain pieces that start under each other, and mark those around which lines break as running text does."""
-    ordered = sorted(pieces, key=lambda piece: piece.box[1])
-    followed: set[int] = set()
-    for at, upper in enumerate(ordered):
-        for lower in ordered[at + 1 :]:
-            if lower.box[1] > upper.box[3] + LINE_GAP * upper.height:
-                break
-            if id(lower) not in followed and _follows(upper, lower):
-                upper.below = lower
-                followed.add(id(lower))
-                break
-    for piece in ordered:
-        if id(piece) not in followed:
-            chain = [piece]
-            while (below := chain[-1].below) is not None:
-                chain.append(below)
-            _mark_chain(chain)
+    for chain in chains(sorted(pieces, key=lambda piece: piece.box[1]), LINE_GAP, _follows):
+        if len(chain) >= min(test.lines for test in TESTS):
+            for at, piece in enumerate(chain):
+                near = [chain[max(0, at - test.around) : at + test.around + 1] for test in TESTS]
+                piece.prose = any(map(_runs, near, TESTS))
 
 
 def _follows(upper: _Piece, lower: _Piece) -> bool:
-    a, b = upper.box, lower.box
-    shared = min(a[2], b[2]) - max(a[0], b[0])
-    return (
-        (b[1] + b[3]) / 2 > a[3] - 0.3 * upper.height
-        and 0.74 < upper.height / max(lower.height, 1e-6) < 1.35
-        and abs(upper.start - lower.start) < INDENT * upper.height
-        and shared > 0.5 * min(a[2] - a[0], b[2] - b[0])
-    )
-
-
-def _mark_chain(chain: Sequence[_Piece]) -> None:
-    if len(chain) < min(test.lines for test in TESTS):
-        return
-    for at, piece in enumerate(chain):
-        piece.prose = any(_runs(chain[max(0, at - test.around) : at + test.around + 1], test) for test in TESTS)
+    return under(upper, lower) and abs(upper.start - lower.start) < INDENT * upper.height
 
 
 def _runs(near: Sequence[_Piece], test: ProseTest) -> bool:
@@ -186,7 +164,7 @@ def _close_gaps(rows: Sequence[list[_Piece]]) -> list[list[_Piece]]:
             last = joined[-1]
             near = (last.prose or piece.prose) and piece.box[0] - last.box[2] < CROSSING * piece.height
             if near and any(_spans(one, last, piece) for one in around):
-                joined[-1] = _Piece(Segment(last.segment.words + piece.segment.words, union([last.box, piece.box])))
+                joined[-1] = _Piece(join_segments([last.segment, piece.segment]))
                 joined[-1].prose = True
             else:
                 joined.append(piece)
@@ -259,7 +237,7 @@ def _parted(block: Block) -> list[Block]:
     if not starts:
         return [block]
     parts = [block.lines[first:last] for first, last in pairwise([0, *starts, len(block.lines)])]
-    return [Block(lines, union([line.box for line in lines])) for lines in parts]
+    return [block_of(lines) for lines in parts]
 
 
 def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:
@@ -269,16 +247,14 @@ def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:
     gutter = widest_gap([(block.box[0], block.box[2]) for block in narrow], least)
     if gutter is None:
         return None
-    across = sorted((block for block in blocks if block.box[0] < gutter < block.box[2]), key=_middle)
+    across = sorted(
+        (block for block in blocks if block.box[0] < gutter < block.box[2]), key=lambda block: centre(block.box)
+    )
     bands: list[list[Block]] = [[] for _ in range(len(across) + 1)]
     for block in blocks:
         if not block.box[0] < gutter < block.box[2]:
-            bands[sum(_middle(one) < _middle(block) for one in across)].append(block)
+            bands[sum(centre(one.box) < centre(block.box) for one in across)].append(block)
     result = cut(bands[0], rtl, _bands)
     for block, band in zip(across, bands[1:], strict=True):
         result += [block, *cut(band, rtl, _bands)]
     return result
-
-
-def _middle(block: Block) -> float:
-    return (block.box[1] + block.box[3]) / 2
