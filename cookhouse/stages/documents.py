@@ -69,8 +69,7 @@ def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) 
 def _planned(items: list[SourceItem], config: DocumentShards, out: Attempt) -> list[PageUnit]:
     """The units. They are committed as the unit ``plan``, so that a later attempt works on the same ones whatever the
     machine was doing when files were opened."""
-    from pipelines.documents.plan import Bounds, plan_pages, spans_of
-    from pipelines.documents.plan_file import read_plan, write_plan
+    from pipelines.documents.plan import Bounds, plan_pages, read_plan, spans_of, write_plan
     from pipelines.documents.probe import ProbeJob, mark_similar, probe_files
 
     if "plan" in out.units():

@@ -39,6 +39,7 @@ STAGE = "documents"
 SUFFIXES = (".pdf",)
 KEY_LETTER = "d"
 OCR_MEMORY = 8 << 30
+Tally = dict[str, Counter[str]]
 OCR_RECYCLE = 300  # pages; PaddleOCR grows on long runs
 
 
@@ -55,22 +56,19 @@ class PageJob:
 def build_page_unit(job: PageJob, folder: Path) -> dict[str, Any]:
     """Write one unit into ``folder``. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level),
     ``routes`` (pages per route) and ``categories`` (rows per category that are not ok)."""
-    tally: Counter[str] = Counter()
+    tally: Tally = {"regions": Counter(), "routes": Counter(), "categories": Counter()}
     planned = sum(span.pages * job.settings.views_per_page if span.verdict is None else 1 for span in job.unit.spans)
     receipt = write_unit(folder, job.unit.name, _items(job, tally), planned)
-    for group in ("regions", "routes", "categories"):
-        receipt[group] = {
-            name.partition("/")[2]: count for name, count in sorted(tally.items()) if name.startswith(f"{group}/")
-        }
+    receipt.update((group, dict(sorted(counts.items()))) for group, counts in tally.items())
     return receipt
 
 
-def _items(job: PageJob, tally: Counter[str]) -> Iterator[Item]:
+def _items(job: PageJob, tally: Tally) -> Iterator[Item]:
     read = job.ocr or read_here(job.settings)
     for span in job.unit.spans:
         for row, parts in _SpanJob(span, job.settings, read, tally).items():
             if row.status != "ok":
-                tally[f"categories/{row.category}"] += 1
+                tally["categories"][str(row.category)] += 1
             yield row, parts
 
 
@@ -81,7 +79,7 @@ class _SpanJob:
     span: Span
     settings: DocumentShards
     read: OcrReader
-    tally: Counter[str]
+    tally: Tally
 
     def items(self) -> Iterator[Item]:
         span, settings = self.span, self.settings
@@ -130,7 +128,7 @@ class _SpanJob:
         """Route, words, regions of one page, or the verdict that leaves it out; ``facts`` takes what both rest on."""
         settings, source = self.settings, self.span.source
         route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
-        self.tally[f"routes/{route.route}"] += 1
+        self.tally["routes"][route.route] += 1
         facts["route"] = asdict(route)
         facts["points"] = [round(side, 2) for side in content.points]
         facts["scale"] = round(content.scale, 6)
@@ -175,9 +173,9 @@ class _SpanJob:
     def _written(self, page: CleanPage, view: int) -> Item:
         made = make_view(page, view, self.settings)
         online = self.settings.form == "online"
-        self.tally.update(f"regions/{region['level']}" for region in made.regions)
+        self.tally["regions"].update(region["level"] for region in made.regions)
         if online:
-            self.tally[f"regions/{ONLINE}"] += len(page.regions)
+            self.tally["regions"][ONLINE] += len(page.regions)
         height, width = page.image.shape[:2]
         route = page.facts["route"]
         regions = [[region["level"], *region["bbox"]] for region in made.regions]

@@ -8,9 +8,10 @@ across a gutter parts the columns above it from those below. Pure geometry on bo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from pipelines.documents.layout import (
     Block,
@@ -45,6 +46,9 @@ CAPTION = re.compile(
     r"|таблица|图|圖|表|図|شكل|جدول|איור|טבלה)\s*(?:[0-9٠-٩]+(?:\.[0-9]+)*|[IVX]+|[A-Z]\.?[0-9]*)\s*(?:[:.：。．、|–—-]|$)",
     re.IGNORECASE,
 )
+
+
+T = TypeVar("T")
 
 
 def starts_caption(text: str) -> bool:
@@ -100,12 +104,7 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     """Join the cells of table rows: three or more narrow pieces on one baseline, or two where at least three such rows
     are aligned under each other, none of them running text. ``segments`` come sorted by baseline, then from left to
     right."""
-    lines: list[list[Segment]] = []
-    for segment in segments:
-        if lines and same_baseline(lines[-1][-1].box, segment.box):
-            lines[-1].append(segment)
-        else:
-            lines.append([segment])
+    lines = _neighbours(segments, lambda a, b: same_baseline(a.box, b.box))
     if len(lines) == len(segments):  # nothing stands beside anything
         return list(segments)
     rows = [[_Piece(segment) for segment in line] for line in lines]
@@ -113,8 +112,9 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     for row in rows:
         row.sort(key=lambda piece: piece.box[0])
     rows = _close_gaps(rows)
-    groups = [group for row in rows for group in _between_prose(row)]
-    paired = _pairs(groups, page_width)
+    groups = [group for row in rows for group in _neighbours(row, lambda a, b: not a.prose and not b.prose)]
+    twos = [group for group in groups if len(group) == 2 and _is_row(group, 2, page_width)]
+    paired = {id(group) for run in _neighbours(twos, _aligned) if len(run) >= PAIRS for group in run}
     result: list[Segment] = []
     for group in groups:
         if _is_row(group, CELLS, page_width) or id(group) in paired:
@@ -122,6 +122,14 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
         else:
             result += [piece.segment for piece in group]
     return result
+
+
+def _neighbours(listed: Sequence[T], together: Callable[[T, T], bool]) -> list[list[T]]:
+    """Cut where two neighbours are not ``together``."""
+    if not listed:
+        return []
+    starts = [i for i in range(1, len(listed)) if not together(listed[i - 1], listed[i])]
+    return [list(listed[first:last]) for first, last in pairwise([0, *starts, len(listed)])]
 
 
 def _mark_prose(pieces: Sequence[_Piece]) -> None:
@@ -183,37 +191,13 @@ def _spans(piece: _Piece, left: _Piece, right: _Piece) -> bool:
     )
 
 
-def _between_prose(row: Sequence[_Piece]) -> list[list[_Piece]]:
-    """Neighbours on a baseline without running text among them; running text alone."""
-    groups: list[list[_Piece]] = []
-    for piece in row:
-        if groups and not piece.prose and not groups[-1][-1].prose:
-            groups[-1].append(piece)
-        else:
-            groups.append([piece])
-    return groups
-
-
 def _is_row(group: Sequence[_Piece], cells: int, page_width: float) -> bool:
     widths = [piece.box[2] - piece.box[0] for piece in group]
     return len(group) >= cells and sum(widths) < CELL_SHARE * page_width * len(widths)
 
 
-def _pairs(groups: Sequence[list[_Piece]], page_width: float) -> set[int]:
-    """Ids of groups of two that stand under each other at least ``PAIRS`` times, aligned and further apart than lines
-    of text."""
-    found: set[int] = set()
-    run: list[list[_Piece]] = []
-    for group in [one for one in groups if _is_row(one, 2, page_width) and len(one) == 2]:
-        if run and not _aligned(run[-1], group):
-            run = []
-        run.append(group)
-        if len(run) >= PAIRS:
-            found.update(map(id, run))
-    return found
-
-
 def _aligned(upper: Sequence[_Piece], lower: Sequence[_Piece]) -> bool:
+    """Cell under cell, and further apart than lines of text."""
     height = upper[0].height
     least, most = ROW_PITCH
     if not least * height < lower[0].box[3] - upper[0].box[3] < most * height:

@@ -136,14 +136,9 @@ def same_baseline(a: Box, b: Box) -> bool:
     return abs(centre(a) - centre(b)) < 0.5 * min(a[3] - a[1], b[3] - b[1])
 
 
-def _gap(a: Box, b: Box) -> float:
-    """Horizontal distance between two boxes, negative when they overlap."""
-    return max(b[0] - a[2], a[0] - b[2])
-
-
 def _segments(words: Sequence[Word]) -> list[Segment]:
-    """Runs of words that follow each other in the file on one baseline (``same_baseline``) without a wide gap
-    (``_gap``), decided for all neighbours at once: a page has some hundred words."""
+    """Runs of words that follow each other in the file on one baseline (``same_baseline``) without a wide gap,
+    decided for all neighbours at once: a page has some hundred words."""
     if not words:
         return []
     flat = np.fromiter(chain.from_iterable(word.box for word in words), dtype=np.float64, count=4 * len(words))
@@ -188,7 +183,8 @@ def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
         for index in row[1:]:
             box, reach = boxes[index], merged[-1].box
             height = min(box[3] - box[1], reach[3] - reach[1])
-            if whole_rows or -0.5 * height < _gap(reach, box) < JOIN_GAP * height:
+            gap = max(box[0] - reach[2], reach[0] - box[2])  # negative when they overlap
+            if whole_rows or -0.5 * height < gap < JOIN_GAP * height:
                 merged[-1] = join_segments([merged[-1], segments[index]])
             else:
                 merged.append(segments[index])

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,18 +55,9 @@ class OcrLines:
         return cls(corners, boxes, tuple(texts), tuple(round(float(score), 2) for score in scores))
 
 
-class Engine(Protocol):
-    """``image`` is BGR [H, W, 3] uint8."""
-
-    def all(self, image: NDArray[np.uint8]) -> OcrLines: ...
-
-    def detect(self, image: NDArray[np.uint8]) -> OcrLines: ...
-
-    def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]: ...
-
-
 class PaddleEngine:
-    """PaddleOCR 3.x on ONNX Runtime. Detection and recognition alone are its own single-model predictors."""
+    """PaddleOCR 3.x on ONNX Runtime. Detection and recognition alone are its own single-model predictors. Images are BGR
+    [H, W, 3], here as in ``RapidEngine``."""
 
     def __init__(self, setup: OcrSetup) -> None:
         os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
@@ -158,7 +149,8 @@ class RapidEngine:
         return list(found.txts or ()), list(found.scores)
 
 
-ENGINES: dict[str, Callable[[OcrSetup], Engine]] = {"paddleocr": PaddleEngine, "rapidocr": RapidEngine}
+Engine = PaddleEngine | RapidEngine
+ENGINES: dict[str, type[Engine]] = {"paddleocr": PaddleEngine, "rapidocr": RapidEngine}
 
 
 @cache

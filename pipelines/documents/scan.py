@@ -3,10 +3,10 @@ may be asked for, and a few more to judge the page by: recognition is three quar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,9 @@ class PageRef:
     render: Render
 
 
-class OcrReader(Protocol):
-    """Runs one OCR task on a page, here or in an actor. ``quads`` [N, 4, 2] are the lines to recognise. Raises
-    SandboxError."""
-
-    def __call__(
-        self, page: PageRef, image: NDArray[np.uint8], setup: OcrSetup, task: Task, quads: NDArray[np.float32] | None
-    ) -> OcrLines: ...
+OcrReader = Callable[[PageRef, NDArray[np.uint8], OcrSetup, Task, NDArray[np.float32] | None], OcrLines]
+"""(page, its image, setup, task, ``quads`` [N, 4, 2] of the lines to recognise): runs one OCR task on a page, here or in
+an actor. Raises SandboxError."""
 
 
 @dataclass(frozen=True)

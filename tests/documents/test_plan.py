@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.documents.plan import Bounds, PageUnit, Verdict, plan_pages, spans_of
-from pipelines.documents.plan_file import read_plan, write_plan
+from pipelines.documents.plan import Bounds, PageUnit, Verdict, plan_pages, read_plan, spans_of, write_plan
 from pipelines.shards.plan import SourceItem
 
 
@@ -91,7 +90,7 @@ def test_the_plan_file_gives_the_units_back_and_names_no_place_of_this_machine(t
     units = plan_pages(spans, bounds(30), 2)
     write_plan(tmp_path / "plan.parquet", units)
     assert b"/data" not in (tmp_path / "plan.parquet").read_bytes()
-    moved = [replace(one, path=f"/elsewhere/{one.name}") for one in items]
+    moved = [replace(one, address=f"/elsewhere/{one.name}") for one in items]
     again = read_plan(tmp_path / "plan.parquet", moved)
     assert [unit.name for unit in again] == [unit.name for unit in units]
     assert all(span.source.path.startswith("/elsewhere/") for unit in again for span in unit.spans)
