@@ -119,8 +119,7 @@ def plan_pages(spans: Sequence[Span], bounds: Bounds, views: int) -> list[PageUn
     [('train-000000', [(0, 2)]), ('train-000001', [(2, 4)]), ('train-000002', [(4, 5)])]
     """
     units = []
-    families = {span.source.family for span in spans}
-    weights = {family: bounds.weight(family) for family in families}
+    weights = {family: bounds.weight(family) for family in {span.source.family for span in spans}}
     for split in sorted({span.source.split for span in spans}):
         own = [span for span in spans if span.source.split == split]
         total = views * sum(weights[s.source.family] * s.pages if s.verdict is None else 1 for s in own)
