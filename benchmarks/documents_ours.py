@@ -60,7 +60,7 @@ def settings(**more: object) -> DocumentShards:
 def run_stage(folder: str, store: Path, **more: object) -> int:
     """The whole stage: probe, plan, units, commit. Returns the pages written."""
     from cookhouse.stages.documents import DocumentShards, build_document_shards
-    from pipelines.workflow.inprocess import run_stage_inprocess
+    from tests.workflow.stage_runs import run_stage_inprocess
 
     config = DocumentShards.model_validate({**settings(**more).model_dump(), "source": folder, "workers": 2})
     return run_stage_inprocess(build_document_shards, config, {}, store).stats["ok"]

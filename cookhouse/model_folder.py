@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.store import Record, Store
+from cookhouse.cli.failures import say
+from cookhouse.cli.options import opened
+from pipelines.core import storage
+from pipelines.core.errors import ConfigError, did_you_mean
+from pipelines.workflow.runs import find_run
+from pipelines.workflow.store import Record, Store, read_record
 
 
 def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     """The folder with ``config.json``: ``name`` itself, the ``model/`` of an artifact folder, or of what the step ``name``
     made: in the newest run of this machine, else the newest result in the store. Raises ConfigError when there is none."""
-    from pipelines.core import storage
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.store import read_record
-
     folder = storage.place(name)
     if isinstance(folder, Path) and (folder / "config.json").is_file():
         return folder
@@ -46,8 +44,6 @@ def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
 
 def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
     """The error for a name that is neither the folder of a result nor a step that has one."""
-    from pipelines.core.errors import ConfigError, did_you_mean
-
     return ConfigError(
         f"'{step}' is neither a folder nor a step that was made",
         where=str(store.root),
@@ -57,11 +53,6 @@ def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
 
 
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
-    from cookhouse.cli.failures import say
-    from cookhouse.cli.options import opened
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.runs import find_run
-
     _, store = opened(overrides, recipe=False)
     run = find_run(store.home)
     steps = {step["step"]: step for step in run.data["steps"]} if run is not None else {}

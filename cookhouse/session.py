@@ -9,21 +9,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from cookhouse.cli.closing import differ, print_end
+from cookhouse.cli.costs import costs, outlook, refuse_full_disk
 from cookhouse.cli.failures import INTERRUPTED, STATE, say
-
-if TYPE_CHECKING:
-    from cookhouse.cli.options import Manner
-    from cookhouse.project import Project
-    from pipelines.workflow.backends import Backend
-    from pipelines.workflow.plan import Plan, Selection
-    from pipelines.workflow.runner import StepResult
-    from pipelines.workflow.session import Combination
-    from pipelines.workflow.store import Store
-    from pipelines.workflow.sweep import Union
+from cookhouse.cli.options import Manner
+from cookhouse.cli.planning import left_out, print_plan
+from cookhouse.cli.precision import warn_of_emulation
+from cookhouse.cli.services import ray_of
+from cookhouse.cli.view import RunView, alive
+from cookhouse.project import Project, load_project, plan_all
+from pipelines.core.errors import ConfigError, LockError
+from pipelines.core.secrets import redact
+from pipelines.workflow.backends import Backend
+from pipelines.workflow.backends.inprocess import InProcess
+from pipelines.workflow.backends.ray_jobs import RayJobs
+from pipelines.workflow.plan import Plan, Selection
+from pipelines.workflow.runner import Rules, StepResult
+from pipelines.workflow.runs import create_run
+from pipelines.workflow.session import Combination, execute
+from pipelines.workflow.store import Store
+from pipelines.workflow.sweep import Union, part
 
 WORKER = "cookhouse.worker"
 MIRROR_WAIT_S = 5.0
@@ -50,13 +58,6 @@ class Asked:
 def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
     """Everything from planning to the report; returns the exit code."""
     started = time.monotonic()
-    from cookhouse.cli.closing import print_end
-    from cookhouse.cli.costs import refuse_full_disk
-    from cookhouse.cli.planning import print_plan
-    from cookhouse.cli.precision import warn_of_emulation
-    from cookhouse.cli.view import alive
-    from cookhouse.project import load_project, plan_all
-
     projects = [load_project(item, folder=asked.folder) for item in asked.combinations]
     project, store = projects[0], projects[0].store
     STATE["root"] = store.home
@@ -83,11 +84,6 @@ def write_down(
     asked: Asked, project: Project, store: Store, plan: Plan, union: Union, manner: Manner
 ) -> list[Combination]:
     """The record of every combination's run."""
-    from pipelines.core.secrets import redact
-    from pipelines.workflow.runs import create_run
-    from pipelines.workflow.session import Combination
-    from pipelines.workflow.sweep import part
-
     return [
         Combination(
             create_run(
@@ -111,13 +107,6 @@ def write_down(
 def _execute(
     asked: Asked, project: Project, store: Store, plan: Plan, combinations: Sequence[Combination], manner: Manner
 ) -> dict[str, StepResult]:
-    from cookhouse.cli.closing import differ
-    from cookhouse.cli.costs import costs, outlook
-    from cookhouse.cli.planning import left_out
-    from cookhouse.cli.view import RunView
-    from pipelines.workflow.runner import Rules
-    from pipelines.workflow.session import execute
-
     first = combinations[0].run
     expected: dict[str, float] = {}
     if not manner.quiet:
@@ -176,24 +165,11 @@ def mirrored(project: Project, store: Store, combinations: Sequence[Combination]
 
 def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Callable[[], Backend]:
     """Called when the first step has to run, never for a plan of HITs."""
-
-    def make() -> Backend:
-        if name == "inprocess":
-            from pipelines.workflow.backends.inprocess import InProcess
-
-            return InProcess()
-        from cookhouse.cli.services import ray_of
-        from pipelines.workflow.backends.ray_jobs import RayJobs
-
-        return RayJobs(ray_of(project, store), WORKER, keep=keep)
-
-    return make
+    return lambda: InProcess() if name == "inprocess" else RayJobs(ray_of(project, store), WORKER, keep=keep)
 
 
 def refuse_blocked(plan: Plan) -> None:
     """Raises LockError when another run makes a step and is not to be waited for, ConfigError when inputs are missing."""
-    from pipelines.core.errors import ConfigError, LockError
-
     if not plan.blocked:
         return
     step = plan.blocked[0]

@@ -22,7 +22,7 @@ from model.processor import Processor
 from model.resampler import init_resampler
 from model.starting import language_state, tower_state
 from model.tokenizer import VISUAL, load_tokenizer
-from model.weights import WEIGHTS, read_file, read_weights
+from model.weights import WEIGHTS, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -121,21 +121,6 @@ def init_from_parts(
     state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
     assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
     return model
-
-
-@torch.no_grad()
-def overlay(model: MiniCPMV, file: Path) -> None:
-    """Put the tensors of a safetensors file, some parameters under their released names, over those of the model. Raises
-    DataError for a name or a shape the model does not have."""
-    state = model.state_dict()
-    for name, tensor in read_file(file).items():
-        if name not in state or state[name].shape != tensor.shape:
-            raise DataError(
-                f"a starting weight does not fit the model: '{name}' {list(tensor.shape)}",
-                where=str(file),
-                do="make the file for this model's configuration",
-            )
-        state[name].copy_(tensor)
 
 
 def preprocessor(config: ModelConfig) -> dict[str, Any]:

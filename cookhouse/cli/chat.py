@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from cookhouse.cli import options
+from cookhouse.model_folder import find_model
+from pipelines.core.errors import ConfigError, DataError, did_you_mean
+from pipelines.core.sandbox import Sandbox, SandboxError
+from pipelines.workflow.compose import compose
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +65,6 @@ def chat(
     question, overrides = question_and_overrides(words)
     import torch
 
-    from cookhouse.model_folder import find_model
     from model.chat import split_thought
     from model.checkpoint import load_model
     from model.sampling import LONG, SHORT, Sampling
@@ -91,9 +94,6 @@ def chat(
 def question_and_overrides(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     """Overrides are words that begin with the name of a setting (``storage.root=...``); a question may have a ``=`` too.
     Raises ConfigError when two words are left."""
-    from pipelines.core.errors import ConfigError, did_you_mean
-    from pipelines.workflow.compose import compose
-
     if not any("=" in word for word in words) and len(words) < 2:
         return (words[0] if words else None), ()
     composed = compose([])
@@ -124,7 +124,6 @@ class Talk:
     def answer(self, messages: list[dict[str, Any]], pictures: dict[str, Image]) -> str:
         """What the model says, printed as it comes, and what it cost to stderr."""
         from model.decode import generate
-        from pipelines.core.errors import DataError
 
         prompt = self.processor.encode(messages, pictures, self.mode, generation=True, package=self.package)
         room = self.network.config.language.max_position_embeddings - len(prompt)
@@ -196,8 +195,6 @@ def _picture(path: Path) -> Image:
     """A picture, turned upright (a phone's photo says in EXIF how it was held)."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    from pipelines.core.errors import DataError
-
     try:
         return ImageOps.exif_transpose(Image.open(path))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
@@ -212,8 +209,6 @@ def _video(
 
     from PIL import Image
 
-    from pipelines.core.errors import DataError
-    from pipelines.core.sandbox import Sandbox, SandboxError
     from pipelines.media.video import DecodeSpec
 
     config = processor.config

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli.view import console
+from cookhouse.project import Project
+from pipelines.core.secrets import redact
+from pipelines.tracking.describe import main_metric
+from pipelines.workflow.artifact import Artifact
+from pipelines.workflow.changes import Changes, changed_files
+from pipelines.workflow.plan import Plan
+from pipelines.workflow.runner import StepResult
+from pipelines.workflow.session import Combination
+from pipelines.workflow.store import Record
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cookhouse.project import Project
     from cookhouse.session import Asked
-    from pipelines.workflow.artifact import Artifact
-    from pipelines.workflow.changes import Changes
-    from pipelines.workflow.plan import Plan
-    from pipelines.workflow.runner import StepResult
-    from pipelines.workflow.session import Combination
-    from pipelines.workflow.store import Record
 
 BAR = 30
 """Characters of a full bar of the time budget."""
@@ -77,8 +79,6 @@ def print_combinations(
     plan: Plan, combinations: Sequence[Combination], results: Mapping[str, StepResult], wall_s: float
 ) -> None:
     """A line a combination: what differs, how it ended, the main metrics of the steps nobody reads."""
-    from pipelines.tracking.describe import main_metric
-
     read = {parent for item in plan.steps for parent in item.keyed.step.parents}
     table = table_of("#", "combination", "state", "result", wrap=("combination",))
     for index, item in enumerate(combinations):
@@ -94,8 +94,6 @@ def print_combinations(
 
 def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) -> None:
     """The summary table, then the time budget when anything was made."""
-    from pipelines.tracking.describe import main_metric
-
     names = ("step", "state", "key", "samples or steps", "seconds", "main metric")
     table = table_of(*names, right=("samples or steps", "seconds"))
     for planned in plan.steps:
@@ -176,7 +174,6 @@ def budget(seconds: Mapping[str, float], wall_s: float) -> list[str]:
 def differ(before: Artifact, after: Artifact) -> Changes:
     """What of a result made again is other: by sample where both are shards, else by file."""
     from pipelines.shards.inspect import changed, rows
-    from pipelines.workflow.changes import Changes, changed_files
 
     names = changed(before, after)
     return Changes("samples", tuple(names), sum(1 for _ in rows(after))) if names else changed_files(before, after)
@@ -213,8 +210,6 @@ def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:
 
 def print_next(commands: Sequence[tuple[list[str], str]]) -> None:
     """The commands to type next, ready to copy, each under what it is for."""
-    from pipelines.core.secrets import redact
-
     click.echo("\nnext:")
     for command, comment in commands:
         click.echo(f"  {redact(shlex.join(['cookhouse', *command]))}\n      {comment}")

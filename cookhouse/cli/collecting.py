@@ -9,6 +9,11 @@ import click
 
 from cookhouse.cli import options
 from cookhouse.cli.words import size
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import Remote
+from pipelines.workflow.collect import find_waste
+from pipelines.workflow.dispose import dispose, holdings
+from pipelines.workflow.runs import keys_of_runs
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -39,12 +44,6 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     Never goes: what a remaining result was made from, a path its manifest names, adopted data, what is being made. With
     a recipe its present plan is kept too. Of a remote root only results that runs of this machine named can go.
     """
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.storage import Remote
-    from pipelines.workflow.collect import find_waste
-    from pipelines.workflow.dispose import dispose, holdings
-    from pipelines.workflow.runs import keys_of_runs
-
     if dry_run and yes:
         raise ConfigError("--dry-run and --yes contradict each other", do="leave one of them out")
     project, store = options.opened(overrides)

@@ -9,16 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cookhouse.cli.words import duration, size
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.core.storage import Place
-    from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan, PlannedStep
-    from pipelines.workflow.store import Store
+from cookhouse.project import Project
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import INSTALLED, Place
+from pipelines.workflow.estimate import Estimate, estimate, total
+from pipelines.workflow.plan import Plan, PlannedStep
+from pipelines.workflow.store import Store
 
 CALIBRATE = "from model.calibrate import measure; print(measure('float32', seconds=0.5))"
 
@@ -26,8 +24,6 @@ CALIBRATE = "from model.calibrate import measure; print(measure('float32', secon
 def core_gflops() -> float | None:
     """GFLOP/s of a float32 matrix product on one core; None where torch is not installed or does not load. Measured in a
     process of its own, so that torch does not stay in the memory of this one."""
-    from pipelines.core.storage import INSTALLED
-
     if importlib.util.find_spec("torch") is None:
         return None
     done = subprocess.run([sys.executable, "-c", CALIBRATE], cwd=INSTALLED, capture_output=True, text=True)
@@ -38,8 +34,6 @@ def costs(
     project: Project, plan: Plan, limit: int | None = None, measure: Callable[[], float | None] = core_gflops
 ) -> tuple[dict[str, Estimate], float | None]:
     """Estimates by step, and the GFLOP/s of a core if they rest on it (it is measured only then)."""
-    from pipelines.workflow.estimate import estimate
-
     found = estimate(plan)
     figures = shipped(project, limit)
     missing = {name: figures[name] for name, cost in found.items() if cost.seconds is None and name in figures}
@@ -64,8 +58,6 @@ def shipped(project: Project, limit: int | None) -> dict[str, float]:
 
 def outlook(estimates: Mapping[str, Estimate], gflops: float | None) -> str:
     """``takes about 12 min on this CPU (float32 product on one core: 112 GFLOP/s), and 2 steps of unknown length``."""
-    from pipelines.workflow.estimate import total
-
     whole = total(estimates)
     if whole.unknown == len(estimates):
         return ""
@@ -90,8 +82,6 @@ def words_of(cost: Estimate) -> str:
 
 def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> list[str]:
     """The last lines: how much there is to do, and whether the disk holds it."""
-    from pipelines.workflow.estimate import total
-
     if made.blocked:
         return [f"{len(made.blocked)} of {len(made.steps)} steps are blocked"]
     if not made.work:
@@ -114,9 +104,6 @@ def free_bytes(root: Place) -> int | None:
 
 def refuse_full_disk(plan: Plan, store: Store) -> None:
     """Raises ConfigError when earlier results say that the disk will not hold this."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.estimate import estimate, total
-
     free = free_bytes(store.root)
     if free is not None and (expected := total(estimate(plan)).bytes) > free:
         raise ConfigError(

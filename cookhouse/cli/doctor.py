@@ -11,16 +11,18 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.core.storage import Place
-    from pipelines.workflow.store import Store
+from cookhouse.cli.precision import calibration, speeds, warn_of_emulation
+from cookhouse.cli.services import ray_of
+from cookhouse.project import Project
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import Place, delete
+from pipelines.workflow.files import create_json, free_bytes
+from pipelines.workflow.store import Store
 
 EXTRAS = {
     "data": ("ray", "pymupdf", "pypdfium2", "av", "pillow", "webdataset", "pyarrow", "datasketch", "py3langid"),
@@ -41,14 +43,17 @@ class Check(NamedTuple):
     name: str
     text: str
 
+    @classmethod
+    def of(cls, good: bool, name: str, text: str, otherwise: str = "", *, state: str = "bad") -> Check:
+        """``text`` when it is good, else ``otherwise`` (default: the same text)."""
+        return cls("ok", name, text) if good else cls(state, name, otherwise or text)
+
 
 @click.command()
 @options.overrides
 @options.verbose
 def doctor(overrides: tuple[str, ...]) -> int:
     """Check versions, CPU, disk, models and licences; exit 4 when something will not work."""
-    from cookhouse.cli.precision import warn_of_emulation
-
     project, held = options.opened(overrides)
     checks = [*machine(held.home), processor(), store(held.root), *packages(), *ocr_models(), *licences()]
     checks.append(ray(project, held))
@@ -61,9 +66,6 @@ def doctor(overrides: tuple[str, ...]) -> int:
 
 def ray(project: Project, held: Store) -> Check:
     """The Ray that steps would run on."""
-    from cookhouse.cli.services import ray_of
-    from pipelines.core.errors import ConfigError
-
     address = project.settings.cluster.address
     try:
         state = ray_of(project, held).state()
@@ -77,48 +79,33 @@ def ray(project: Project, held: Store) -> Check:
 
 def machine(home: Path) -> Iterator[Check]:
     """Python, cores, memory, disk."""
-    from pipelines.workflow.files import free_bytes
-
-    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Check(
-        "ok" if good else "bad",
-        "python",
-        f"{platform.python_version()} {'' if good else '(3.11 to 3.13 is needed)'}".rstrip(),
-    )
+    good, version = (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version()
+    yield Check.of(good, "python", version, f"{version} (3.11 to 3.13 is needed)")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Check("ok" if memory >= MEMORY_GB else "note", "machine", f"{os.cpu_count()} cores, {memory:.0f} GB memory")
+    cores = f"{os.cpu_count()} cores, {memory:.0f} GB memory"
+    yield Check.of(memory >= MEMORY_GB, "machine", cores, state="note")
     free = free_bytes(home) / 2**30
-    yield Check("ok" if free >= FREE_GB else "note", "disk", f"{free:.0f} GB free at {home}")
+    yield Check.of(free >= FREE_GB, "disk", f"{free:.0f} GB free at {home}", state="note")
     shared = Path("/dev/shm")
     if shared.exists():
-        yield Check(
-            "ok" if shutil.disk_usage(shared).free > 2**28 else "bad",
-            "shared memory",
-            f"{shutil.disk_usage(shared).free / 2**20:.0f} MB free at /dev/shm (Ray's object store)",
-        )
+        room = shutil.disk_usage(shared).free / 2**20
+        yield Check.of(room > 256, "shared memory", f"{room:.0f} MB free at /dev/shm (Ray's object store)")
 
 
 def processor() -> Check:
     """The CPU's name and what one core of it computes, measured; without torch the name alone."""
-    from cookhouse.cli.precision import calibration, speeds
     from model.calibrate import cpu_name
 
     measured = calibration()
     if measured is None:
         return Check("ok", "cpu", f"{cpu_name()} (its speed is measured with torch)")
+    told = f"{measured.cpu}: {speeds(measured)}"
     emulated = f"; bfloat16 is emulated, {measured.slowdown:.0f} times slower: keep steps on it at precision=fp32"
-    return Check(
-        "note" if measured.emulated else "ok",
-        "cpu",
-        f"{measured.cpu}: {speeds(measured)}{emulated if measured.emulated else ''}",
-    )
+    return Check.of(not measured.emulated, "cpu", told, told + emulated, state="note")
 
 
 def store(root: Place) -> Check:
     """Whether the store can be written, and whether a name in it can be taken only once: all commits rest on that."""
-    from pipelines.core.storage import delete
-    from pipelines.workflow.files import create_json
-
     probe = root / ".cookhouse" / f"probe-{secrets.token_hex(4)}.json"
     try:
         works = create_json(probe, {"take": 1}) and not create_json(probe, {"take": 2})
@@ -126,7 +113,7 @@ def store(root: Place) -> Check:
     except Exception as error:
         return Check("bad", "store", f"{root} cannot be written: {' '.join(str(error).split())}")
     broken = ": lets the same name be created twice; use a local disk, or an S3 store with conditional writes"
-    return Check("ok" if works else "bad", "store", f"{root}" + ("" if works else broken))
+    return Check.of(works, "store", str(root), f"{root}{broken}")
 
 
 def packages() -> Iterator[Check]:
@@ -141,7 +128,7 @@ def packages() -> Iterator[Check]:
         text = ", ".join(found)
         if missing:
             text += f"{'; ' if found else ''}missing {', '.join(missing)}: pip install 'cookhouse[{extra}]'"
-        yield Check("note" if missing else "ok", f"extra {extra}", text)
+        yield Check.of(not missing, f"extra {extra}", text, state="note")
 
 
 def ocr_models() -> Iterator[Check]:
@@ -155,11 +142,8 @@ def ocr_models() -> Iterator[Check]:
         told = describe_models(engine)
         files = [f"{part} {told[part]['sha256'][:12]}" for part in ("detection", "recognition") if part in told]
         missing = "not ready, scanned pages are quarantined: pip install 'cookhouse[ocr]'"
-        yield Check(
-            "ok" if told["ready"] else "note",
-            f"ocr {engine}",
-            f"models of {told['origin']}: {', '.join(files)}" if told["ready"] else missing,
-        )
+        models = f"models of {told['origin']}: {', '.join(files)}" if told["ready"] else ""
+        yield Check.of(told["ready"], f"ocr {engine}", models, missing, state="note")
 
 
 def licences() -> Iterator[Check]:

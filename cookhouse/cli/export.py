@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cookhouse.cli import options
+from cookhouse.model_folder import find_model
 
 
 @click.command()
@@ -31,7 +32,6 @@ def export(
     """
     import torch
 
-    from cookhouse.model_folder import find_model
     from model.export import GIB, export_model, problems
 
     source = find_model(model, overrides)

@@ -8,17 +8,22 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.workflow.runs import RunRecord
-    from pipelines.workflow.status import RunStatus, StepStatus
-    from pipelines.workflow.store import Store
+from cookhouse.cli.view import console
+from cookhouse.pages.links import mlflow_links
+from cookhouse.pages.timeline import render
+from cookhouse.project import Project
+from pipelines.core import storage
+from pipelines.core.errors import ConfigError, no_such
+from pipelines.core.storage import place
+from pipelines.core.trail import Trail
+from pipelines.workflow import process
+from pipelines.workflow.runs import RunRecord, find_run
+from pipelines.workflow.status import RunStatus, StepStatus, run_status
+from pipelines.workflow.store import Store
 
 COLOURS = {"done": "green", "running": "yellow", "starting": "yellow", "failed": "red", "stopped": "red", "LOST": "red"}
 LIVELY = ("running", "starting", "waiting")
@@ -30,9 +35,6 @@ RUN = click.option("--run", "run_id", metavar="ID", help="A run by its id; defau
 
 def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Store, RunRecord]:
     """The project (without its steps), its store, and a run of it. Raises ConfigError when there is none."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.runs import find_run
-
     project, store = options.opened(overrides, recipe=False)
     found = find_run(store.home, run_id)
     if found is None:
@@ -46,8 +48,6 @@ def newest(overrides: tuple[str, ...], run_id: str | None) -> tuple[Project, Sto
 
 def known_steps(run: RunRecord, steps: Iterable[str]) -> None:
     """Raises ConfigError when one of ``steps`` is none of the run's."""
-    from pipelines.core.errors import no_such
-
     known = [row["step"] for row in run.data["steps"]]
     for step in steps:
         if step not in known:
@@ -69,9 +69,6 @@ def known_steps(run: RunRecord, steps: Iterable[str]) -> None:
 @options.verbose
 def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: str | None, watch: bool) -> None:
     """Show how the steps of a run stand, derived from what is there."""
-    from pipelines.workflow import process
-    from pipelines.workflow.status import run_status
-
     if html and "=" in html and "/" not in html.partition("=")[0]:  # --html storage.root=...: an override, no file
         overrides, html = (*overrides, html), ""
     project, store, run = newest(overrides, run_id)
@@ -93,11 +90,6 @@ def status(overrides: tuple[str, ...], run_id: str | None, as_json: bool, html: 
 
 def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
     """Write the timeline page; True while the run goes on."""
-    from cookhouse.pages.links import mlflow_links
-    from cookhouse.pages.timeline import render
-    from pipelines.core import storage
-    from pipelines.workflow.status import run_status
-
     found = run_status(store, run)
     text = render(found, mlflow_links(found, project.tracking_uri), str(page.parent.absolute()))
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +99,6 @@ def draw(project: Project, store: Store, run: RunRecord, page: Path) -> bool:
 
 def lines(store: Store, run: RunRecord) -> list[str]:
     """The table of ``status``: a head and a line a step."""
-    from pipelines.workflow import process
-    from pipelines.workflow.status import run_status
-
     found = run_status(store, run)
     ago, command = (time.time() - found.started) / 60, COMMAND[process.is_alive(run.data["driver"])]
     head = f"run {run.run_id}  recipe {found.recipe}  started {ago:.0f} min ago  command {command}"
@@ -134,9 +123,6 @@ def _watch(store: Store, run: RunRecord) -> None:
     """On a terminal the table in place, elsewhere a line whenever a step changes its state."""
     from rich.live import Live
     from rich.text import Text
-
-    from cookhouse.cli.view import console
-    from pipelines.workflow.status import run_status
 
     states: dict[str, str] = {}
 
@@ -172,11 +158,6 @@ def _watch(store: Store, run: RunRecord) -> None:
 @options.verbose
 def logs(step: str, overrides: tuple[str, ...], follow: bool, attempt: int | None, run_id: str | None) -> None:
     """Print what a step printed, in its newest attempt."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.storage import place
-    from pipelines.core.trail import Trail
-    from pipelines.workflow.status import run_status
-
     _, store, run = newest(overrides, run_id)
     known_steps(run, [step])
     trail: Trail | None = None

@@ -5,25 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.workflow.plan import Selection
-    from pipelines.workflow.store import Store
+from cookhouse.cli.failures import STATE
+from cookhouse.project import Project, load_project
+from pipelines.workflow.plan import Selection
+from pipelines.workflow.store import Store
 
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDES]...")
 words = click.argument("words", nargs=-1, metavar="[STEP]... [OVERRIDES]...")
 verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print tracebacks.")
 """The handler of failures looks for it, the command need not."""
-
-
-def _selection(**given: Any) -> Selection:
-    from pipelines.workflow.plan import Selection
-
-    return Selection(**given)
 
 
 @dataclass(frozen=True)
@@ -49,9 +43,6 @@ def targets_and_overrides(given: Sequence[str]) -> tuple[tuple[str, ...], tuple[
 def opened(overrides: Sequence[str], *, recipe: bool | None = None) -> tuple[Project, Store]:
     """What a command works on. ``recipe``: whether the steps are looked at (default: if a recipe is named), or what
     overrides say of them is passed over."""
-    from cookhouse.cli.failures import STATE
-    from cookhouse.project import load_project
-
     wanted = any(text.startswith("recipe=") for text in overrides) if recipe is None else recipe
     kept = [text for text in overrides if wanted or not text.startswith(("recipe=", "steps."))]
     project = load_project(kept, recipe=wanted)
@@ -77,7 +68,7 @@ def _grouped(name: str, make: Callable[..., Any], fields: Iterable[str], *added:
 
 selection = _grouped(
     "chosen",
-    _selection,
+    Selection,
     ("limit", "only", "start", "until", "force", "downstream", "refresh", "strict_code"),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="First try: only the first N inputs."),
     click.option("--only", multiple=True, metavar="STEP", help="Only this step; its inputs must exist."),

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
 from cookhouse.cli.costs import conclusion, wants, words_of
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.workflow.estimate import Estimate
-    from pipelines.workflow.plan import Plan, Selection
-    from pipelines.workflow.store import Store
+from cookhouse.cli.precision import warn_of_emulation
+from cookhouse.cli.view import alive
+from cookhouse.project import Project
+from pipelines.workflow.estimate import Estimate, estimate
+from pipelines.workflow.plan import Plan, Selection
+from pipelines.workflow.store import Store
 
 COLOURS = {"HIT": "green", "RUN": "yellow", "ADOPT": "cyan", "BLOCKED": "red", "DRIFT": "magenta", "STALE": "magenta"}
 SHADES = {
@@ -48,10 +47,6 @@ def plan(
     STEPs are the targets: those and what they need (as --until). HIT reuses a result, RUN makes it, ADOPT goes on from
     finished units, BLOCKED cannot be made now. DRIFT and STALE reuse a result and say what changed around it.
     """
-    from cookhouse.cli.precision import warn_of_emulation
-    from cookhouse.cli.view import alive
-    from pipelines.workflow.estimate import estimate
-
     targets, overrides = options.targets_and_overrides(words)
     project, store = options.opened(overrides, recipe=True)
     with alive("planning", store.cache.told):
@@ -71,8 +66,6 @@ def plan(
 
 def print_plan(project: Project, made: Plan, store: Store) -> None:
     """Every step with reasons and cost, what is left out, and the sum."""
-    from pipelines.workflow.estimate import estimate
-
     estimates = estimate(made)
     lines = [*render(made, estimates), *left_out(project), *conclusion(made, estimates, store.root)]
     click.echo("\n".join(lines))

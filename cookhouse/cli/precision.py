@@ -22,7 +22,7 @@ def warn_of_emulation(project: Project, steps: Iterable[Step]) -> None:
     one of them asks for bfloat16 on this machine's CPU: a cluster elsewhere has CPUs of its own."""
     configs = {step.shown: step.config for step in steps}
     names = [name for name, config in configs.items() if getattr(config, "precision", None) == "bf16"]
-    names = [name for name in names if getattr(configs[name], "gpus_per_worker", 0) == 0]
+    names = [name for name in names if not configs[name].demand().whole.gpus]
     measured = calibration() if names and project.settings.cluster.address is None else None
     if measured is not None and measured.emulated:
         say(

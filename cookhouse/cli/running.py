@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,9 +16,11 @@ from cookhouse.cli import options
 from cookhouse.cli.failures import say
 from cookhouse.cli.inspecting import RUN, known_steps, newest
 from cookhouse.session import Asked, carry_out
-
-if TYPE_CHECKING:
-    from pipelines.workflow.plan import Selection
+from pipelines.core.errors import ConfigError
+from pipelines.core.secrets import HIDDEN, redact
+from pipelines.workflow.files import create_json, read_json
+from pipelines.workflow.plan import Selection
+from pipelines.workflow.sweep import combine, sweep_id, varied
 
 
 @click.command()
@@ -63,11 +65,6 @@ def sweep(
 
 def _combined(overrides: tuple[str, ...], each: tuple[str, ...], file: Path | None, chosen: Selection) -> Asked:
     """The combinations, expanded and written down under an id."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.secrets import redact
-    from pipelines.workflow.files import create_json
-    from pipelines.workflow.sweep import combine, sweep_id
-
     found, names = combine(overrides, each, file)
     if len(found) < 2:
         raise ConfigError(
@@ -90,15 +87,11 @@ def _manifest(home: Path, name: str) -> Path:
 
 def _known(name: str, overrides: tuple[str, ...]) -> Asked:
     """The combinations as an earlier command wrote them down."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.files import read_json
-    from pipelines.workflow.sweep import varied
-
     home = options.opened(overrides, recipe=False)[1].home
     manifest = read_json(_manifest(home, name))
     if manifest is None:
         raise ConfigError(f"there is no sweep '{name}'", where=str(home / "sweeps"), do="leave out --resume")
-    more, folder = _from_here(overrides), Path(manifest["cwd"])
+    more, folder = _from_here(overrides), Path(manifest.get("cwd") or Path.cwd())
     rows = [(*item, *more) for item in manifest["combinations"]]
     return Asked(rows, _kept(manifest), name, varied(rows), folder)
 
@@ -125,9 +118,6 @@ def retry(step: str, overrides: tuple[str, ...], run_id: str | None, manner: opt
 
 
 def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], manner: options.Manner) -> int:
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.secrets import HIDDEN
-
     _, store, run = newest(tuple(text for text in more if text.startswith("storage")), run_id)
     known_steps(run, targets)
     folder = Path(run.data["cwd"])
@@ -140,7 +130,7 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
             where=hidden[0],
             do=f"give {hidden[0].partition('=')[0]}=... again",
         )
-    if run.data["conf"] and not (folder / "conf").is_dir():
+    if run.data.get("conf") and not (folder / "conf").is_dir():
         raise ConfigError(
             f"run {run.run_id} was composed from a folder that is not here",
             where=str(folder / "conf"),
@@ -157,8 +147,6 @@ def _again(run_id: str | None, more: tuple[str, ...], targets: tuple[str, ...], 
 
 def _kept(data: Mapping[str, Any]) -> Selection:
     """The selection of a run record or a sweep's manifest."""
-    from pipelines.workflow.plan import Selection
-
     only, start, until = (tuple(data["selection"][name]) for name in ("only", "start", "until"))
     return Selection(data["limit"], only, start, until)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from pipelines.workflow.store import Record, Store
+from cookhouse.model_folder import never_made, newest_result
+from cookhouse.stages import STAGES
+from pipelines.core.errors import DataError
+from pipelines.core.storage import place
+from pipelines.workflow.store import Record, Store, read_record
 
 
 @click.group()
@@ -48,7 +49,6 @@ def preview(
     from cookhouse.pages.samples import render
     from cookhouse.preview.cards import make_card
     from cookhouse.preview.pick import SourcePages, pick
-    from pipelines.core.errors import DataError
 
     _, store = options.opened(overrides, recipe=False)
     record = _record(store, step)
@@ -75,10 +75,6 @@ def preview(
 
 def _record(store: Store, step: str) -> Record:
     """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
-    from cookhouse.model_folder import never_made, newest_result
-    from pipelines.core.storage import place
-    from pipelines.workflow.store import read_record
-
     if (found := read_record(place(step))) is not None:
         return found
     newest, known = newest_result(store, step)
@@ -89,8 +85,6 @@ def _record(store: Store, step: str) -> Record:
 
 def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:
     """Where a source file lies: in ``source``, where the step found it, or in an artifact the step was made from."""
-    from cookhouse.stages import STAGES
-    from pipelines.core.errors import DataError
 
     def place(name: str) -> Path | None:
         for folder in folders:

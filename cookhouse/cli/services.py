@@ -6,25 +6,23 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.workflow.backends.given_ray import GivenRay
-    from pipelines.workflow.backends.local_ray import LocalRay
-    from pipelines.workflow.store import Store
+from cookhouse.pages.links import runs_table
+from cookhouse.project import Project
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import Remote
+from pipelines.workflow.backends.given_ray import GivenRay
+from pipelines.workflow.backends.local_ray import LocalRay
+from pipelines.workflow.store import Store
 
 SERVER_WITHIN_S = 120.0
 
 
 def local_ray(project: Project, store: Store) -> LocalRay:
     """The local Ray of a store, as ``conf/cluster`` describes it."""
-    from pipelines.workflow.backends.local_ray import LocalRay
-
     cluster = project.settings.cluster
     return LocalRay(
         store.home,
@@ -37,10 +35,6 @@ def local_ray(project: Project, store: Store) -> LocalRay:
 
 def ray_of(project: Project, store: Store) -> LocalRay | GivenRay:
     """The Ray that steps run on: the given cluster, else the local one."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.storage import Remote
-    from pipelines.workflow.backends.given_ray import GivenRay
-
     cluster = project.settings.cluster
     if cluster.address is None:
         return local_ray(project, store)
@@ -84,9 +78,6 @@ def down(overrides: tuple[str, ...]) -> None:
 @options.verbose
 def ui(overrides: tuple[str, ...], port: int, open_page: bool) -> None:
     """Show the tracked runs: MLflow on this machine, and the address of the newest run's table. Ctrl-C ends it."""
-    from cookhouse.pages.links import runs_table
-    from pipelines.core.errors import ConfigError
-
     project, store = options.opened(overrides, recipe=False)
     uri = project.tracking_uri
     if uri.startswith(("http://", "https://")):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cookhouse.cli import options
+from cookhouse.project import Project, load_project
+from cookhouse.stages import STAGES
+from pipelines.core.canonical import dotted
+from pipelines.core.errors import ConfigError, no_such
+from pipelines.core.identity import field_kind
+from pipelines.core.secrets import redact
+from pipelines.workflow.compose import choices_of, compose, file_of, lookup, search_folders
+from pipelines.workflow.stage import load_stage
 
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-
-Path = tuple[str, ...]
+ABSENT = object()
 
 
 @click.group()
@@ -28,15 +33,12 @@ def config() -> None:
 @options.verbose
 def show(overrides: tuple[str, ...], as_json: bool) -> None:
     """Print every value and where it was written. Fields at their defaults are shown too."""
-    from pipelines.core.secrets import redact
-
     project, _ = options.opened(overrides)
     if as_json:
         click.echo(redact(json.dumps(values_of(project), ensure_ascii=False)))
         return
-    for path, value in rows_of(project).items():
-        line = f"{'.'.join(path)} = {json.dumps(value, ensure_ascii=False)}  # {place_of(project, path)}"
-        click.echo(redact(line))
+    for name, value in dotted(values_of(project)).items():
+        click.echo(redact(f"{name} = {json.dumps(value, ensure_ascii=False)}  # {place_of(project, name)}"))
 
 
 @config.command()
@@ -44,10 +46,6 @@ def show(overrides: tuple[str, ...], as_json: bool) -> None:
 @options.verbose
 def validate(overrides: tuple[str, ...]) -> int:
     """Check every stage of a recipe, or of all recipes when none is given. Sources are not looked at."""
-    from cookhouse.project import load_project
-    from pipelines.core.errors import ConfigError
-    from pipelines.workflow.compose import choices_of, search_folders
-
     given = [text for text in overrides if text.startswith("recipe=")]
     rest = [text for text in overrides if text not in given]
     wrong = 0
@@ -73,13 +71,14 @@ def diff(before: str, after: str, as_json: bool) -> None:
     cookhouse config diff "recipe=tiny" "recipe=tiny steps.sft.seed=2"
     """
     (old, _), (new, _) = options.opened(shlex.split(before)), options.opened(shlex.split(after))
-    rows = differences(rows_of(old), rows_of(new))
+    was, now = dotted(values_of(old)), dotted(values_of(new))
+    rows = [name for name in {**was, **now} if was.get(name, ABSENT) != now.get(name, ABSENT)]
     if as_json:
-        click.echo(json.dumps([{"path": ".".join(path), "a": was, "b": now} for path, was, now in rows]))
+        click.echo(json.dumps([{"path": name, "a": was.get(name), "b": now.get(name)} for name in rows]))
         return
-    for path, was, now in rows:
-        places = " | ".join(dict.fromkeys(place_of(side, path) for side in (old, new)))
-        click.echo(f"{'.'.join(path)}  {_shown(was)} -> {_shown(now)}  # {places}")
+    for name in rows:
+        places = " | ".join(dict.fromkeys(place_of(side, name) for side in (old, new)))
+        click.echo(f"{name}  {_shown(was.get(name))} -> {_shown(now.get(name))}  # {places}")
     if not rows:
         click.echo("no difference")
 
@@ -90,9 +89,6 @@ def diff(before: str, after: str, as_json: bool) -> None:
 def schema(stages: tuple[str, ...]) -> None:
     """Print the JSON Schema of stages (default: all). ``x-cookhouse`` says what a field is to the key: identity, runtime
     or source."""
-    from cookhouse.stages import STAGES
-    from pipelines.core.errors import no_such
-
     found = {}
     for name in stages or STAGES:
         if name not in STAGES:
@@ -105,8 +101,6 @@ def schema(stages: tuple[str, ...]) -> None:
 @options.verbose
 def groups() -> None:
     """List the groups of ``conf/`` and their choices: the names to the right of ``recipe=``, ``cluster=``, ``model=`` ..."""
-    from pipelines.workflow.compose import choices_of, compose, file_of, search_folders
-
     folders = search_folders()
     chosen = compose([]).choices
     rows = []
@@ -134,30 +128,8 @@ def values_of(project: Project) -> dict[str, Any]:
     return values
 
 
-def rows_of(project: Project) -> dict[Path, Any]:
-    """``values_of`` by path; of lists of records item by item."""
-    from pipelines.core.canonical import leaves
-
-    return {tuple(map(str, path)): value for path, value in leaves(values_of(project))}
-
-
-ABSENT = object()
-
-
-def differences(old: dict[Path, Any], new: dict[Path, Any]) -> list[tuple[Path, Any, Any]]:
-    """(path, before, after) of what differs, in the order of the first; ``None`` where a side has no such value."""
-    return [
-        (path, old.get(path), new.get(path))
-        for path in dict.fromkeys([*old, *new])
-        if old.get(path, ABSENT) != new.get(path, ABSENT)
-    ]
-
-
 def schema_of(dotted: str) -> dict[str, Any]:
     """JSON Schema of a stage's configuration, with what each field is to the key."""
-    from pipelines.core.identity import field_kind
-    from pipelines.workflow.stage import load_stage
-
     definition = load_stage(dotted)
     made = definition.config.model_json_schema()
     for name, about in made.get("properties", {}).items():
@@ -165,11 +137,9 @@ def schema_of(dotted: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
-def place_of(project: Project, path: Path) -> str:
+def place_of(project: Project, name: str) -> str:
     """``conf/recipe/tiny.yaml:12``, ``command line (...)`` or ``default``."""
-    from pipelines.workflow.compose import lookup
-
-    raw = project.composed.raw
+    raw, path = project.composed.raw, name.split(".")
     above = (lookup(raw, path[:depth]) for depth in range(len(path)))
     written = any(str(value).startswith("${") for value in above) or lookup(raw, path, ABSENT) is not ABSENT
     return project.composed.origin(path) or "default" if written else "default"

@@ -6,12 +6,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from pipelines.shards.index import ShardFolder
+from pipelines.core.errors import ConfigError
+from pipelines.core.storage import place
+from pipelines.shards import inspect as look
+from pipelines.shards.index import Folder, ShardFolder, ShardIndex
+from pipelines.shards.read import read_json
+from pipelines.shards.verify import verify as find_problems
+from pipelines.workflow.store import read_record
 
 FOLDER = click.argument("folder")
 FOLDERS = click.argument("folders", nargs=-1, required=True)
@@ -26,8 +30,6 @@ def shards() -> None:
 @FOLDERS
 def verify(folders: tuple[str, ...]) -> None:
     """Prove every shard against its manifest, byte for byte. Exit code 1 if anything is wrong."""
-    from pipelines.shards import inspect
-    from pipelines.shards.verify import verify as find_problems
 
     found = 0
     for folder in folders:
@@ -37,7 +39,7 @@ def verify(folders: tuple[str, ...]) -> None:
         for problem in problems:
             click.echo(str(problem))
         if not problems:
-            totals = inspect.stats(opened)
+            totals = look.stats(opened)
             sizes = f"{totals['shards']} shards, {totals['ok']} samples, {totals['bytes']:,} bytes"
             click.echo(f"{folder}: {sizes}: all as written")
     if found:
@@ -50,10 +52,9 @@ def verify(folders: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a folder instead of a table.")
 def stats(folders: tuple[str, ...], as_json: bool) -> None:
     """Totals by status, split, kind and tag, and why rows were left out."""
-    from pipelines.shards import inspect
 
     for folder in folders:
-        totals = inspect.stats(_open(folder))
+        totals = look.stats(_open(folder))
         if as_json:
             click.echo(json.dumps({"folder": str(folder), **totals}, sort_keys=True))
             continue
@@ -76,7 +77,6 @@ def stats(folders: tuple[str, ...], as_json: bool) -> None:
 @click.option("--extract", type=click.Path(path_type=Path), help="Write the parts of sample KEY into this folder.")
 def inspect(folder: str, key: str | None, status: tuple[str, ...], limit: int, extract: Path | None) -> None:
     """List rows, or take one sample apart by the start of its KEY."""
-    from pipelines.shards import inspect as look
 
     opened = _open(folder)
     if key is None:
@@ -98,7 +98,6 @@ def inspect(folder: str, key: str | None, status: tuple[str, ...], limit: int, e
 @FOLDERS
 def list_shards(folders: tuple[str, ...]) -> None:
     """List shards with their samples by split, bytes and sha256."""
-    from pipelines.shards import inspect as look
 
     for folder in folders:
         for shard in look.shards(_open(folder)):
@@ -115,9 +114,6 @@ def list_shards(folders: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a sample: its row and its text.")
 def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, tag: str | None, as_json: bool) -> None:
     """Show samples drawn by a seed, from all FOLDERS together."""
-    from pipelines.shards import inspect as look
-    from pipelines.shards.index import ShardIndex
-    from pipelines.shards.read import read_json
 
     refs = ShardIndex.from_artifacts(map(_open, folders)).select(split=split, tag=tag, unlabelled=True)
     for ref in look.draw(refs, count, seed):
@@ -133,10 +129,6 @@ def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, t
 
 def _open(text: str) -> ShardFolder:
     """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
-    from pipelines.core.errors import ConfigError
-    from pipelines.core.storage import place
-    from pipelines.shards.index import Folder
-    from pipelines.workflow.store import read_record
 
     folder = place(text)
     record = read_record(folder)

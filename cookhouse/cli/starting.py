@@ -8,6 +8,10 @@ from pathlib import Path
 import click
 
 from cookhouse.cli import options
+from cookhouse.cli.closing import print_next
+from pipelines.core.errors import ConfigError, no_such
+from pipelines.workflow.compose import choices_of, search_folders
+from pipelines.workflow.recipe import STEP_NAME
 
 
 @click.command()
@@ -16,11 +20,6 @@ from cookhouse.cli import options
 @options.verbose
 def init(name: str, model: str) -> None:
     """Copy a starter recipe to ./conf/recipe/NAME.yaml, which then is searched before the packaged ones."""
-    from cookhouse.cli.closing import print_next
-    from pipelines.core.errors import ConfigError, no_such
-    from pipelines.workflow.compose import choices_of, search_folders
-    from pipelines.workflow.recipe import STEP_NAME
-
     folders = search_folders()
     known = choices_of("recipe", folders)
     if model not in known:

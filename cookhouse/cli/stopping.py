@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from cookhouse.cli import options
 from cookhouse.cli.inspecting import RUN, known_steps, newest
+from cookhouse.project import Project
 from cookhouse.session import make_backend
-
-if TYPE_CHECKING:
-    from cookhouse.project import Project
-    from pipelines.workflow.runs import RunRecord
-    from pipelines.workflow.store import Store
+from pipelines.core.storage import place
+from pipelines.workflow.backends import Handle
+from pipelines.workflow.files import read_json
+from pipelines.workflow.runs import RunRecord
+from pipelines.workflow.status import run_status
+from pipelines.workflow.store import Store
 
 ASK_S = 0.2
 
@@ -52,8 +53,6 @@ def cancel(words: tuple[str, ...], run_id: str | None, timeout: float) -> int:
 
 def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
     """Whether the run, or any of ``steps``, still goes on."""
-    from pipelines.workflow.status import run_status
-
     if not run.going:
         return False
     return not steps or any(run_status(store, run)[step].state in ("running", "starting") for step in steps)
@@ -61,11 +60,6 @@ def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
 
 def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:
     """Stop the jobs that a killed command left; returns the steps that had one."""
-    from pipelines.core.storage import place
-    from pipelines.workflow.backends import Handle
-    from pipelines.workflow.files import read_json
-    from pipelines.workflow.status import run_status
-
     found = run_status(store, run).steps
     alive = [row for row in found if row.state == "running" and (not steps or row.step in steps)]
     if not alive:

@@ -14,6 +14,7 @@ import click
 
 from cookhouse.cli.pace import Pace
 from cookhouse.cli.words import duration
+from pipelines.core.meanwhile import meanwhile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +80,6 @@ class RunView:
         self._showing = ExitStack()
 
     def __enter__(self) -> RunView:
-        from pipelines.workflow.watch import meanwhile
-
         if not self._quiet and sys.stderr.isatty():
             from rich.live import Live
 
@@ -173,8 +172,6 @@ class RunView:
 @contextmanager
 def alive(what: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
     """A line on stderr every ten seconds while the block works: ``planning  20 s  3.1 GB read``."""
-    from pipelines.workflow.watch import meanwhile
-
     started = time.monotonic()
     with meanwhile(
         lambda: click.echo(f"{what}  {time.monotonic() - started:.0f} s  {told()}".rstrip(), err=True), QUIET_S

@@ -10,7 +10,7 @@ from pipelines.shards.settings import AdoptShards
 from pipelines.workflow.stage import Attempt, Inputs
 
 
-@shard_stage("adopt", code_version=1, engines=("pillow", "pyarrow", "webdataset"), corpus=False)
+@shard_stage("adopt", code_version=1, engines=("pillow", "pyarrow", "webdataset"))
 def adopt_shards(config: AdoptShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """One unit a tar."""
     from pipelines.shards.adopt import SUFFIXES, AdoptJob, build_adopted_unit

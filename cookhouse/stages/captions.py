@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cookhouse.stages.sharding import Listing, list_inputs, make_shards, missing_names, shard_stage
+from cookhouse.stages.sharding import Listing, corpus_stage, list_inputs, make_shards, missing_names
 from pipelines.images.settings import CaptionShards
 from pipelines.shards.plan import Unit, plan_units
 from pipelines.workflow.stage import Attempt, Inputs
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.images.captions import CaptionJob
 
 
-@shard_stage("captions", code_version=1, engines=("pillow", "pyarrow", "webdataset"))
+@corpus_stage("captions", code_version=1, engines=("pillow", "pyarrow", "webdataset"))
 def build_caption_shards(config: CaptionShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Match pictures with their captions; a tar is a unit of its own."""
     from pipelines.images.captions import CaptionJob, build_caption_unit, load_score

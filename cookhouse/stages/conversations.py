@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cookhouse.stages.sharding import list_inputs, make_shards, shard_stage
+from cookhouse.stages.sharding import corpus_stage, list_inputs, make_shards
 from pipelines.core.errors import ConfigError
 from pipelines.text.settings import ConversationShards, InterleavedShards, TableShards
 from pipelines.workflow.stage import Attempt, Inputs
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _ENGINES = ("av", "pillow", "pyarrow", "webdataset")
 
 
-@shard_stage("conversations", code_version=1, engines=_ENGINES)
+@corpus_stage("conversations", code_version=1, engines=_ENGINES)
 def build_conversation_shards(config: ConversationShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Plan units of rows, decode what they name in sandboxes, commit each."""
     return _build(config, inputs, out, "conversations")
 
 
-@shard_stage("interleaved", code_version=1, engines=_ENGINES)
+@corpus_stage("interleaved", code_version=1, engines=_ENGINES)
 def build_interleaved_shards(config: InterleavedShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """As for conversations, with documents in place of turns."""
     return _build(config, inputs, out, "interleaved")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cookhouse.stages.ocr_pool import ocr_pool
-from cookhouse.stages.sharding import list_inputs, run_units, shard_stage, shard_stats
+from cookhouse.stages.sharding import corpus_stage, list_inputs, run_units, shard_stats
 from pipelines.core.sandboxes import close_sandboxes
 from pipelines.documents.config import DocumentShards
 from pipelines.workflow.stage import Attempt, Inputs
@@ -37,7 +37,7 @@ def document_tools(config: DocumentShards) -> Mapping[str, str]:
     return tools
 
 
-@shard_stage(
+@corpus_stage(
     "documents",
     code_version=3,
     engines=("numpy", "pillow", "webdataset", "pyarrow"),

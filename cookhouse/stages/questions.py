@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from cookhouse.stages.sharding import Listing, list_inputs, make_shards, shard_stage
+from cookhouse.stages.sharding import Listing, corpus_stage, list_inputs, make_shards
 from pipelines.core.errors import DataError
 from pipelines.shards.plan import plan_units
 from pipelines.text.settings import QuestionShards
 from pipelines.workflow.stage import Attempt, Inputs
 
 
-@shard_stage("questions", code_version=1, engines=("pymupdf", "pillow", "pyarrow", "webdataset"))
+@corpus_stage("questions", code_version=1, engines=("pymupdf", "pillow", "pyarrow", "webdataset"))
 def build_question_shards(config: QuestionShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Read every table, plan units of the files asked about, draw their pages once, write both modes."""
     from pipelines.text.questions import Question, QuestionJob, build_question_unit

@@ -6,6 +6,7 @@ then fails if too much was quarantined. A job is a unit, the stage's settings as
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
-from pipelines.workflow.stage import Artifact, Attempt, F, Inputs, SourceFile, stage
+from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile, stage
+
+shard_stage = functools.partial(stage, deterministic="bytes", needs="data")
+"""``@stage`` of one that writes shards: the same bytes every time."""
+corpus_stage = functools.partial(shard_stage, optional_inputs=("sources",), replaces={"source": "sources"})
+"""One that reads the sample corpus where the user gives no ``source``."""
 
 
 class UnitJob(Protocol):
@@ -116,28 +122,6 @@ def _hash_file(path: Path) -> str:
         return sha256_of(path)
     except OSError:
         return ""
-
-
-def shard_stage(
-    name: str,
-    *,
-    code_version: int,
-    engines: tuple[str, ...],
-    tool_digest: Callable[[Any], Mapping[str, str]] | None = None,
-    corpus: bool = True,
-) -> Callable[[F], F]:
-    """``@stage`` of one that writes shards, the same bytes every time; with ``corpus`` from the sample corpus (input
-    ``sources``) where the user gives no ``source``."""
-    return stage(
-        name,
-        code_version=code_version,
-        optional_inputs=("sources",) if corpus else (),
-        replaces={"source": "sources"} if corpus else {},
-        engines=engines,
-        deterministic="bytes",
-        tool_digest=tool_digest,
-        needs="data",
-    )
 
 
 def make_shards(

@@ -34,7 +34,6 @@ def ocr_tools(config: SyntheticOcr) -> Mapping[str, str]:
     code_version=1,
     engines=("numpy", "pillow", "pymupdf", "pymupdf-fonts", "pyarrow", "webdataset"),
     tool_digest=ocr_tools,
-    corpus=False,
 )
 def build_synthetic_ocr(config: SyntheticOcr, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Units of drawings, then units of pages."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cookhouse.stages.sharding import list_inputs, make_shards, shard_stage
+from cookhouse.stages.sharding import corpus_stage, list_inputs, make_shards
 from pipelines.shards.plan import plan_units
 from pipelines.text.settings import TextShards
 from pipelines.workflow.stage import Attempt, Inputs
 
 
-@shard_stage("text", code_version=1, engines=("pyarrow", "webdataset"))
+@corpus_stage("text", code_version=1, engines=("pyarrow", "webdataset"))
 def build_text_shards(config: TextShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """One unit a file."""
     from pipelines.text.lines import SUFFIXES, TextJob, build_text_unit

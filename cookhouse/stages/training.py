@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import CookhouseError, DataError, did_you_mean
 from pipelines.core.executor import Demand, Resources
 from pipelines.core.identity import Identity, Misfit, Runtime, StageConfig, identity_of
+from pipelines.core.meanwhile import meanwhile
 from pipelines.workflow.stage import Attempt, Inputs
 
 if TYPE_CHECKING:
@@ -183,28 +183,19 @@ def checkpoints_kept(out: Attempt) -> Iterator[None]:
     if not out.carries:
         yield
         return
-    stop = threading.Event()
-    thread = threading.Thread(target=_keep_checkpoints, args=(out, stop), name="checkpoints", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _keep_checkpoints(out: Attempt, stop: threading.Event) -> None:
     from model.training.checkpoints import MANIFEST
 
     kept: set[str] = set()
-    while not stop.wait(CHECKPOINT_LOOK_S):
+
+    def look() -> None:
         for manifest in sorted((out.dir / CHECKPOINTS).glob(f"*/{MANIFEST}")):
             folder = manifest.parent
             if folder.name in kept:
                 continue
-            names = sorted(path.relative_to(out.dir).as_posix() for path in folder.rglob("*") if path.is_file())
-            with suppress(
-                OSError, CookhouseError
-            ):  # dropped for a newer one meanwhile, or the store is away: next look
+            with suppress(OSError, CookhouseError):  # dropped for a newer one, or the store is away: next look
+                names = sorted(path.relative_to(out.dir).as_posix() for path in folder.rglob("*") if path.is_file())
                 out.commit_unit(f"checkpoint-{folder.name}", {"state": names})
                 kept.add(folder.name)
+
+    with meanwhile(look, CHECKPOINT_LOOK_S):
+        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from cookhouse.stages.sharding import Listing, list_inputs, make_shards, missing_names, shard_stage
+from cookhouse.stages.sharding import Listing, corpus_stage, list_inputs, make_shards, missing_names
 from pipelines.core.errors import DataError
 from pipelines.shards.plan import plan_units
 from pipelines.videos.settings import VideoShards
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipelines.videos.targets import Target
 
 
-@shard_stage("videos", code_version=1, engines=("av", "pillow", "simplejpeg", "pyarrow", "webdataset"))
+@corpus_stage("videos", code_version=1, engines=("av", "pillow", "simplejpeg", "pyarrow", "webdataset"))
 def build_video_shards(config: VideoShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """Units of the sorted files, and of those that only a table knows."""
     from pipelines.videos.clips import SUFFIXES, ClipJob, build_clip_unit

@@ -136,11 +136,12 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
     """(MiniCPMV, Processor, ModelConfig) of a source. Fresh parts depend on ``seed`` only."""
     import torch
 
-    from model.checkpoint import init_from_parts, load_model, overlay
+    from model.checkpoint import assign, init_from_parts, load_model
     from model.minicpmv import MiniCPMV
     from model.processor import Processor
     from model.resampler import init_resampler
     from model.tokenizer import build_byte_tokenizer, load_tokenizer
+    from model.weights import read_file
 
     if source.folder is not None:
         model, processor = load_model(source.folder)
@@ -158,7 +159,7 @@ def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any
         model = MiniCPMV(source.config)
         init_resampler(model.resampler, torch.Generator().manual_seed(seed))
     if source.start is not None:
-        overlay(model, source.start)
+        assign(model, model.state_dict() | read_file(source.start), torch.float32, str(source.start))
     return model, Processor(source.config, tokenizer), source.config
 
 

@@ -3,19 +3,19 @@
     logs/events.jsonl             on the machine that does the work
     logs/events.jsonl.000001      in a remote store: the first bytes, then 000002 ...
 
-A ``Trail`` reads either, from where it stopped before; a ``Shipper`` is the other end.
+A ``Trail`` reads either, from where it stopped before; ``shipped`` is the other end.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.core import storage
 from pipelines.core.errors import InfraError
+from pipelines.core.meanwhile import meanwhile
 from pipelines.core.storage import Place
 
 EVERY_S = 5.0
@@ -56,31 +56,23 @@ class Trail:
         return (whole + end).decode(errors="replace").splitlines()
 
 
-class Shipper:
-    """Carries local append-only files up while they grow; a thread, ended by ``close``, which ships the rest.
+@contextmanager
+def shipped(local: Path, remote: Place, names: Sequence[str]) -> Iterator[None]:
+    """Carries local append-only files up while they grow, and what is left at the end of the block. A store that does not
+    answer costs nothing but delay: the bytes stay local and go up with the next look."""
+    trails = {name: Trail(local / name) for name in names}
+    waiting, parts = dict.fromkeys(names, b""), dict.fromkeys(names, 1)
 
-    A store that does not answer costs nothing but delay: the bytes stay local and go up with the next look.
-    """
+    def ship() -> None:
+        for name, trail in trails.items():
+            with suppress(OSError, InfraError):
+                waiting[name] += trail.new()
+                if waiting[name]:
+                    storage.put(remote / f"{name}.{parts[name]:06d}", waiting[name])
+                    parts[name], waiting[name] = parts[name] + 1, b""
 
-    def __init__(self, local: Path, remote: Place, names: Sequence[str]) -> None:
-        self._files = {name: (Trail(local / name), remote / name) for name in names}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name=f"shipper {local.name}", daemon=True)
-        self._thread.start()
-
-    def _loop(self) -> None:
-        parts, waiting = dict.fromkeys(self._files, 1), dict.fromkeys(self._files, b"")
-        last = False
-        while not last:
-            last = self._stop.wait(EVERY_S)
-            for name, (trail, target) in self._files.items():
-                with contextlib.suppress(OSError, InfraError):
-                    waiting[name] += trail.new()
-                    if waiting[name]:
-                        storage.put(target.parent / f"{target.name}.{parts[name]:06d}", waiting[name])
-                        parts[name], waiting[name] = parts[name] + 1, b""
-
-    def close(self) -> None:
-        """Ship what is left and end."""
-        self._stop.set()
-        self._thread.join()
+    try:
+        with meanwhile(ship, EVERY_S):
+            yield
+    finally:
+        ship()

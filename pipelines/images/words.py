@@ -6,39 +6,15 @@ two apart.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from pipelines.core.seeds import unit_interval
 
 TEST_SHARE = 0.12
 
-ENGLISH = tuple(
-    """
-    able about above after again air also animal answer apple area arm autumn away baby back bag ball bank base bath bean
-    bear bell best bird blue boat body bone book both bottle bowl box boy brave bread bridge bright bring brother brown
-    build butter cake call calm camp card care carry castle cat centre chain chair change cheese child circle city clean
-    clear climb clock cloud coat coffee cold colour cook copper corn country cover cow cross cup dance dark day deep desk
-    dinner dish doctor dog door down draw dream dress drink drive drop dry duck early earth east easy egg eight empty
-    engine evening every eye face fair fall family far farm fast father field fire first fish five flag flat floor flower
-    fly food foot forest fork four fox free fresh friend fruit full game garden gate gentle gift girl glass glove goat gold
-    good grass green ground group grow guide hair half hand happy hard hat head heart heavy help high hill home honey hope
-    horse hot hour house hundred ice idea ink island jacket job join juice jump keep key kind king kitchen kite knee knife
-    ladder lake lamp land large last late laugh leaf learn left lemon letter light line lion list little long love lunch
-    machine main map market master meadow meal metal middle milk mill mind mirror money month moon morning mother mountain
-    mouse mouth music nail name narrow near neck needle nest never new night nine noise north nose note number nut oak
-    ocean office oil old olive one onion open orange order other oven over page paint pair paper park path peace pear pen
-    pencil people pepper piano picture pillow pine place plain plane plant plate play pocket point pond poor port post
-    potato power price print proud pupil purple quick quiet rabbit radio rain red rest rice rich ride right ring river road
-    rock roof room root rope rose round row rule run salt sand school sea season seat second seed seven shade shape sharp
-    sheep shelf shell ship shirt shoe shop short shoulder side silk silver simple sister six skin sky sleep slow small
-    smile smoke snow soap soft soil song soup south space spoon spring square stairs star station steam steel stone store
-    storm story street string strong sugar summer sun supper sweet swim table tail tall tea ten tent thing three ticket
-    tiger time tin today tomato tool top town toy train tree trip true trust turn twelve two uncle under valley view
-    village violin visit voice walk wall warm wash watch water wave weather week west wet wheat wheel white wide wild wind
-    window wine winter wise wolf wood wool word work world yard year yellow young zebra zero
-    """.split()
-)
-
+ENGLISH = tuple(Path(__file__).with_name("english.txt").read_text(encoding="utf-8").split())
 _ONSETS = tuple("b c d f g h j k l m n p r s t v w z br cl dr fl gr pl pr sh sk sl sn st th tr ch qu".split())
 _VOWELS = tuple("a e i o u a e i o ai ea ou oo".split())
 _CODAS = ("", "", "", "n", "r", "l", "m", "s", "t", "d", "k", "x", "nd", "rk", "st", "ng", "y", "p")

@@ -48,11 +48,10 @@ class Input:
 @dataclass(frozen=True)
 class Summary:
     """The metric lines of all attempts of a result: last values, and of each metric with values that are no finite number
-    how many and the first step. ``code`` is the code that wrote them."""
+    how many and the first step."""
 
     last: Mapping[str, float] = field(default_factory=dict)
     odd: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    code: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class StepFiles:
     told: Mapping[str, Any]
     generation: int = 1
     document: Mapping[str, Any] = field(default_factory=dict)
-    what: str = ""
+    outcome: Mapping[str, Any] = field(default_factory=dict)
     attempts: tuple[Place, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
@@ -207,7 +206,7 @@ def _step(name: str, step: StepFiles, run: RunFiles) -> Wanted:
     identity = {"cookhouse.key": told["key"], "cookhouse.generation": str(step.generation), "cookhouse.level": "step"}
     stage = record.get("stage") or told["stage"] or folder.parent.name
     about = {"cookhouse.step": name, "cookhouse.stage": stage, "cookhouse.recipe": run.started["recipe"]}
-    code = record.get("provenance") or step.summary.code
+    code = record.get("provenance") or step.outcome.get("provenance", {})
     tags = {"cookhouse.folder": str(folder), **describe.code_tags(code), **describe.odd_tags(step.summary.odd)}
     want = Wanted(
         describe.step_name(name, told["key"], run.started["overrides"]),
@@ -244,8 +243,8 @@ def _step(name: str, step: StepFiles, run: RunFiles) -> Wanted:
         files = [attempt / "logs" / "traceback.txt"] if status == "FAILED" else []
         if step.attempts and attempt != step.attempts[-1]:
             status = ""  # a later run is at it
-    if step.what:
-        tags["cookhouse.failure"] = step.what
+    if what := step.outcome.get("what") or told.get("what"):
+        tags["cookhouse.failure"] = str(what)
     return replace(want, tags=tags, files=files, status=status, ended=told["t"])
 
 

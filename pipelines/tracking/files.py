@@ -92,16 +92,18 @@ def _read(step: StepFiles) -> StepFiles:
     folder, attempt = step.folder, step.attempt
     if folder is None:
         return step
-    generation, document, what = 1, {}, step.told.get("what") or ""
+    generation = 1
+    document: Mapping[str, Any] = {}
+    outcome: Mapping[str, Any] = {}
     if attempt is not None:
         generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
         document = (read_json(attempt / "spec.json") or {}).get("document", {})
-        what = (read_json(attempt / "outcome.json") or {}).get("what") or what
+        outcome = read_json(attempt / "outcome.json") or {}
     record = read_record(folder)
     record = record if record is not None and record.generation >= generation else None
     generation = record.generation if record else generation
     attempts = tuple(path for _, path in Store(folder.parent.parent).attempts(folder, generation))
-    step = replace(step, generation=generation, document=document, what=what, attempts=attempts)
+    step = replace(step, generation=generation, document=document, outcome=outcome, attempts=attempts)
     if record is None:
         return step
     return replace(step, record=record.data, places=_places(record), inputs=_data_inputs(record))
@@ -113,8 +115,7 @@ def _end_of(step: StepFiles) -> StepFiles:
         return replace(step, told={**step.told, "status": "ok"})
     attempt = step.attempt
     assert attempt is not None
-    outcome, worker = read_json(attempt / "outcome.json") or {}, read_json(attempt / "worker.json")
-    status, ended = outcome.get("status", "ok"), time.time()
+    status, ended, worker = step.outcome.get("status", "ok"), time.time(), read_json(attempt / "worker.json")
     if status == "ok":
         alive = process.is_alive(worker) if worker else None
         if alive is None:

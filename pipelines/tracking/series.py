@@ -30,7 +30,6 @@ class Lines:
     steps: dict[str, tuple[int, int]] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     odd: dict[str, tuple[int, int]] = field(default_factory=dict)
-    code: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._trail = Trail(self.attempt / "logs" / "events.jsonl")
@@ -57,8 +56,6 @@ class Lines:
                 return
 
     def _take(self, event: dict[str, Any]) -> None:
-        if event.get("kind") == "code":
-            self.code = event
         if event.get("kind") != "metric":
             return
         step, when = int(event.get("step") or 0), float(event.get("t") or 0.0)
@@ -114,5 +111,4 @@ class Series:
             for name, (count, first) in lines.odd.items():
                 before, begun = odd.get(name, (0, first))
                 odd[name] = before + count, min(begun, first)
-        code = next((lines.code for lines in reversed(self.lines) if lines.code), {})
-        return Summary(last, odd, code)
+        return Summary(last, odd)

@@ -11,7 +11,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipelines.core.executor import Executor, InProcess
 from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
 from pipelines.core.storage import Place
-from pipelines.core.trail import Shipper
+from pipelines.core.trail import shipped
 from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
@@ -46,7 +46,6 @@ def run_attempt(
     that are no JSON a DataError."""
     started = time.monotonic()
     try:
-        attempt.events.emit("code", **provenance())
         stats = definition.function(config, inputs, attempt) or {}
         try:
             json.dumps(stats, allow_nan=False)
@@ -119,6 +118,7 @@ class Outcome:
     why: str = ""
     do: str = ""
     log: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, attempt: Place) -> Outcome | None:
@@ -140,29 +140,29 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
     attempt = spec.open()
     log = attempt.dir / "logs" / "traceback.txt"
     reserve = attempt.dir / "logs" / "reserve"
-    shipper = Shipper(attempt.dir, attempt.place, APPENDED) if attempt.carries else None
-    try:
+    carried = shipped(attempt.dir, attempt.place, APPENDED) if attempt.carries else contextlib.nullcontext()
+    with carried:
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            reserve.write_bytes(bytes(RESERVE))
-        except OSError as error:
-            raise translate_full_disk(error, reserve) from error
-        _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
-        outcome = Outcome("ok")
-    except (KeyboardInterrupt, SystemExit):
-        write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
-        raise
-    except BaseException as error:
-        _keep_traceback(log)
-        outcome = _failed(error, spec, str(attempt.place / "logs" / log.name))
-    finally:
-        reserve.unlink(missing_ok=True)
-        if shipper is not None:
-            shipper.close()
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                reserve.write_bytes(bytes(RESERVE))
+            except OSError as error:
+                raise translate_full_disk(error, reserve) from error
+            _run(spec, replace(attempt, executor=executor() if spec.uses_ray else InProcess()))
+            outcome = Outcome("ok")
+        except (KeyboardInterrupt, SystemExit):
+            write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
+            raise
+        except BaseException as error:
+            _keep_traceback(log)
+            outcome = _failed(error, spec, str(attempt.place / "logs" / log.name))
+        finally:
+            reserve.unlink(missing_ok=True)
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
         if outcome.log:
             storage.upload(log, attempt.place / "logs" / log.name)
-        write_json(attempt.place / "outcome.json", {name: _clean(value) for name, value in outcome.__dict__.items()})
+        told = {name: _clean(value) for name, value in outcome.__dict__.items()}
+        write_json(attempt.place / "outcome.json", {**told, "provenance": provenance()})
     return outcome
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from pipelines.core import storage
 from pipelines.core.errors import CookhouseError, DataError, InfraError
 from pipelines.core.events import parse_events
 from pipelines.core.identity import Record as Settings
+from pipelines.core.meanwhile import meanwhile
 from pipelines.core.trail import Trail
 from pipelines.workflow import process
 from pipelines.workflow.backends import Backend, Handle, JobState
@@ -215,26 +215,6 @@ class Watch:
         if worker and worker["pid"] != os.getpid() and process.is_alive(worker):
             with suppress(ProcessLookupError):
                 os.kill(int(worker["pid"]), signal.SIGKILL)
-
-
-@contextmanager
-def meanwhile(look: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Call ``look`` from a thread every ``every_s`` seconds while the block works. A store that does not answer a look, or a
-    terminal that is gone, ends the looking and not the work."""
-    over = threading.Event()
-
-    def loop() -> None:
-        with suppress(CookhouseError, OSError):
-            while not over.wait(every_s):
-                look()
-
-    thread = threading.Thread(target=loop, name="follow", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -> tuple[Spec, str]:

@@ -122,8 +122,9 @@ def steps(folder: Path) -> Iterator[tuple[str, str, dict[str, Any], dict[str, st
 
 
 def main() -> None:
+    from stage_runs import run_stage_inprocess
+
     from cookhouse.stages import STAGES
-    from pipelines.workflow.inprocess import run_stage_inprocess
     from pipelines.workflow.stage import load_stage
 
     made: dict[str, Any] = {}

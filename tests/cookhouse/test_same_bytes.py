@@ -30,7 +30,7 @@ def perturbed(number: int) -> dict[str, str]:
     """An environment in which unwritten memory holds ``255 - number`` (0 leaves it as it lies)."""
     return {
         **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests' / 'workflow'}",
         "OMP_NUM_THREADS": "1",
         "MALLOC_PERTURB_": str(number),
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pymupdf
 import pytest
 from click.testing import CliRunner
+from stage_runs import run_stage_inprocess
 
 from cookhouse.cli.main import cli
 from cookhouse.pages.samples import render
@@ -17,7 +18,6 @@ from cookhouse.preview.cards import CARDS, Card, Line, Picture
 from cookhouse.stages.captions import CaptionShards, build_caption_shards
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.store import read_record
 
 TEXT = "A <b>bold</b> claim about the harbour, the mill and the lamp that nobody has ever read to its very end. "

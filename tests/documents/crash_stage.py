@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stage_runs import run_stage_inprocess
+
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.writer import ShardWriter
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 OPTIONS: dict[str, Any] = {"unit_cost": 24, "views_per_page": 2, "ocr": False, "max_quarantine_share": 1.0}
 

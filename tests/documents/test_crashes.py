@@ -12,9 +12,9 @@ from pathlib import Path
 import crash_stage
 import pymupdf
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
 

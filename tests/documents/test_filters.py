@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pymupdf
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.seeds import split_of
@@ -17,7 +18,6 @@ from pipelines.documents.config import Filters
 from pipelines.documents.filters import judge_text, language_of
 from pipelines.documents.similar import PERMUTATIONS, find_matches, sign
 from pipelines.shards.manifest import Row, read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
 GERMAN = "Der schnelle braune Fuchs springt über den faulen Hund und läuft danach durch den Wald nach Hause. "

@@ -14,6 +14,7 @@ import pymupdf
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from model.training.loader import _drawn
@@ -22,7 +23,6 @@ from model.training.plan import Geometry, Item, plan_phase
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import read_sample
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
 

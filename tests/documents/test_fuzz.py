@@ -10,10 +10,10 @@ from pathlib import Path
 import pymupdf
 import pytest
 from mutate import mutate
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 MakePdf = Callable[..., Path]
 DEADLINE_S = 3.0

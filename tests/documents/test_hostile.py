@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from hostile import HARMS, among_good_pages, deep_states, nested_forms, nested_patterns, only_harm, shading_mesh
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import Row, read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 START_S = 5.0  # of a child on a loaded machine; 0.3 s alone
 GOOD = 11  # pages before and after the one that harms: 23 deadlines for a page that costs four, or twenty when starved

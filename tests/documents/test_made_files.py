@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pymupdf
 from hostile import among_good_pages, good_page, image_bomb, pdf
+from stage_runs import run_stage_inprocess
 from typeset import Typeset, new_page, plain
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 
 def paper(sheet: Typeset) -> None:

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.shards.manifest import read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 SHARED = Path(os.environ.get("COOKHOUSE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 EXPECTED = {

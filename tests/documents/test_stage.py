@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pymupdf
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.errors import DataError
 from pipelines.core.executor import InProcess
 from pipelines.documents import build
 from pipelines.shards.manifest import Row, read_manifest
-from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.stage import Artifact
 from toy.corpus.cards import write_cards
 from toy.corpus.pages import write_pages

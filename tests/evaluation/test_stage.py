@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.evaluate import Evaluate, evaluate_models
 from model.checkpoint import load_model
@@ -18,7 +19,6 @@ from pipelines.core.errors import DataError
 from pipelines.core.events import read_events
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import decode_parts, read_sample
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 CONFIG = Evaluate(max_new_tokens=8, batch_size=4, gallery=2, bootstrap_draws=1000)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.captions import CaptionShards, build_caption_shards
 from pipelines.core.errors import ConfigError, DataError
@@ -24,7 +25,6 @@ from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 LIMITS = (1_000_000, 100_000_000, 95)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.synthetic_ocr import SyntheticOcr, build_synthetic_ocr
 from pipelines.core.errors import ConfigError
@@ -22,7 +23,6 @@ from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import init_from_parts, load_model, overlay, save_model
+from model.checkpoint import init_from_parts, load_model, save_model
 from model.pack import pack
 from pipelines.core.errors import ConfigError, DataError
 
@@ -124,17 +124,3 @@ def test_start_from_a_tower_and_a_language_model(small_model, small_config, tmp_
     assert torch.equal(starts[0].resampler.query, starts[1].resampler.query)
     assert not torch.equal(starts[0].resampler.query, starts[2].resampler.query)
     assert all(p.requires_grad and p.device.type == "cpu" for p in starts[0].parameters())
-
-
-def test_a_start_puts_some_parameters_over_fresh_ones(small_model, tmp_path):
-    file, query = tmp_path / "start.safetensors", torch.randn_like(small_model.resampler.query)
-    before = {name: tensor.clone() for name, tensor in small_model.state_dict().items()}
-    save_file({"resampler.query": query}, file)
-    overlay(small_model, file)
-    after = small_model.state_dict()
-    assert after["resampler.query"].equal(query)
-    assert all(after[name].equal(tensor) for name, tensor in before.items() if name != "resampler.query")
-    for name, tensor in (("resampler.quarry", query), ("resampler.query", query[:1])):
-        save_file({name: tensor.contiguous()}, file)
-        with pytest.raises(DataError, match=f"does not fit the model: '{name}'"):
-            overlay(small_model, file)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from stage_runs import run_stage_inprocess
 
 import rl.crew.local
 from cookhouse.stages.rl import reinforce
@@ -14,7 +15,6 @@ from pipelines.shards.manifest import Row
 from pipelines.shards.sample import sample_json, text_content, turn
 from pipelines.shards.unit import write_unit
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from rl.crew.local import LocalCrew
 from rl.settings import ReinforceConfig
 

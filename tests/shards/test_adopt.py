@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.adopt import AdoptShards, adopt_shards
 from pipelines.core.errors import DataError
@@ -19,7 +20,6 @@ from pipelines.shards.inspect import rows
 from pipelines.shards.read import read_sample, stream
 from pipelines.shards.sample import image_content, sample_json, turn, video_content
 from pipelines.shards.verify import verify
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 
 def picture(colour: str = "red", form: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:

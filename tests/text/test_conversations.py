@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.conversations import (
     ConversationShards,
@@ -32,7 +33,6 @@ from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
 from pipelines.text import conversations
-from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.stage import Artifact
 from toy.corpus.clips import write_clips
 

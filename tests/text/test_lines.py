@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.text import TextShards, build_text_shards
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import read_json
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.corpus.texts import write_texts
 
 

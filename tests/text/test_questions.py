@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.questions import QuestionShards, build_question_shards
 from pipelines.core.errors import DataError
@@ -14,7 +15,6 @@ from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
 from pipelines.text.questions import read_questions
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.corpus.cards import write_cards
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_runs import run_stage_inprocess
 
 from cookhouse.project import load_project
 from model.resampler import Resampler, init_resampler, position_terms
 from model.training.job import ModelSource, build_model
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.towers.reading import grid_of, start_on_grid
 from toy.towers.stage import make_reading_start
 

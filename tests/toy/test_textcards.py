@@ -81,15 +81,11 @@ def test_the_stream_holds_all_forms_and_is_a_function_of_its_generator(processor
     assert {len(list(cards.held_out(form, 3))) for form in FORMS} == {3}
 
 
-def test_of_sums_in_plain_text_only_results_can_be_supervised() -> None:
-    drawn = [[plain(np.random.default_rng(n), "train", sums) for n in range(20)] for sums in ("all", "results")]
-    for whole, part in zip(*drawn, strict=True):
-        assert whole.input_ids.equal(part.input_ids)
-        text = bytes(part.input_ids[:-1].tolist()).decode()
-        kept = bytes(part.labels[(part.labels >= 0) & (part.labels < 256)].tolist()).decode()
-        results = "".join(re.findall(r"(?<==) \d+", text))
-        assert kept == (results or text)
-        assert (whole.labels >= 0).all()
+def test_of_sums_in_plain_text_only_results_are_supervised() -> None:
+    for sample in (plain(np.random.default_rng(n), "train") for n in range(20)):
+        text = bytes(sample.input_ids[:-1].tolist()).decode()
+        kept = bytes(sample.labels[(sample.labels >= 0) & (sample.labels < 256)].tolist()).decode()
+        assert kept == ("".join(re.findall(r"(?<==) \d+", text)) or text)
 
 
 def test_a_drawn_card_stands_where_the_face_says() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from stage_runs import run_stage_inprocess
 
 from model.config import LanguageConfig, ModelConfig, SliceConfig, VisionConfig
 from model.pack import IGNORE, Encoded
 from model.training.engine import TorchEngine
 from model.vision import VisionTower
 from pipelines.workflow.attempt import Attempt
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.towers.bridge import fit_bridge, nearest_token_share
 from toy.towers.language import NOTHING, CardPack, CardReader, Example, answers_right, blend, card_pack
 from toy.towers.stage import (
@@ -160,7 +160,7 @@ def test_towers_and_bridge_are_made_one_from_the_other(tmp_path: Path) -> None:
     short = {"model": SIZE.model_copy(update={"query_num": 64}), "steps": 2, "batch": 4}
     vision = run_stage_inprocess(train_vision_backbone, VisionBackbone(**short, test_packs=1), {}, tmp_path)
     letters = run_stage_inprocess(train_language_backbone, LanguageBackbone(**short, test_cards=3), {}, tmp_path)
-    more = LanguageBackbone(**short, test_cards=3, sums="results", seed=1)
+    more = LanguageBackbone(**short, test_cards=3, seed=1)
     language = run_stage_inprocess(train_language_backbone, more, {"start": letters}, tmp_path)
     bridge = run_stage_inprocess(
         fit_tower_bridge, Bridge(vision=SIZE.vision, packs=2, test_packs=1),

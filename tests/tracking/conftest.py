@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_runs import run_stage_inprocess
 
 from pipelines.core.events import EventWriter
 from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from pipelines.workflow.stage import Inputs, stage
 
 

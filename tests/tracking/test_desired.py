@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 
@@ -67,6 +68,22 @@ def test_the_code_of_a_step_is_that_which_made_it(kitchen) -> None:
     tags = desired(RunReader(kitchen.root, "r", print).look(), IDS)["step sft"].tags
     assert tags.get("cookhouse.git_sha") == told.get("commit")
     assert "mlflow=" in tags["cookhouse.packages"]
+
+
+def test_a_failed_step_says_its_code_too(kitchen) -> None:
+    with pytest.raises(ValueError, match="fire"):
+        kitchen.train(fail=True)
+    (attempt,) = (kitchen.root / "toy_train").glob("*/attempts/*")
+    told = {"status": "failed", "what": "fire", "provenance": {"commit": "c0ffee"}}
+    (attempt / "outcome.json").write_text(json.dumps(told))
+    events = kitchen.events("r")
+    events.emit("run_started", recipe="toy", overrides=[])
+    events.emit("step_started", step="sft", key="k", attempt_dir=str(attempt))
+    events.emit("step_finished", step="sft", key="k", status="failed", artifact_json=None, seconds=1.0)
+    want = desired(RunReader(kitchen.root, "r", print).look(), IDS)["step sft"]
+    assert want.status == "FAILED"
+    assert want.tags["cookhouse.git_sha"] == "c0ffee"
+    assert want.tags["cookhouse.failure"] == "fire"
 
 
 def test_a_newer_attempt_supersedes_from_its_first_step_on() -> None:

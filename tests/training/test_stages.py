@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from cookhouse.stages import STAGES, training
-from cookhouse.stages.pretrain import Pretrain, _start, pretrain
+from cookhouse.stages.pretrain import Pretrain, pretrain
 from cookhouse.stages.sft import FineTune, fine_tune
 from model.checkpoint import load_model
 from model.training import checkpoints
+from model.training.phases import Schedule
 from pipelines.core import storage
-from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.errors import DataError
 from pipelines.core.events import read_events
 from pipelines.core.identity import identity_of
 from pipelines.workflow.stage import Artifact, Attempt, Inputs, load_stage
@@ -130,11 +133,21 @@ def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
     assert ("resumed at phase align, step 4 of 4" if lost else "resumed at phase all, step 2 of 6") in notes
 
 
-def test_a_start_is_one_file_of_weights(tmp_path) -> None:
-    (tmp_path / "notes.txt").write_text("no weights")
-    inputs = Inputs({"start": (Artifact.from_folder(tmp_path, "reading"),)}, {})
-    with pytest.raises(ConfigError, match="'reading' is no start"):
-        _start(inputs)
-    (tmp_path / "start.safetensors").write_bytes(b"")
-    assert _start(Inputs({"start": (Artifact.from_folder(tmp_path, "reading"),)}, {})) == tmp_path / "start.safetensors"
-    assert _start(Inputs({}, {})) is None
+def test_pretraining_starts_from_weights_of_a_step(shards, tmp_path: Path) -> None:
+    """A rate of nothing keeps what it starts from; a weight the model does not have is named."""
+    query, file = torch.full((4, 128), 0.25), tmp_path / "reading" / "start.safetensors"
+    file.parent.mkdir()
+    still = tuple(p.model_copy(update={"schedule": Schedule(kind="constant", lr=1e-12, warmup=0)}) for p in tiny.PHASES)
+    config = Pretrain(model=tiny.CONFIG, phases=still, **PLAIN)
+
+    def run(name: str) -> Attempt:
+        save_file({name: query}, file)
+        out = attempt(tmp_path / name)
+        start = Artifact.from_folder(file.parent, "reading")
+        pretrain(config, Inputs({"shards": shards, "start": (start,)}, {}), out)
+        return out
+
+    begun = load_model(run("resampler.query").dir / "model")[0]
+    assert torch.allclose(begun.resampler.query, query, atol=1e-6)
+    with pytest.raises(DataError, match="1 unknown"):
+        run("resampler.quarry")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.videos import VideoShards, build_video_shards
 from pipelines.core.errors import DataError
@@ -21,7 +22,6 @@ from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_sample
 from pipelines.shards.verify import verify
 from pipelines.workflow.artifact import Artifact
-from pipelines.workflow.inprocess import run_stage_inprocess
 from toy.corpus.clips import BAD, PLANS, write_clips
 
 SPEC = DecodeSpec(fps=5, max_frames=24, view_pixels=160 * 160)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.videos import VideoShards, build_video_shards
 from pipelines.core.errors import ConfigError
@@ -17,7 +18,6 @@ from pipelines.shards.inspect import rows
 from pipelines.shards.read import decode_parts, read_json, read_sample
 from pipelines.shards.verify import verify
 from pipelines.videos import clips
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 COLOURS = ((250, 20, 20), (20, 250, 20), (20, 20, 250))
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.text import TextShards, build_text_shards
 from pipelines.core.storage import place
@@ -13,7 +14,6 @@ from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.read import read_json
 from pipelines.shards.remote import default_cache
 from pipelines.shards.verify import verify
-from pipelines.workflow.inprocess import run_stage_inprocess
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_crash_changes_no_byte(planned, store, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("name", ["create_json", "write_json"])
 def test_killed_while_committing(name, planned, store, monkeypatch) -> None:
     """Dying between the data and ``artifact.json`` leaves no result, and nothing is made twice."""
-    real = execute_module.Store.commit.__globals__[name]
+    real = execute_module.commit.__globals__[name]
     state = {"armed": True}
 
     def fragile(path: Path, value: Any) -> Any:

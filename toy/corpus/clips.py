@@ -30,16 +30,17 @@ from toy.corpus.typeset import COLOURS, HEIGHT, WIDTH, drawn_word, paint, pick
 PAPER = (244, 242, 236)
 MILLISECOND = Fraction(1, 1000)
 SQUARE = 36
+H264 = "h264"  # by ``toy.corpus.h264``; any other codec is the name of an encoder of FFmpeg
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One clip: what it shows (``word``, ``words`` or ``square``), its split and seconds; file suffix, codec (``H264`` or an
+    """One clip: what it shows, its split and seconds; file suffix, codec (``H264`` or an
     encoder), pixel format, frames a second, encoder options; ``uneven`` drops frames irregularly."""
 
     name: str
-    shows: str
+    shows: Callable[[np.random.Generator, Plan], Scene]
     split: str
     seconds: float
     suffix: str
@@ -52,27 +53,6 @@ class Plan:
     @property
     def file(self) -> str:
         return f"videos/{self.name}{self.suffix}"
-
-
-H264 = "h264"  # by ``toy.corpus.h264``; any other codec is the name of an encoder of FFmpeg
-# In real time libvpx's VP8 encoder does what the clock leaves time for.
-_VPX = (("crf", "16"), ("b", "800k"), ("deadline", "good"), ("cpu-used", "5"))
-# x265's assembly reads stack that nobody wrote (valgrind); its plain code does not, and gives the same bytes.
-_X265 = (("preset", "fast"), ("x265-params", "log-level=none:info=0:pools=none:frame-threads=1:wpp=0:asm=0"))
-PLANS = (
-    Plan("clip-00-h264", "word", "train", 3.0, ".mp4", H264, "yuv420p", 25),
-    Plan("clip-01-mpeg4", "square", "train", 2.0, ".avi", "mpeg4", "yuv420p", 30, (("b", "900k"),)),
-    Plan("clip-02-vp9", "word", "train", 2.5, ".webm", "libvpx-vp9", "yuv420p", 24, _VPX),
-    Plan("clip-03-vp8", "square", "train", 3.0, ".webm", "libvpx", "yuv420p", 15, _VPX),
-    Plan("clip-04-mjpeg", "words", "train", 4.0, ".mov", "mjpeg", "yuvj420p", 10, (("q", "4"),)),
-    Plan("clip-05-ffv1", "square", "train", 2.0, ".mkv", "ffv1", "yuv420p", 12),
-    Plan("clip-06-uneven", "words", "train", 4.0, ".mkv", H264, "yuv420p", 20, uneven=True),
-    Plan("clip-07-slow", "word", "train", 3.0, ".mov", H264, "yuv420p", 5),
-    Plan("clip-08-mpeg2", "word", "test", 2.5, ".mkv", "mpeg2video", "yuv420p", 25, (("b", "2M"),)),
-    Plan("clip-09-h265", "square", "test", 2.0, ".mp4", "libx265", "yuv420p", 20, _X265),
-)
-BAD = "clip-10-cut.mp4"
-"""An H.264 file of which the last 40 % are missing, its index with them."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,7 @@ def write_clips(directory: Path, seed: int) -> list[Row]:
     rows = []
     for plan in PLANS:
         rng = generator("clips", seed, plan.name)
-        scene = _SCENES[plan.shows](rng, plan)
+        scene = plan.shows(rng, plan)
         path = directory / plan.file
         encode(path, plan, scene, rng)
         questions = [{"question": question, "answer": answer} for question, answer in scene.questions]
@@ -192,8 +172,21 @@ def _square_scene(rng: np.random.Generator, plan: Plan) -> Scene:
     )
 
 
-_SCENES: dict[str, Callable[[np.random.Generator, Plan], Scene]] = {
-    "word": _word_scene,
-    "words": _words_scene,
-    "square": _square_scene,
-}
+# In real time libvpx's VP8 encoder does what the clock leaves time for.
+_VPX = (("crf", "16"), ("b", "800k"), ("deadline", "good"), ("cpu-used", "5"))
+# x265's assembly reads stack that nobody wrote (valgrind); its plain code does not, and gives the same bytes.
+_X265 = (("preset", "fast"), ("x265-params", "log-level=none:info=0:pools=none:frame-threads=1:wpp=0:asm=0"))
+PLANS = (
+    Plan("clip-00-h264", _word_scene, "train", 3.0, ".mp4", H264, "yuv420p", 25),
+    Plan("clip-01-mpeg4", _square_scene, "train", 2.0, ".avi", "mpeg4", "yuv420p", 30, (("b", "900k"),)),
+    Plan("clip-02-vp9", _word_scene, "train", 2.5, ".webm", "libvpx-vp9", "yuv420p", 24, _VPX),
+    Plan("clip-03-vp8", _square_scene, "train", 3.0, ".webm", "libvpx", "yuv420p", 15, _VPX),
+    Plan("clip-04-mjpeg", _words_scene, "train", 4.0, ".mov", "mjpeg", "yuvj420p", 10, (("q", "4"),)),
+    Plan("clip-05-ffv1", _square_scene, "train", 2.0, ".mkv", "ffv1", "yuv420p", 12),
+    Plan("clip-06-uneven", _words_scene, "train", 4.0, ".mkv", H264, "yuv420p", 20, uneven=True),
+    Plan("clip-07-slow", _word_scene, "train", 3.0, ".mov", H264, "yuv420p", 5),
+    Plan("clip-08-mpeg2", _word_scene, "test", 2.5, ".mkv", "mpeg2video", "yuv420p", 25, (("b", "2M"),)),
+    Plan("clip-09-h265", _square_scene, "test", 2.0, ".mp4", "libx265", "yuv420p", 20, _X265),
+)
+BAD = "clip-10-cut.mp4"
+"""An H.264 file of which the last 40 % are missing, its index with them."""

@@ -18,7 +18,6 @@ from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from toy.corpus.files import Row
 
-FOLDERS = ("documents", "videos", "images", "text", "questions")
 Part = Literal["cards", "pages", "clips", "pictures", "texts"]
 
 
@@ -49,7 +48,7 @@ def corpus_fonts(config: SampleCorpus) -> dict[str, str]:
     needs="data",
 )
 def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> dict[str, Any]:
-    """Write the parts one by one; each is a unit, so an interrupted run keeps the finished ones."""
+    """Write the parts one by one: seconds of work, so an interrupted one is done again."""
     from toy.corpus.cards import write_cards
     from toy.corpus.clips import write_clips
     from toy.corpus.pages import write_pages
@@ -63,18 +62,10 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
         "pictures": write_pictures,
         "texts": write_texts,
     }
-    rows = []
-    finished = out.units()
-    out.events.progress(0, len(config.parts), "parts")
-    for number, part in enumerate(config.parts, 1):
-        if part in finished:
-            written = finished[part]["rows"]
-        else:
-            before = _files(out.dir)
-            written = writers[part](out.dir, config.seed)
-            out.commit_unit(part, {"files": sorted(_files(out.dir) - before), "rows": written})
-        rows += written
+    rows: list[Row] = []
+    for number, part in enumerate(config.parts):
         out.events.progress(number, len(config.parts), "parts")
+        rows += writers[part](out.dir, config.seed)
     rows.sort(key=lambda row: row["file"])
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
     (out.dir / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -84,9 +75,3 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
         "splits": dict(sorted(Counter(row["split"] for row in rows).items())),
         "main_metric": ["files", len(rows)],
     }
-
-
-def _files(folder: Path) -> set[str]:
-    """Logical names of the files written so far, without those of the workflow."""
-    found = (path for name in FOLDERS for path in (folder / name).rglob("*"))
-    return {path.relative_to(folder).as_posix() for path in found if path.is_file()}

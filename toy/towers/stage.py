@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
     from model.vision import VisionTower
 
-SHEETS = 25
-"""Glyph sheets in a pack that is measured or fitted on."""
-CARDS = 32
+SHEETS = 24
+"""Glyph sheets in a pack that is measured or fitted on, and text cards in one."""
 UNSEEN = 100_000
 """Number of the first pack that the bridge is fitted on: the tower has not learned on it."""
 
@@ -38,7 +37,7 @@ class Backbone(StageConfig):
 
 
 class VisionBackbone(Backbone):
-    """Glyph sheets -> tower. ``test_packs`` of 25 sheets in held-out faces and words measure it."""
+    """Glyph sheets -> tower. ``test_packs`` of 24 sheets in held-out faces and words measure it."""
 
     steps: Identity[int] = 6000
     batch: Identity[int] = 24
@@ -49,12 +48,9 @@ class VisionBackbone(Backbone):
 @tower_stage("vision_backbone", code_version=2, engines=("torch", "pymupdf"))
 def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) -> dict[str, Any]:
     """``vision.safetensors`` holds the tower under its released names (``vpm.*``) in bfloat16."""
-    import torch
-
     from toy.towers.training import learn, save_part
     from toy.towers.vision import GlyphReader, glyph_accuracy, glyph_loss, sheet_pack
 
-    torch.set_num_threads(1)
     vision = config.model.vision
     engine = learn(
         GlyphReader(vision, config.seed),
@@ -67,24 +63,17 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     held = (sheet_pack(vision, "test", config.seed, n, SHEETS, clean=True) for n in range(config.test_packs))
     accuracy = glyph_accuracy(engine, held)
     save_part(engine, "vpm.", out.dir / "vision.safetensors")
-    out.events.metrics(config.steps, {"eval/glyph_accuracy_held_out": accuracy})
-    return {
-        "samples": config.steps * config.batch,
-        "optimizer_steps": config.steps,
-        "main_metric": ["glyph_accuracy_held_out", accuracy],
-    }
+    return _told(config, out, {"glyph_accuracy_held_out": accuracy}, "glyph_accuracy_held_out")
 
 
 class LanguageBackbone(Backbone):
     """Generated text -> decoder. ``question_share`` of the sequences are questions about text cards, some plain
-    sentences, the rest text cards to read. Of sums in plain text all or only the ``results`` are supervised. With an
-    input ``start`` training goes on from another decoder."""
+    sentences and sums, the rest text cards to read. With an input ``start`` training goes on from another decoder."""
 
     steps: Identity[int] = 4000
     batch: Identity[int] = 48
     lr: Identity[float] = 2e-3
     question_share: Identity[float] = 0.5
-    sums: Identity[Literal["all", "results"]] = "all"
     test_cards: Identity[int] = 500
 
 
@@ -103,14 +92,12 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     from toy.towers.textcards import FORMS, TextCards
     from toy.towers.training import learn, save_part
 
-    torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     model = CardReader(config.model)
     if start := inputs.optional("start"):
         model.llm.load_state_dict(language_state(start.path("language.safetensors"), config.model.language))
     processor = Processor(config.model, build_byte_tokenizer(out.scratch / "tokenizer"))
-    cards = TextCards(processor, config.question_share, config.sums)
-
+    cards = TextCards(processor, config.question_share)
     width = config.model.language.hidden_size
 
     def draw(step: int) -> CardPack:
@@ -121,21 +108,15 @@ def train_language_backbone(config: LanguageBackbone, inputs: Inputs, out: Attem
     figures: dict[str, float] = {}
     for form in FORMS:
         held = list(cards.held_out(form, config.test_cards))
-        packs = (card_pack(held[at : at + CARDS], width) for at in range(0, len(held), CARDS))
+        packs = (card_pack(held[at : at + SHEETS], width) for at in range(0, len(held), SHEETS))
         tokens, whole = answers_right(engine, packs)
-        figures |= {f"eval/{form}_tokens_held_out": tokens, f"eval/{form}_whole_held_out": whole}
+        figures |= {f"{form}_tokens_held_out": tokens, f"{form}_whole_held_out": whole}
     save_part(engine, "llm.", out.dir / "language.safetensors")
-    out.events.metrics(config.steps, figures)
-    return {
-        "samples": config.steps * config.batch,
-        "optimizer_steps": config.steps,
-        "main_metric": ["short_answers_held_out", figures["eval/short_whole_held_out"]],
-        "metrics": figures,
-    }
+    return _told(config, out, figures, "short_whole_held_out")
 
 
 class Bridge(StageConfig):
-    """Two towers -> the linear map between them, fitted on ``packs`` of 25 glyph sheets the tower was not trained on."""
+    """Two towers -> the linear map between them, fitted on ``packs`` of 24 glyph sheets the tower was not trained on."""
 
     vision: Identity[VisionConfig]
     packs: Identity[int] = 36
@@ -156,7 +137,7 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
     from toy.towers.textcards import BLANK
 
     torch.set_num_threads(1)
-    tower = VisionTower(config.vision).eval()
+    tower = VisionTower(config.vision).requires_grad_(False)
     tower.load_state_dict(tower_state(inputs.one("vision").path("vision.safetensors"), config.vision))
     language = load_file(inputs.one("language").path("language.safetensors"))
     embeddings = language["llm.model.embed_tokens.weight"].float()
@@ -197,20 +178,24 @@ def make_reading_start(config: ReadingStart, inputs: Inputs, out: Attempt) -> di
     return {"samples": len(tensors), "main_metric": ["tensors", len(tensors)]}
 
 
+def _told(config: Backbone, out: Attempt, figures: dict[str, float], main: str) -> dict[str, Any]:
+    """The statistics of a tower's step; its figures become metrics."""
+    named = {f"eval/{name}": value for name, value in figures.items()}
+    out.events.metrics(config.steps, named)
+    return {
+        "samples": config.steps * config.batch,
+        "optimizer_steps": config.steps,
+        "main_metric": [main, figures[main]],
+        "metrics": named,
+    }
+
+
 def _features(tower: VisionTower, split: str, seed: int, packs: range, out: Attempt) -> Iterator[tuple[Tensor, Tensor]]:
     """Patch features ``[n, width]`` and the tokens of the glyphs of each patch ``[n, slots]``, a pack at a time."""
-    import torch
-
-    from toy.towers.glyphs import SLOTS
-    from toy.towers.language import NOTHING
-    from toy.towers.textcards import BLANK, GLYPH_TOKENS
+    from toy.towers.textcards import patch_tokens
     from toy.towers.vision import sheet_pack
 
     for number, index in enumerate(packs):
         out.events.progress(number, len(packs), f"{split} packs of {SHEETS}")
         pack = sheet_pack(tower.config, split, seed, index, SHEETS, clean=True)
-        with torch.no_grad():
-            features = tower(pack.patches, pack.tgt_sizes)
-        tokens = torch.from_numpy(GLYPH_TOKENS)[pack.labels.view(-1, SLOTS)]
-        tokens[tokens[:, 0] == NOTHING, 0] = BLANK
-        yield features, tokens
+        yield tower(pack.patches, pack.tgt_sizes), patch_tokens(pack.labels)

@@ -31,13 +31,20 @@ from toy.towers.language import NOTHING, Example
 
 READ_PROMPT = "Read."
 TEXT_SHARE = 0.15
-Sums = Literal["all", "results"]
 Form = Literal["read", "short", "long"]
 FORMS: tuple[Form, ...] = ("read", "short", "long")
 SPECIAL = {name: 256 + index for index, (name, _) in enumerate(BYTE_SPECIALS)}
 BLANK = SPECIAL["<unk>"]
 GLYPH_TOKENS = np.array([NOTHING, *(BLANK if character == " " else ord(character) for character in ALPHABET)])
 """Token of each glyph class of ``toy.towers.glyphs``; a space looks like paper, so it is a blank."""
+
+
+def patch_tokens(labels: torch.Tensor) -> torch.Tensor:
+    """``[N, SLOTS]`` tokens of patches from the classes of their slots ``[N * SLOTS]``; paper is a blank."""
+    tokens = torch.from_numpy(GLYPH_TOKENS)[labels.view(-1, SLOTS)]
+    tokens[tokens[:, 0] == NOTHING, 0] = BLANK
+    return tokens
+
 
 face_of = lru_cache(maxsize=32)(Face)
 
@@ -67,15 +74,14 @@ def grid_tokens(card: Card, face: Face, rng: np.random.Generator) -> np.ndarray:
     return cells
 
 
-def plain(rng: np.random.Generator, split: str, sums: Sums) -> Encoded:
-    """A sentence, or a line of five sums; of sums ``results`` supervises only what comes after an equals sign, as the
-    numbers before it cannot be foreseen."""
+def plain(rng: np.random.Generator, split: str) -> Encoded:
+    """A sentence, or a line of five sums; of sums only what comes after an equals sign is supervised, as the numbers before
+    it cannot be foreseen."""
     if rng.random() < 0.5:
         parts = [(sentence(rng, split), True)]
     else:
         pairs = [draw_pair(rng, split) for _ in range(5)]
-        written = [((f"{a} + {b} =", sums == "all"), (f" {a + b}", True), (", ", sums == "all")) for a, b in pairs]
-        parts = [part for parts in written for part in parts][:-1]
+        parts = [part for a, b in pairs for part in ((f"{a} + {b} =", False), (f" {a + b}", True), (", ", False))][:-1]
     ids = torch.tensor([*"".join(text for text, _ in parts).encode(), SPECIAL["<|endoftext|>"]])
     kept = torch.tensor([*(kept for text, kept in parts for _ in text), True])
     return Encoded(ids, torch.where(kept, ids, IGNORE))
@@ -88,12 +94,11 @@ class TextCards:
 
     processor: Processor
     question_share: float
-    sums: Sums = "all"
 
     def example(self, rng: np.random.Generator) -> Example:
         kind = rng.random()
         if kind < TEXT_SHARE:
-            return plain(rng, "train", self.sums), np.zeros((0, SLOTS), np.int64)
+            return plain(rng, "train"), np.zeros((0, SLOTS), np.int64)
         asks = kind < TEXT_SHARE + self.question_share
         return self.drawn(rng, "train", FORMS[1 + int(rng.integers(2))] if asks else "read")
 

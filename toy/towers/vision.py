@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import VisionConfig
-from model.images import patches_of, patchify
+from model.images import patchify
 from model.minicpmv import Supervised
-from model.pack import Pack
+from model.pack import IMAGE_VIEW, Encoded, Pack, pack
 from model.training.engine import TorchEngine
 from model.vision import VisionTower, init_vision
 from pipelines.core.seeds import generator
@@ -49,27 +49,20 @@ class GlyphReader(nn.Module):
 
 
 def sheet_pack(config: VisionConfig, split: str, seed: int, number: int, sheets: int, clean: bool = False) -> Pack:
-    """Pack ``number`` of glyph sheets; its labels are the classes of all slots ``[N * SLOTS]``."""
-    counts = [len(part) for part in np.array_split(np.arange(sheets), FACES) if len(part)]
-    blocks = [glyph_sheets(split, seed, number * FACES + index, count) for index, count in enumerate(counts)]
-    images = [image for block, _ in blocks for image in block]
-    if not clean:
-        rng = generator("damage", split, seed, number)
-        images = [corrupt_crop(i, "low", GLYPH_HEIGHT, rng)[0] if rng.random() < DAMAGED else i for i in images]
-    views = [patchify(image, config.patch_size) for image in images]
-    labels = torch.from_numpy(np.concatenate([labels for _, labels in blocks])).long().flatten()
-    nothing = torch.zeros(0, dtype=torch.long)
-    starts = torch.arange(len(views) + 1) * (len(labels) // len(views))
-    return Pack(
-        input_ids=nothing,
-        position_ids=nothing,
-        labels=labels,
-        cu_seqlens=starts,
-        patches=patches_of(views, config.patch_dim),
-        tgt_sizes=torch.tensor([(view.rows, view.cols) for view in views]),
-        packages=(),
-        visual_positions=nothing,
-    )
+    """Pack ``number`` of glyph sheets, a multiple of ``FACES``; its labels are the classes of all slots ``[N * SLOTS]``."""
+    blocks = [glyph_sheets(split, seed, number * FACES + face, sheets // FACES) for face in range(FACES)]
+    images, labels = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    rng = generator("damage", split, seed, number)
+    samples = []
+    for image, slots in zip(images, torch.from_numpy(labels).long().flatten(1), strict=True):
+        if not clean and rng.random() < DAMAGED:
+            image = corrupt_crop(image, "low", GLYPH_HEIGHT, rng)[0]
+        view = patchify(image, config.patch_size)
+        nowhere = torch.zeros(1, 2, dtype=torch.long)
+        samples.append(
+            Encoded(slots, slots, view.patches, torch.tensor([[view.rows, view.cols]]), (IMAGE_VIEW,), nowhere)
+        )
+    return pack(samples)
 
 
 def glyph_loss(supervised: Supervised, total: int) -> Tensor:

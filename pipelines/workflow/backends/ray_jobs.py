@@ -91,13 +91,9 @@ class RayJobs:
     def status(self, handle: Handle) -> JobState:
         try:
             status = self.client.get_job_status(handle.submission)
-        except RuntimeError as error:
-            if "404" in str(error) or "does not exist" in str(error):
-                return JobState.LOST
-            return JobState.RUNNING if self.cluster.state() else JobState.LOST
-        except (ConnectionError, OSError):
-            # a busy dashboard is no dead job; a dead keeper is
-            return JobState.RUNNING if self.cluster.state() else JobState.LOST
+        except (RuntimeError, OSError) as error:  # a busy dashboard is no dead job; a dead keeper is
+            unknown = isinstance(error, RuntimeError) and ("404" in str(error) or "does not exist" in str(error))
+            return JobState.LOST if unknown or not self.cluster.state() else JobState.RUNNING
         if status.is_terminal():
             return JobState.ENDED
         return JobState.PENDING if status.name == "PENDING" else JobState.RUNNING
