@@ -16,8 +16,7 @@ from pathlib import Path
 
 from pipelines.core.seeds import split_of
 from pipelines.documents.config import DocumentShards
-from pipelines.documents.plan import Bounds, plan_pages, spans_of
-from pipelines.documents.plan_file import write_plan
+from pipelines.documents.plan import Bounds, plan_pages, spans_of, write_plan
 from pipelines.shards.plan import SourceItem
 
 

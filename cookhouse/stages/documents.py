@@ -23,13 +23,12 @@ PROBE_FILES = 200  # files one probe task opens
 def document_tools(config: DocumentShards) -> Mapping[str, str]:
     """Page engine, OCR models, JPEG encoder, and what the filters use: each decides bytes, and only those chosen do."""
     from pipelines.documents.ocr import models_digest, package_version
-    from pipelines.documents.sample import jpeg_encoder
 
     folders = (config.ocr_detection_model_dir, config.ocr_recognition_model_dir)
     tools = {
         config.engine: package_version(config.engine),
         "ocr": models_digest(config.ocr_engine, *folders) if config.ocr else "off",
-        "jpeg": jpeg_encoder(),
+        "jpeg": f"simplejpeg {package_version('simplejpeg')}",
     }
     if config.filters.near_duplicates != "off":
         tools["datasketch"] = package_version("datasketch")
@@ -70,8 +69,7 @@ def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) 
 def _planned(items: list[SourceItem], config: DocumentShards, out: Attempt) -> list[PageUnit]:
     """The units. They are committed as the unit ``plan``, so that a later attempt works on the same ones whatever the
     machine was doing when files were opened."""
-    from pipelines.documents.plan import Bounds, plan_pages, spans_of
-    from pipelines.documents.plan_file import read_plan, write_plan
+    from pipelines.documents.plan import Bounds, plan_pages, read_plan, spans_of, write_plan
     from pipelines.documents.probe import ProbeJob, mark_similar, probe_files
 
     if "plan" in out.units():

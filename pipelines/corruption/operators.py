@@ -1,8 +1,8 @@
 """The registry of damages. An operator takes a crop and a strength in [0, 1] and returns a crop of the same shape.
 
 Strengths are relative to the height of the glyphs, so one setting means the same on a 12-pixel line and on a
-headline. Adding an operator: write the function, decorate it, give it a row in ``RANGES`` and raise
-``OPERATOR_VERSION``, which is part of every seed."""
+headline. Adding an operator: write the function, name it in ``OPERATORS``, give it a row in ``RANGES`` and
+raise ``OPERATOR_VERSION``, which is part of every seed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,6 @@ LEVELS: tuple[Level, ...] = ("low", "moderate", "high")
 Paper = NDArray[np.float32]
 Operator = Callable[[Crop, Paper, float, float, np.random.Generator], Crop]
 """(crop [h, w, c] float32 0-255, paper colour [c], glyph height in pixels, strength 0-1, rng) -> crop."""
-
-OPERATORS: dict[str, Operator] = {}
-
-
-def operator(function: Operator) -> Operator:
-    """Register a function under its name."""
-    OPERATORS[function.__name__] = function  # type: ignore[attr-defined]
-    return function
-
 
 RANGES: dict[Level, dict[str, tuple[float, float]]] = {
     "low": {
@@ -62,14 +53,12 @@ COUNTS: dict[Level, tuple[int, int]] = {"low": (1, 2), "moderate": (2, 2), "high
 """How many different operators a region gets (smallest, largest)."""
 
 
-@operator
 def noise(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Gaussian noise of standard deviation 100 * strength grey levels, equal in all channels."""
     grain = rng.standard_normal((*crop.shape[:2], 1), dtype=np.float32)
     return crop + grain * np.float32(100 * strength)
 
 
-@operator
 def speckle(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Salt and pepper on 40 % * strength of the pixels."""
     draw = rng.random(crop.shape[:2], dtype=np.float32)
@@ -78,31 +67,26 @@ def speckle(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.ran
     return np.where((draw > 1 - share)[:, :, None], np.float32(255), crop)
 
 
-@operator
 def blur(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Gaussian blur with sigma = 0.3 * strength glyph heights."""
     return gaussian_blur(crop, 0.3 * strength * glyph)
 
 
-@operator
 def resample(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Down- and up-sampling; at strength 1 a glyph is three cells high."""
     return down_up(crop, 1 + strength * max(glyph / 3 - 1, 1))
 
 
-@operator
 def fade(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Ink fades into the paper: contrast falls to 1 - 0.9 * strength."""
     return paper + (crop - paper) * np.float32(1 - 0.9 * strength)
 
 
-@operator
 def tint(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """A darker or lighter cast over the whole box, up to 60 grey levels a channel."""
     return crop + (60 * strength * rng.uniform(-1, 1, 3)).astype(np.float32)
 
 
-@operator
 def jpeg(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """JPEG blocks, quality from 60 down to 3. A grey crop loses what it would lose in three equal channels: these have
     the same brightness and no colour."""
@@ -113,7 +97,6 @@ def jpeg(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random
     return np.asarray(Image.open(buffer), dtype=np.float32).reshape(crop.shape)
 
 
-@operator
 def strokes(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Pen strokes across the text: slanted lines of paper or ink colour, 0.08-0.2 glyph heights wide, about one per two
     glyphs at strength 1."""
@@ -137,7 +120,6 @@ def strokes(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.ran
     return crop
 
 
-@operator
 def lose(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Ink lost in blotches of a third of a glyph: 50 % * strength of the cells become paper."""
     height, width = crop.shape[:2]
@@ -148,19 +130,22 @@ def lose(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random
     return np.where(grid[rows][:, columns][:, :, None], paper, crop)
 
 
-@operator
 def fill(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """The colour of the paper all over."""
     return np.broadcast_to(paper, crop.shape).astype(np.float32)
 
 
-@operator
 def grey(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """One grey all over, from 90 to 200."""
     return np.full(crop.shape, 90 + 110 * strength, dtype=np.float32)
 
 
-@operator
 def texture(crop: Crop, paper: Paper, glyph: float, strength: float, rng: np.random.Generator) -> Crop:
     """Noise around the colour of the paper."""
     return noise(fill(crop, paper, glyph, 0.0, rng), paper, glyph, 0.5 * strength, rng)
+
+
+OPERATORS: dict[str, Operator] = {
+    function.__name__: function
+    for function in (noise, speckle, blur, resample, fade, tint, jpeg, strokes, lose, fill, grey, texture)
+}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ STAGE = "documents"
 SUFFIXES = (".pdf",)
 KEY_LETTER = "d"
 OCR_MEMORY = 8 << 30
+Tally = dict[str, Counter[str]]
 OCR_RECYCLE = 300  # pages; PaddleOCR grows on long runs
 
 
@@ -55,171 +56,146 @@ class PageJob:
 def build_page_unit(job: PageJob, folder: Path) -> dict[str, Any]:
     """Write one unit into ``folder``. Returns the receipt of ``write_unit`` with ``regions`` (ok regions per level),
     ``routes`` (pages per route) and ``categories`` (rows per category that are not ok)."""
-    tally: Counter[str] = Counter()
+    tally: Tally = {"regions": Counter(), "routes": Counter(), "categories": Counter()}
     planned = sum(span.pages * job.settings.views_per_page if span.verdict is None else 1 for span in job.unit.spans)
     receipt = write_unit(folder, job.unit.name, _items(job, tally), planned)
-    for group in ("regions", "routes", "categories"):
-        receipt[group] = {
-            name.partition("/")[2]: count for name, count in sorted(tally.items()) if name.startswith(f"{group}/")
-        }
+    receipt.update((group, dict(sorted(counts.items()))) for group, counts in tally.items())
     return receipt
 
 
-def _items(job: PageJob, tally: Counter[str]) -> Iterator[Item]:
+def _items(job: PageJob, tally: Tally) -> Iterator[Item]:
     read = job.ocr or read_here(job.settings)
     for span in job.unit.spans:
-        for row, parts in _span_items(span, job.settings, read, tally):
+        for row, parts in _SpanJob(span, job.settings, read, tally).items():
             if row.status != "ok":
-                tally[f"categories/{row.category}"] += 1
+                tally["categories"][str(row.category)] += 1
             yield row, parts
 
 
-def _span_items(span: Span, settings: DocumentShards, read: OcrReader, tally: Counter[str]) -> Iterator[Item]:
-    if span.verdict is not None:
-        yield _unwritten(span, None, 0, span.verdict)
-        return
-    box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
-    for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, _render(span, settings)):
-        if isinstance(answer, PageFailure):
-            verdict = Verdict("quarantined", answer.category, answer.message)
-            yield from _views_without(span, answer.index, verdict, settings)
-            continue
-        try:
-            views = _page_items(span, answer, settings, read, tally)
-        except CookhouseError:
-            raise
-        except Exception as error:  # a page nobody thought of costs that page, not the unit
-            told = span.source.told(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-            views = list(_views_without(span, answer.index, Verdict("quarantined", "parse", told), settings))
-        yield from views
+@dataclass(frozen=True)
+class _SpanJob:
+    """The pages of one file in one unit."""
 
+    span: Span
+    settings: DocumentShards
+    read: OcrReader
+    tally: Tally
 
-def _page_items(
-    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
-) -> list[Item]:
-    page, facts = _clean_page(span, content, settings, read, tally)
-    if isinstance(page, Verdict):
-        return list(_views_without(span, content.index, page, settings, facts))
-    return [_written(span, page, view, settings, tally) for view in range(settings.views_per_page)]
+    def items(self) -> Iterator[Item]:
+        span, settings = self.span, self.settings
+        if span.verdict is not None:
+            yield self._unwritten(None, 0, span.verdict, {})
+            return
+        box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
+        for answer in read_file(box, settings.engine, span.source.path, span.first, span.last, self._render):
+            if isinstance(answer, PageFailure):
+                yield from self._views_without(answer.index, Verdict("quarantined", answer.category, answer.message))
+                continue
+            try:
+                views = self._page_items(answer)
+            except CookhouseError:
+                raise
+            except Exception as error:  # a page nobody thought of costs that page, not the unit
+                told = span.source.told(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+                views = self._views_without(answer.index, Verdict("quarantined", "parse", told))
+            yield from views
 
+    def _page_items(self, content: PageContent) -> list[Item]:
+        facts: dict[str, Any] = {}
+        page = self._clean_page(content, facts)
+        if isinstance(page, Verdict):
+            return self._views_without(content.index, page, facts)
+        return [self._written(page, view) for view in range(self.settings.views_per_page)]
 
-def _views_without(
-    span: Span, page: int, verdict: Verdict, settings: DocumentShards, facts: Mapping[str, Any] | None = None
-) -> Iterator[Item]:
-    """A row for every view that the page does not give."""
-    for view in range(settings.views_per_page):
-        yield _unwritten(span, page, view, verdict, facts)
+    def _views_without(self, page: int, verdict: Verdict, facts: Mapping[str, Any] | None = None) -> list[Item]:
+        """A row for every view that the page does not give."""
+        return [self._unwritten(page, view, verdict, facts or {}) for view in range(self.settings.views_per_page)]
+
+    def _row(self, page: int | None, view: int, tags: tuple[str, ...], detail: Mapping[str, Any]) -> Row:
+        """``page`` None stands for the whole file."""
+        source = self.span.source
+        start = source.key(KEY_LETTER)
+        key = f"{start}-file" if page is None else f"{start}-p{page:05d}-v{view:02d}"
+        told = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return replace(source.row(key, STAGE, "document", -1 if page is None else page), tags=tags, detail=told)
+
+    def _unwritten(self, page: int | None, view: int, verdict: Verdict, facts: Mapping[str, Any]) -> Item:
+        row = self._row(page, view, (self.span.source.family or "user",), facts)
+        leave = row.filtered if verdict.status == "filtered" else row.quarantined
+        return leave(verdict.category, verdict.reason)
+
+    def _clean_page(self, content: PageContent, facts: dict[str, Any]) -> CleanPage | Verdict:
+        """Route, words, regions of one page, or the verdict that leaves it out; ``facts`` takes what both rest on."""
+        settings, source = self.settings, self.span.source
+        route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
+        self.tally["routes"][route.route] += 1
+        facts["route"] = asdict(route)
+        facts["points"] = [round(side, 2) for side in content.points]
+        facts["scale"] = round(content.scale, 6)
+        if route.route == "blank":
+            return Verdict("filtered", "empty_text", "the page is blank")
+        by_line = max(content.image.shape[:2]) < settings.card_side
+        regions: Sequence[TextRegion]
+        if route.route == "scan":
+            if not settings.ocr:
+                return Verdict("filtered", "policy", "the page is a scan and OCR is off")
+            page = PageRef(settings.engine, source.address, content.index, self._render)
+            try:
+                scan = read_scan(content, page, source.sha256, settings, self.read, by_line)
+            except SandboxError as error:
+                return Verdict("quarantined", "ocr", source.told(f"{error.category}: {error.message}"))
+            regions, size, facts["ocr"] = scan.regions, scan.tokens, scan.facts
+            found = scan.facts.get("kept", 0)
+        else:
+            words = visible_words(content.image, content.boxes, content.texts)
+            wanted = settings.target != "parser"
+            regions = find_regions(content.image, words, settings.region_tokens, by_line, settings.layout, wanted)
+            size, found = sum(region.tokens for region in regions), len(content.texts)
+        if not regions:
+            told = f"no readable text ({route.route}, {found} words or lines found)"
+            return Verdict("filtered", "empty_text", told)
+        if settings.filters.any_page:
+            verdict, facts["text"] = judge_text("\n".join(region.text for region in regions), settings.filters)
+            if verdict is not None:
+                return verdict
+        return CleanPage(content.image, tuple(regions), size, by_line, source, content.index, facts)
+
+    @property
+    def _render(self) -> Render:
+        settings = self.settings
+        return Render(
+            dpi=settings.dpi,
+            max_pixels=settings.max_pixels,
+            natural=self.span.source.family == "card",
+            grey=settings.jpeg_colour == "compact",
+        )
+
+    def _written(self, page: CleanPage, view: int) -> Item:
+        made = make_view(page, view, self.settings)
+        online = self.settings.form == "online"
+        self.tally["regions"].update(region["level"] for region in made.regions)
+        if online:
+            self.tally["regions"][ONLINE] += len(page.regions)
+        height, width = page.image.shape[:2]
+        route = page.facts["route"]
+        regions = [[region["level"], *region["bbox"]] for region in made.regions]
+        tags = (page.family, route["route"], *((ONLINE,) if online else ()))
+        row = self._row(page.page, view, tags, {"regions": regions, "route": route, "seed": self.settings.seed})
+        return replace(row, views=1, width=width, height=height, text_bytes=made.text_bytes), made.parts
 
 
 def category(name: str) -> str:
     return name if name in CATEGORIES else "parse"
 
 
-def _row(span: Span, page: int | None, view: int, tags: tuple[str, ...], detail: Mapping[str, Any]) -> Row:
-    """``page`` None stands for the whole file."""
-    start = span.source.key(KEY_LETTER)
-    key = f"{start}-file" if page is None else f"{start}-p{page:05d}-v{view:02d}"
-    told = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return replace(span.source.row(key, STAGE, "document", -1 if page is None else page), tags=tags, detail=told)
-
-
-def _unwritten(
-    span: Span, page: int | None, view: int, verdict: Verdict, facts: Mapping[str, Any] | None = None
-) -> Item:
-    row = _row(span, page, view, (span.source.family or "user",), facts or {})
-    leave = row.filtered if verdict.status == "filtered" else row.quarantined
-    return leave(verdict.category, verdict.reason)
-
-
-def _clean_page(
-    span: Span, content: PageContent, settings: DocumentShards, read: OcrReader, tally: Counter[str]
-) -> tuple[CleanPage | Verdict, dict[str, Any]]:
-    """Route, words, regions of one page, or the verdict that leaves it out; and the facts both rest on."""
-    route = route_page(content.texts, content.invisible, content.image_area, has_ink(content.image))
-    tally[f"routes/{route.route}"] += 1
-    facts: dict[str, Any] = {"route": route.record(), "points": [round(side, 2) for side in content.points]}
-    facts["scale"] = round(content.scale, 6)
-    if route.route == "blank":
-        return Verdict("filtered", "empty_text", "the page is blank"), facts
-    by_line = max(content.image.shape[:2]) < settings.card_side
-    regions: Sequence[TextRegion]
-    if route.route == "scan":
-        if not settings.ocr:
-            return Verdict("filtered", "policy", "the page is a scan and OCR is off"), facts
-        page = PageRef(settings.engine, span.source.address, content.index, _render(span, settings))
-        try:
-            scan = read_scan(content, page, span.source.sha256, settings, read, by_line)
-        except SandboxError as error:
-            return Verdict("quarantined", "ocr", span.source.told(f"{error.category}: {error.message}")), facts
-        regions, size, facts["ocr"] = scan.regions, scan.tokens, scan.facts
-        found = scan.facts.get("kept", 0)
-    else:
-        words = visible_words(content.image, content.boxes, content.texts)
-        wanted = settings.target != "parser"
-        regions = find_regions(content.image, words, settings.region_tokens, by_line, settings.layout, shrink=wanted)
-        size, found = sum(region.tokens for region in regions), len(content.texts)
-    if not regions:
-        return Verdict(
-            "filtered", "empty_text", f"no readable text ({route.route}, {found} words or lines found)"
-        ), facts
-    if settings.filters.any_page:
-        judged = judge_text("\n".join(region.text for region in regions), settings.filters)
-        facts["text"] = judged.facts
-        if judged.verdict is not None:
-            return judged.verdict, facts
-    page_read = CleanPage(
-        image=content.image,
-        regions=tuple(regions),
-        tokens=size,
-        by_line=by_line,
-        source=span.source.name,
-        source_digest=span.source.sha256,
-        page=content.index,
-        family=span.source.family or "user",
-        split=span.source.split,
-        facts=facts,
-    )
-    return page_read, facts
-
-
-def _render(span: Span, settings: DocumentShards) -> Render:
-    return Render(
-        dpi=settings.dpi,
-        max_pixels=settings.max_pixels,
-        natural=span.source.family == "card",
-        grey=settings.jpeg_colour == "compact",
-    )
-
-
 def read_here(settings: DocumentShards) -> OcrReader:
     """OCR in a child of this process."""
 
     def read(page: PageRef, image: np.ndarray, setup: OcrSetup, task: Task, quads: np.ndarray | None) -> OcrLines:
-        return kept_sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE).call(
-            setup, image, task, quads
-        )
+        box = kept_sandbox(OCR_TARGET, settings.ocr_deadline_s, OCR_MEMORY, OCR_RECYCLE)
+        return box.call(setup, image, task, quads)
 
     return read
-
-
-def _written(span: Span, page: CleanPage, view: int, settings: DocumentShards, tally: Counter[str]) -> Item:
-    made = make_view(page, view, settings)
-    for region in made.regions:
-        tally[f"regions/{region['level']}"] += 1
-    if settings.form == "online":
-        tally[f"regions/{ONLINE}"] += len(page.regions)
-    height, width = page.image.shape[:2]
-    route = page.facts["route"]
-    detail = {
-        "regions": [[region["level"], *region["bbox"]] for region in made.regions],
-        "route": route,
-        "seed": settings.seed,
-    }
-    tags = (page.family, route["route"], *((ONLINE,) if settings.form == "online" else ()))
-    row = replace(
-        _row(span, page.page, view, tags, detail), views=1, width=width, height=height, text_bytes=made.text_bytes
-    )
-    return row, made.parts
 
 
 def merge_tallies(receipts: Sequence[dict[str, Any]], group: str) -> dict[str, int]:

@@ -8,17 +8,23 @@ across a gutter parts the columns above it from those below. Pure geometry on bo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from pipelines.documents.layout import (
     Block,
     Segment,
+    block_of,
+    centre,
+    chains,
     cut,
     is_cjk,
     is_right_to_left,
+    join_segments,
     same_baseline,
+    under,
     union,
     widest_gap,
 )
@@ -40,6 +46,9 @@ CAPTION = re.compile(
     r"|таблица|图|圖|表|図|شكل|جدول|איור|טבלה)\s*(?:[0-9٠-٩]+(?:\.[0-9]+)*|[IVX]+|[A-Z]\.?[0-9]*)\s*(?:[:.：。．、|–—-]|$)",
     re.IGNORECASE,
 )
+
+
+T = TypeVar("T")
 
 
 def starts_caption(text: str) -> bool:
@@ -72,7 +81,7 @@ TESTS = (
 class _Piece:
     """A segment, and what is known about it. ``start`` and ``end`` run with the script; ``units`` are its words."""
 
-    __slots__ = ("below", "box", "end", "first", "height", "prose", "segment", "start", "units")
+    __slots__ = ("box", "end", "first", "height", "prose", "segment", "start", "units")
 
     def __init__(self, segment: Segment) -> None:
         self.segment, self.box = segment, segment.box
@@ -88,7 +97,6 @@ class _Piece:
             boxes = [word.box for word in segment.words]
             first = max(boxes, key=lambda box: box[2]) if turned else min(boxes)
             self.units, self.first = float(len(boxes)), first[2] - first[0]
-        self.below: _Piece | None = None
         self.prose = False
 
 
@@ -96,12 +104,7 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     """Join the cells of table rows: three or more narrow pieces on one baseline, or two where at least three such rows
     are aligned under each other, none of them running text. ``segments`` come sorted by baseline, then from left to
     right."""
-    lines: list[list[Segment]] = []
-    for segment in segments:
-        if lines and same_baseline(lines[-1][-1].box, segment.box):
-            lines[-1].append(segment)
-        else:
-            lines.append([segment])
+    lines = _neighbours(segments, lambda a, b: same_baseline(a.box, b.box))
     if len(lines) == len(segments):  # nothing stands beside anything
         return list(segments)
     rows = [[_Piece(segment) for segment in line] for line in lines]
@@ -109,54 +112,37 @@ def join_rows(segments: Sequence[Segment], page_width: float) -> list[Segment]:
     for row in rows:
         row.sort(key=lambda piece: piece.box[0])
     rows = _close_gaps(rows)
-    groups = [group for row in rows for group in _between_prose(row)]
-    paired = _pairs(groups, page_width)
+    groups = [group for row in rows for group in _neighbours(row, lambda a, b: not a.prose and not b.prose)]
+    twos = [group for group in groups if len(group) == 2 and _is_row(group, 2, page_width)]
+    paired = {id(group) for run in _neighbours(twos, _aligned) if len(run) >= PAIRS for group in run}
     result: list[Segment] = []
     for group in groups:
         if _is_row(group, CELLS, page_width) or id(group) in paired:
-            words = [word for piece in group for word in piece.segment.words]
-            result.append(Segment(words, union([piece.box for piece in group])))
+            result.append(join_segments([piece.segment for piece in group]))
         else:
             result += [piece.segment for piece in group]
     return result
 
 
+def _neighbours(listed: Sequence[T], together: Callable[[T, T], bool]) -> list[list[T]]:
+    """Cut where two neighbours are not ``together``."""
+    if not listed:
+        return []
+    starts = [i for i in range(1, len(listed)) if not together(listed[i - 1], listed[i])]
+    return [list(listed[first:last]) for first, last in pairwise([0, *starts, len(listed)])]
+
+
 def _mark_prose(pieces: Sequence[_Piece]) -> None:
     """Chain pieces that start under each other, and mark those around which lines break as running text does."""
-    ordered = sorted(pieces, key=lambda piece: piece.box[1])
-    followed: set[int] = set()
-    for at, upper in enumerate(ordered):
-        for lower in ordered[at + 1 :]:
-            if lower.box[1] > upper.box[3] + LINE_GAP * upper.height:
-                break
-            if id(lower) not in followed and _follows(upper, lower):
-                upper.below = lower
-                followed.add(id(lower))
-                break
-    for piece in ordered:
-        if id(piece) not in followed:
-            chain = [piece]
-            while (below := chain[-1].below) is not None:
-                chain.append(below)
-            _mark_chain(chain)
+    for chain in chains(sorted(pieces, key=lambda piece: piece.box[1]), LINE_GAP, _follows):
+        if len(chain) >= min(test.lines for test in TESTS):
+            for at, piece in enumerate(chain):
+                near = [chain[max(0, at - test.around) : at + test.around + 1] for test in TESTS]
+                piece.prose = any(map(_runs, near, TESTS))
 
 
 def _follows(upper: _Piece, lower: _Piece) -> bool:
-    a, b = upper.box, lower.box
-    shared = min(a[2], b[2]) - max(a[0], b[0])
-    return (
-        (b[1] + b[3]) / 2 > a[3] - 0.3 * upper.height
-        and 0.74 < upper.height / max(lower.height, 1e-6) < 1.35
-        and abs(upper.start - lower.start) < INDENT * upper.height
-        and shared > 0.5 * min(a[2] - a[0], b[2] - b[0])
-    )
-
-
-def _mark_chain(chain: Sequence[_Piece]) -> None:
-    if len(chain) < min(test.lines for test in TESTS):
-        return
-    for at, piece in enumerate(chain):
-        piece.prose = any(_runs(chain[max(0, at - test.around) : at + test.around + 1], test) for test in TESTS)
+    return under(upper, lower) and abs(upper.start - lower.start) < INDENT * upper.height
 
 
 def _runs(near: Sequence[_Piece], test: ProseTest) -> bool:
@@ -186,7 +172,7 @@ def _close_gaps(rows: Sequence[list[_Piece]]) -> list[list[_Piece]]:
             last = joined[-1]
             near = (last.prose or piece.prose) and piece.box[0] - last.box[2] < CROSSING * piece.height
             if near and any(_spans(one, last, piece) for one in around):
-                joined[-1] = _Piece(Segment(last.segment.words + piece.segment.words, union([last.box, piece.box])))
+                joined[-1] = _Piece(join_segments([last.segment, piece.segment]))
                 joined[-1].prose = True
             else:
                 joined.append(piece)
@@ -205,37 +191,13 @@ def _spans(piece: _Piece, left: _Piece, right: _Piece) -> bool:
     )
 
 
-def _between_prose(row: Sequence[_Piece]) -> list[list[_Piece]]:
-    """Neighbours on a baseline without running text among them; running text alone."""
-    groups: list[list[_Piece]] = []
-    for piece in row:
-        if groups and not piece.prose and not groups[-1][-1].prose:
-            groups[-1].append(piece)
-        else:
-            groups.append([piece])
-    return groups
-
-
 def _is_row(group: Sequence[_Piece], cells: int, page_width: float) -> bool:
     widths = [piece.box[2] - piece.box[0] for piece in group]
     return len(group) >= cells and sum(widths) < CELL_SHARE * page_width * len(widths)
 
 
-def _pairs(groups: Sequence[list[_Piece]], page_width: float) -> set[int]:
-    """Ids of groups of two that stand under each other at least ``PAIRS`` times, aligned and further apart than lines
-    of text."""
-    found: set[int] = set()
-    run: list[list[_Piece]] = []
-    for group in [one for one in groups if _is_row(one, 2, page_width) and len(one) == 2]:
-        if run and not _aligned(run[-1], group):
-            run = []
-        run.append(group)
-        if len(run) >= PAIRS:
-            found.update(map(id, run))
-    return found
-
-
 def _aligned(upper: Sequence[_Piece], lower: Sequence[_Piece]) -> bool:
+    """Cell under cell, and further apart than lines of text."""
     height = upper[0].height
     least, most = ROW_PITCH
     if not least * height < lower[0].box[3] - upper[0].box[3] < most * height:
@@ -259,7 +221,7 @@ def _parted(block: Block) -> list[Block]:
     if not starts:
         return [block]
     parts = [block.lines[first:last] for first, last in pairwise([0, *starts, len(block.lines)])]
-    return [Block(lines, union([line.box for line in lines])) for lines in parts]
+    return [block_of(lines) for lines in parts]
 
 
 def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:
@@ -269,16 +231,14 @@ def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:
     gutter = widest_gap([(block.box[0], block.box[2]) for block in narrow], least)
     if gutter is None:
         return None
-    across = sorted((block for block in blocks if block.box[0] < gutter < block.box[2]), key=_middle)
+    across = sorted(
+        (block for block in blocks if block.box[0] < gutter < block.box[2]), key=lambda block: centre(block.box)
+    )
     bands: list[list[Block]] = [[] for _ in range(len(across) + 1)]
     for block in blocks:
         if not block.box[0] < gutter < block.box[2]:
-            bands[sum(_middle(one) < _middle(block) for one in across)].append(block)
+            bands[sum(centre(one.box) < centre(block.box) for one in across)].append(block)
     result = cut(bands[0], rtl, _bands)
     for block, band in zip(across, bands[1:], strict=True):
         result += [block, *cut(band, rtl, _bands)]
     return result
-
-
-def _middle(block: Block) -> float:
-    return (block.box[1] + block.box[3]) / 2

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipelines.core.cpus import Room
 from pipelines.core.executor import Demand, Resources
@@ -26,6 +26,16 @@ class Levels(Record):
         return (self.low, self.moderate, self.high)
 
 
+_LINE: tuple[dict[str, Any], str] = ({"index": 1, "text": ""}, "{text}")
+TEMPLATE_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
+    "line": _LINE,
+    "single_line": _LINE,
+    "coordinates": ({"boxes": ""}, "{boxes}"),
+    "box": ({"index": 1, "x0": 0, "y0": 0, "x1": 0, "y1": 0}, ""),
+}
+"""Template -> fields it may name, with values to try it with, and the one that it must name."""
+
+
 class Templates(Record):
     """Words around the text. Prompts: ``card``, ``page`` (numbered boxes), ``single`` (one box), ``coordinates`` (with
     ``{boxes}``: one ``box`` line a region), ``parser``. Answers: ``line`` with the fields ``index`` (from 1, in reading
@@ -40,26 +50,13 @@ class Templates(Record):
     box: str = "{index}: {x0} {y0} {x1} {y1}"
     parser: str = "Read the page."
 
-    @field_validator("line", "single_line")
+    @field_validator("line", "single_line", "coordinates", "box")
     @classmethod
-    def _has_text(cls, value: str) -> str:
-        value.format(index=1, text="")
-        if "{text}" not in value:
-            raise ValueError("the template needs the field {text}")
-        return value
-
-    @field_validator("coordinates")
-    @classmethod
-    def _has_boxes(cls, value: str) -> str:
-        value.format(boxes="")
-        if "{boxes}" not in value:
-            raise ValueError("the template needs the field {boxes}")
-        return value
-
-    @field_validator("box")
-    @classmethod
-    def _has_corners(cls, value: str) -> str:
-        value.format(index=1, x0=0, y0=0, x1=0, y1=0)
+    def _fillable(cls, value: str, info: ValidationInfo) -> str:
+        fields, needed = TEMPLATE_FIELDS[str(info.field_name)]
+        value.format(**fields)
+        if needed not in value:
+            raise ValueError(f"the template needs the field {needed}")
         return value
 
 

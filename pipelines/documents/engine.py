@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from pipelines.core.sandbox import SandboxError
 
 ENGINES = {
-    "pymupdf": "pipelines.documents.engine_pymupdf:open_document",
-    "pypdfium2": "pipelines.documents.engine_pdfium:open_document",
+    "pymupdf": "pipelines.documents.engine_pymupdf",
+    "pypdfium2": "pipelines.documents.engine_pdfium",
 }
 MAX_WORDS = 20_000  # of one page; a page with more is a trap, not a text
 GRID = 32  # cells a side on which the share of pictures is counted
@@ -87,10 +88,11 @@ class Document(Protocol):
     def close(self) -> None: ...
 
 
-class OpenDocument(Protocol):
-    """Raises SandboxError with category ``encrypted``, ``parse`` or ``source_unavailable``."""
-
-    def __call__(self, path: Path) -> Document: ...
+def load_engine(name: str) -> Callable[[Path], Document]:
+    """The opener of an engine, which raises SandboxError with category ``encrypted``, ``parse`` or
+    ``source_unavailable``. Raises KeyError for an unknown name."""
+    opener: Callable[[Path], Document] = importlib.import_module(ENGINES[name]).open_document
+    return opener
 
 
 def check_head(path: Path) -> None:
@@ -123,9 +125,3 @@ def without_copies(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     first, second, third = (image[:, :, channel] for channel in range(3))
     grey = (first == second).all() and (first == third).all()
     return first[:, :, None].copy() if grey else image
-
-
-def load_engine(name: str) -> OpenDocument:
-    """The opener of an engine. Raises KeyError for an unknown name."""
-    module, _, function = ENGINES[name].partition(":")
-    return getattr(importlib.import_module(module), function)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import unicodedata
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -34,41 +36,27 @@ class PdfiumDocument:
         return len(self._document)
 
     def page(self, index: int, render: Render) -> PageContent:
-        page = self._document[index]
-        try:
+        with closing(self._document[index]) as page:
             width, height = page.get_size()
             scale = render.scale(width, height)
-            bitmap = page.render(scale=scale, rev_byteorder=True)
-            image = bitmap.to_numpy()[:, :, :3].copy()
-            bitmap.close()
+            with closing(page.render(scale=scale, rev_byteorder=True)) as bitmap:
+                image = bitmap.to_numpy()[:, :, :3].copy()
             if render.grey:
                 image = without_copies(image)
             place = _placing(page, image.shape[1], image.shape[0])
-            text = page.get_textpage()
-            try:
+            with closing(page.get_textpage()) as text:
                 texts, found = _words(text)
                 boxes = _placed(found, place)
                 area, invisible = 0.0, 0.0
-                if not texts or _has_images(page):
+                if not texts or next(_images(page), None):
                     area = covered_share(_image_boxes(page, place), image.shape[1], image.shape[0])
                     if texts and area > 0.1:
                         invisible = _invisible(text)
-            finally:
-                text.close()
             return PageContent(index, image, boxes, tuple(texts), area, invisible, (width, height), scale)
-        finally:
-            page.close()
 
     def text(self, index: int) -> str:
-        page = self._document[index]
-        try:
-            text = page.get_textpage()
-            try:
-                return " ".join(_words(text)[0])
-            finally:
-                text.close()
-        finally:
-            page.close()
+        with closing(self._document[index]) as page, closing(page.get_textpage()) as text:
+            return " ".join(_words(text)[0])
 
     def close(self) -> None:
         self._document.close()
@@ -171,14 +159,14 @@ def _clusters(word: str) -> list[str]:
     return parts
 
 
-def _has_images(page: pdfium.PdfPage) -> bool:
-    return next(iter(page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4)), None) is not None
+def _images(page: pdfium.PdfPage) -> Iterator[pdfium.PdfObject]:
+    return page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4)
 
 
 def _image_boxes(page: pdfium.PdfPage, place: NDArray[np.float64]) -> NDArray[np.float32]:
     """Pictures of the page in pixels; those inside a form are moved by the form's matrix."""
     boxes = []
-    for item in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=4):
+    for item in _images(page):
         left, bottom, right, top = item.get_bounds()
         corners = np.array([(left, bottom), (right, top), (left, top), (right, bottom)])
         around = item.container

@@ -71,9 +71,10 @@ class MuPdfDocument:
         boxes = _displayed(page, boxes) * np.float32(scale)
         area, invisible = 0.0, 0.0
         if not found or page.get_images():
-            area = self._image_area(page)
+            pictures = np.array([info["bbox"] for info in page.get_image_info()], dtype=np.float32).reshape(-1, 4)
+            area = covered_share(_displayed(page, pictures), width, height)
             if found and area > 0.1:
-                invisible = self._invisible(page)
+                invisible = _invisible(page)
         return PageContent(index, image, boxes, texts, area, invisible, (width, height), scale)
 
     def text(self, index: int) -> str:
@@ -83,15 +84,13 @@ class MuPdfDocument:
         self._document.close()
         pymupdf.TOOLS.store_shrink(100)
 
-    def _image_area(self, page: pymupdf.Page) -> float:
-        found = np.array([info["bbox"] for info in page.get_image_info()], dtype=np.float32).reshape(-1, 4)
-        return covered_share(_displayed(page, found), page.rect.width, page.rect.height)
 
-    def _invisible(self, page: pymupdf.Page) -> float:
-        spans = page.get_texttrace()
-        total = sum(len(span["chars"]) for span in spans)
-        hidden = sum(len(span["chars"]) for span in spans if span["type"] == INVISIBLE or span["opacity"] == 0)
-        return round(hidden / total, 4) if total else 0.0
+def _invisible(page: pymupdf.Page) -> float:
+    """Share of characters in the invisible render mode or fully transparent."""
+    spans = page.get_texttrace()
+    total = sum(len(span["chars"]) for span in spans)
+    hidden = sum(len(span["chars"]) for span in spans if span["type"] == INVISIBLE or span["opacity"] == 0)
+    return round(hidden / total, 4) if total else 0.0
 
 
 def _colours(shown: pymupdf.DisplayList) -> int:

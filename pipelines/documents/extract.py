@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +16,17 @@ CHILD = "pipelines.documents.extract:answer"
 Task = Literal["count", "texts", "pages"]
 
 
-def _open(engine: str, path: str) -> Document:
+@contextmanager
+def _opened(engine: str, path: str) -> Iterator[Document]:
     """Open, with messages that name no folder of this machine: they end in the manifest."""
     try:
-        return load_engine(engine)(Path(path))
+        document = load_engine(engine)(Path(path))
     except SandboxError:
         raise
     except Exception as error:
         raise SandboxError("parse", f"{type(error).__name__}: {_told(error, path)}") from error
+    with closing(document):
+        yield document
 
 
 def _told(error: Exception, path: str) -> str:
@@ -31,11 +35,8 @@ def _told(error: Exception, path: str) -> str:
 
 def count_pages(engine: str, path: str) -> int:
     """Pages of a file. Raises SandboxError: ``encrypted``, ``parse``, ``empty`` (no pages)."""
-    document = _open(engine, path)
-    try:
+    with _opened(engine, path) as document:
         pages = document.pages
-    finally:
-        document.close()
     if pages < 1:
         raise SandboxError("empty", "the file has no pages")
     return pages
@@ -43,8 +44,7 @@ def count_pages(engine: str, path: str) -> int:
 
 def read_texts(engine: str, path: str, last: int) -> Iterator[str]:
     """Text layers of pages 0 to ``last`` - 1, one by one, "" for a page that raises."""
-    document = _open(engine, path)
-    try:
+    with _opened(engine, path) as document:
         for index in range(last):
             try:
                 yield document.text(index)
@@ -52,17 +52,12 @@ def read_texts(engine: str, path: str, last: int) -> Iterator[str]:
                 raise
             except Exception:
                 yield ""
-    finally:
-        document.close()
 
 
 def read_pages(engine: str, path: str, first: int, last: int, render: Render) -> Iterator[PageContent | PageFailure]:
     """Pages ``first`` to ``last`` - 1 of a file in order; see ``pages_of``."""
-    document = _open(engine, path)
-    try:
+    with _opened(engine, path) as document:
         yield from pages_of(document, path, first, last, render)
-    finally:
-        document.close()
 
 
 def pages_of(
@@ -88,7 +83,8 @@ def pages_of(
             yield PageFailure(index, "render", f"a page of {width:.4g} x {height:.4g} points has no pixels")
 
 
+TASKS: dict[Task, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
+
+
 def answer(task: Task, *args: Any) -> Any:
-    """``count_pages``, ``read_texts`` or ``read_pages`` of ``args``."""
-    tasks: dict[Task, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
-    return tasks[task](*args)
+    return TASKS[task](*args)

@@ -3,7 +3,7 @@ its manifest row, so a rule can be judged by what it dropped."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines.documents.config import Filters
 from pipelines.documents.plan import Verdict
@@ -12,17 +12,11 @@ EXCERPT = 200  # characters of a dropped text kept in its row
 LANGUAGE_SAMPLE = 2000  # characters the language is judged by
 
 
-class Judged(NamedTuple):
-    """The verdict that leaves a page out (None keeps it) and what it rests on, for the row."""
+def judge_text(text: str, rules: Filters) -> tuple[Verdict | None, dict[str, Any]]:
+    """Apply the page rules in order: length, then language. Gives the verdict that leaves a page out (None keeps it) and
+    what it rests on, for the row.
 
-    verdict: Verdict | None
-    facts: dict[str, Any]
-
-
-def judge_text(text: str, rules: Filters) -> Judged:
-    """Apply the page rules in order: length, then language.
-
-    >>> judge_text("short", Filters(characters=(10, 0))).verdict
+    >>> judge_text("short", Filters(characters=(10, 0)))[0]
     Verdict(status='filtered', category='length', reason='5 characters, fewer than 10')
     """
     facts: dict[str, Any] = {"characters": len(text)}
@@ -39,7 +33,7 @@ def judge_text(text: str, rules: Filters) -> Judged:
             verdict = Verdict("filtered", "language", f"written in {language}, not in {', '.join(rules.languages)}")
     if verdict is not None:
         facts["text"] = text[:EXCERPT]
-    return Judged(verdict, facts)
+    return verdict, facts
 
 
 def language_of(text: str) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.documents.runs import runs
-
 MIN_CONTRAST = 40  # grey levels between the lightest and the darkest pixel of a box
 REACH = MIN_CONTRAST // 2 - 1  # grey levels around the paper's that are still paper
 MAX_OVERLAP = 0.6
@@ -65,6 +63,16 @@ def _glance(image: NDArray[np.uint8], corners: NDArray[np.int_]) -> NDArray[np.i
     places *= channels
     seen = image.reshape(-1)[places + min(1, channels - 1)].reshape(-1, len(left))
     return seen.max(axis=0).astype(np.int16) - seen.min(axis=0)
+
+
+def runs(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+    """0, 1, ... for each length in turn: ranges laid out one after the other.
+
+    >>> runs(np.array([2, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def stacked(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

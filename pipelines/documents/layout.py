@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -126,23 +126,19 @@ def make_lines(
     return [_line(segment) for segment in segments]
 
 
-def _middle(box: Box) -> float:
+def centre(box: Box) -> float:
+    """Half way down."""
     return (box[1] + box[3]) / 2
 
 
 def same_baseline(a: Box, b: Box) -> bool:
     """Do the middles of two boxes lie within half the height of the flatter one?"""
-    return abs(_middle(a) - _middle(b)) < 0.5 * min(a[3] - a[1], b[3] - b[1])
-
-
-def _gap(a: Box, b: Box) -> float:
-    """Horizontal distance between two boxes, negative when they overlap."""
-    return max(b[0] - a[2], a[0] - b[2])
+    return abs(centre(a) - centre(b)) < 0.5 * min(a[3] - a[1], b[3] - b[1])
 
 
 def _segments(words: Sequence[Word]) -> list[Segment]:
-    """Runs of words that follow each other in the file on one baseline (``same_baseline``) without a wide gap
-    (``_gap``), decided for all neighbours at once: a page has some hundred words."""
+    """Runs of words that follow each other in the file on one baseline (``same_baseline``) without a wide gap,
+    decided for all neighbours at once: a page has some hundred words."""
     if not words:
         return []
     flat = np.fromiter(chain.from_iterable(word.box for word in words), dtype=np.float64, count=4 * len(words))
@@ -170,7 +166,7 @@ def _segments(words: Sequence[Word]) -> list[Segment]:
 def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
     """Join neighbours on one baseline that came apart in the file."""
     boxes = [segment.box for segment in segments]
-    middles, halves = [_middle(box) for box in boxes], [0.5 * (box[3] - box[1]) for box in boxes]
+    middles, halves = [centre(box) for box in boxes], [0.5 * (box[3] - box[1]) for box in boxes]
     rows: list[list[int]] = []
     for index in sorted(range(len(segments)), key=middles.__getitem__):
         middle, half = middles[index], halves[index]
@@ -187,11 +183,17 @@ def _merge_rows(segments: list[Segment], whole_rows: bool) -> list[Segment]:
         for index in row[1:]:
             box, reach = boxes[index], merged[-1].box
             height = min(box[3] - box[1], reach[3] - reach[1])
-            if whole_rows or -0.5 * height < _gap(reach, box) < JOIN_GAP * height:
-                merged[-1] = Segment(merged[-1].words + segments[index].words, union([reach, box]))
+            gap = max(box[0] - reach[2], reach[0] - box[2])  # negative when they overlap
+            if whole_rows or -0.5 * height < gap < JOIN_GAP * height:
+                merged[-1] = join_segments([merged[-1], segments[index]])
             else:
                 merged.append(segments[index])
     return merged
+
+
+def join_segments(pieces: Sequence[Segment]) -> Segment:
+    """The pieces as one."""
+    return Segment([word for piece in pieces for word in piece.words], union([piece.box for piece in pieces]))
 
 
 def _table_rows(segments: list[Segment], page_width: float) -> list[Segment]:
@@ -205,9 +207,7 @@ def _table_rows(segments: list[Segment], page_width: float) -> list[Segment]:
     result = []
     for row in rows:
         if len(row) >= TABLE_CELLS and sum(s.box[2] - s.box[0] for s in row) / len(row) < 0.2 * page_width:
-            row.sort(key=lambda segment: segment.box[0])
-            words = [word for segment in row for word in segment.words]
-            result.append(Segment(words, union([segment.box for segment in row])))
+            result.append(join_segments(sorted(row, key=_left)))
         else:
             result += row
     return result
@@ -225,8 +225,8 @@ def _line(segment: Segment) -> Line:
     return Line(tuple(words), segment.box, height)
 
 
-def _left(word: Word) -> float:
-    return word.box[0]
+def _left(piece: Word | Segment) -> float:
+    return piece.box[0]
 
 
 def _right_to_left(words: Sequence[Word]) -> list[Word]:
@@ -247,37 +247,60 @@ def _right_to_left(words: Sequence[Word]) -> list[Word]:
 def make_blocks(lines: Sequence[Line], order_blocks: OrderBlocks | None = None) -> list[Block]:
     """Paragraphs: lines under each other with small gaps, similar heights and a common column. In ``reading_order``, or
     as ``order_blocks`` says."""
-    order = sorted(range(len(lines)), key=lambda i: (lines[i].box[1], lines[i].box[0]))
+    ordered = sorted(lines, key=lambda line: (line.box[1], line.box[0]))
+    return (order_blocks or reading_order)([block_of(chain) for chain in chains(ordered, LINE_GAP, _continues)])
+
+
+def block_of(lines: Sequence[Line]) -> Block:
+    return Block(tuple(lines), union([line.box for line in lines]))
+
+
+class _Placed(Protocol):
+    @property
+    def box(self) -> Box: ...
+
+    @property
+    def height(self) -> float: ...
+
+
+P = TypeVar("P", bound=_Placed)
+
+
+def chains(ordered: Sequence[P], gap: float, follows: Callable[[P, P], bool]) -> list[list[P]]:
+    """Pieces ordered from the top, each with the first one below it that ``follows(upper, lower)`` and starts within
+    ``gap`` heights under it, and so on."""
     follower: dict[int, int] = {}
     taken: set[int] = set()
-    for position, index in enumerate(order):
-        line = lines[index]
-        for below in order[position + 1 :]:
-            other = lines[below]
-            if other.box[1] > line.box[3] + LINE_GAP * line.height:
+    for at, upper in enumerate(ordered):
+        lowest = upper.box[3] + gap * upper.height
+        for below in range(at + 1, len(ordered)):
+            lower = ordered[below]
+            if lower.box[1] > lowest:
                 break
-            if below not in taken and _continues(line, other):
-                follower[index] = below
+            if below not in taken and follows(upper, lower):
+                follower[at] = below
                 taken.add(below)
                 break
-    blocks = []
-    for index in order:
-        if index in taken:
-            continue
-        chain = [index]
-        while chain[-1] in follower:
-            chain.append(follower[chain[-1]])
-        members = tuple(lines[i] for i in chain)
-        blocks.append(Block(members, union([line.box for line in members])))
-    return (order_blocks or reading_order)(blocks)
+    found = []
+    for at in range(len(ordered)):
+        if at not in taken:
+            chain = [at]
+            while chain[-1] in follower:
+                chain.append(follower[chain[-1]])
+            found.append([ordered[i] for i in chain])
+    return found
+
+
+def under(upper: _Placed, lower: _Placed) -> bool:
+    """Of about one height, mostly in one column, and not beside each other."""
+    a, b = upper.box, lower.box
+    if centre(b) <= a[3] - 0.3 * upper.height or not 0.74 < upper.height / max(lower.height, 1e-6) < 1.35:
+        return False
+    return min(a[2], b[2]) - max(a[0], b[0]) > 0.5 * min(a[2] - a[0], b[2] - b[0])
 
 
 def _continues(upper: Line, lower: Line) -> bool:
-    a, b = upper.box, lower.box
-    if _middle(b) <= a[3] - 0.3 * upper.height or not 0.74 < upper.height / max(lower.height, 1e-6) < 1.35:
-        return False
-    shared = min(a[2], b[2]) - max(a[0], b[0])
-    return shared > 0.5 * min(a[2] - a[0], b[2] - b[0]) and b[1] - a[3] < LINE_GAP * upper.height
+    return under(upper, lower) and lower.box[1] - upper.box[3] < LINE_GAP * upper.height
 
 
 def reading_order(blocks: Sequence[Block]) -> list[Block]:

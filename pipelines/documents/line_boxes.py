@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.view import Pixels
-from pipelines.documents.ink import REACH, ink_span, least_ink, paper_of
+from pipelines.documents.ink import REACH, ink_span, least_ink, paper_of, runs
 from pipelines.documents.layout import Line
-from pipelines.documents.runs import runs
 
 PAD = 2  # pixels around the ink
 NEAR = 11  # lines below one that may reach into it

@@ -140,12 +140,11 @@ def _laid_out(base: Path, part: str, model: Path) -> Path:
         return folder
     import yaml
 
-    settings = _detection() if part == "detection" else _recognition(model)
     building = base / f".{uuid.uuid4().hex[:12]}"
     building.mkdir(parents=True)
     try:
         shutil.copyfile(model, building / "inference.onnx")
-        text = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
+        text = yaml.safe_dump(_inference(part, model), allow_unicode=True, sort_keys=False)
         (building / "inference.yml").write_text(text, encoding="utf-8")
         building.rename(folder)
     except OSError:
@@ -156,42 +155,33 @@ def _laid_out(base: Path, part: str, model: Path) -> Path:
     return folder
 
 
-def _detection() -> dict[str, Any]:
+def _inference(part: str, model: Path) -> dict[str, Any]:
+    """What PaddleOCR asks of ``inference.yml``."""
     mean, std = IMAGENET
-    return {
-        "Global": {"model_name": NAMES["detection"]},
-        "PreProcess": {
-            "transform_ops": [
-                {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}},
-                {"DetResizeForTest": {"resize_long": 960}},
-                {"NormalizeImage": {"mean": mean, "std": std, "order": "hwc", "scale": "1./255."}},
-                {"ToCHWImage": None},
-                {"KeepKeys": {"keep_keys": ["image", "shape"]}},
-            ]
-        },
-        "PostProcess": {
+    if part == "detection":
+        steps: list[dict[str, Any]] = [
+            {"DetResizeForTest": {"resize_long": 960}},
+            {"NormalizeImage": {"mean": mean, "std": std, "order": "hwc", "scale": "1./255."}},
+            {"ToCHWImage": None},
+        ]
+        keep = ["image", "shape"]
+        after = {
             "name": "DBPostProcess",
             "thresh": 0.3,
             "box_thresh": 0.6,
             "max_candidates": 1000,
             "unclip_ratio": 1.5,
-        },
-    }
+        }
+    else:
+        import onnxruntime
 
-
-def _recognition(model: Path) -> dict[str, Any]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    characters = session.get_modelmeta().custom_metadata_map["character"].split("\n")
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        characters = session.get_modelmeta().custom_metadata_map["character"].split("\n")
+        steps, keep = [{"RecResizeImg": {"image_shape": [3, 48, 320]}}], ["image"]
+        after = {"name": "CTCLabelDecode", "character_dict": characters}
+    decode = {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}}
     return {
-        "Global": {"model_name": NAMES["recognition"]},
-        "PreProcess": {
-            "transform_ops": [
-                {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}},
-                {"RecResizeImg": {"image_shape": [3, 48, 320]}},
-                {"KeepKeys": {"keep_keys": ["image"]}},
-            ]
-        },
-        "PostProcess": {"name": "CTCLabelDecode", "character_dict": characters},
+        "Global": {"model_name": NAMES[part]},
+        "PreProcess": {"transform_ops": [decode, *steps, {"KeepKeys": {"keep_keys": keep}}]},
+        "PostProcess": after,
     }

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.corruption.arrays import coloured
+from pipelines.documents.ocr import NAMES
 
 TARGET = "pipelines.documents.ocr_reader:read"
 Task = Literal["all", "detect", "recognise"]
@@ -25,15 +26,13 @@ BATCH = 6  # lines recognised at a time; PaddleOCR's own default
 
 @dataclass(frozen=True)
 class OcrSetup:
-    """Which ``engine`` on which ``device`` (cpu, gpu), model folders and names, CPU ``threads``, longest ``side`` in
+    """Which ``engine`` on which ``device`` (cpu, gpu), model folders, CPU ``threads``, longest ``side`` in
     pixels for detection."""
 
     engine: str
     device: str
     detection_dir: str
     recognition_dir: str
-    detection_name: str
-    recognition_name: str
     threads: int
     side: int
 
@@ -55,81 +54,64 @@ class OcrLines:
         boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         return cls(corners, boxes, tuple(texts), tuple(round(float(score), 2) for score in scores))
 
-    @classmethod
-    def none(cls) -> OcrLines:
-        return cls.of([])
-
-
-class Engine(Protocol):
-    """``image`` is BGR [H, W, 3] uint8."""
-
-    def all(self, image: NDArray[np.uint8]) -> OcrLines: ...
-
-    def detect(self, image: NDArray[np.uint8]) -> OcrLines: ...
-
-    def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]: ...
-
 
 class PaddleEngine:
-    """PaddleOCR 3.x on ONNX Runtime. Detection and recognition alone are its own single-model predictors."""
+    """PaddleOCR 3.x on ONNX Runtime. Detection and recognition alone are its own single-model predictors. Images are BGR
+    [H, W, 3], here as in ``RapidEngine``."""
 
     def __init__(self, setup: OcrSetup) -> None:
         os.environ.setdefault("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
         self.setup = setup
-        self._pipeline: Any = None
-        self._detector: Any = None
-        self._recogniser: Any = None
+        self._runtime: dict[str, Any] = {
+            "engine": "onnxruntime",
+            "engine_config": {"intra_op_num_threads": setup.threads, "inter_op_num_threads": 1},
+            "device": setup.device,
+            "cpu_threads": setup.threads,
+        }
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        from paddleocr import PaddleOCR
+
+        return PaddleOCR(
+            text_detection_model_name=NAMES["detection"],
+            text_detection_model_dir=self.setup.detection_dir,
+            text_recognition_model_name=NAMES["recognition"],
+            text_recognition_model_dir=self.setup.recognition_dir,
+            use_doc_orientation_classify=False,
+            use_doc_unwarping=False,
+            use_textline_orientation=False,
+            text_det_limit_side_len=self.setup.side,
+            text_det_limit_type="max",
+            **self._runtime,
+        )
+
+    @cached_property
+    def _detector(self) -> Any:
+        from paddleocr import TextDetection
+
+        folder, side = self.setup.detection_dir, self.setup.side
+        return TextDetection(
+            model_name=NAMES["detection"], model_dir=folder, limit_side_len=side, limit_type="max", **self._runtime
+        )
+
+    @cached_property
+    def _recogniser(self) -> Any:
+        from paddleocr import TextRecognition
+
+        folder = self.setup.recognition_dir
+        return TextRecognition(model_name=NAMES["recognition"], model_dir=folder, **self._runtime)
 
     def all(self, image: NDArray[np.uint8]) -> OcrLines:
-        if self._pipeline is None:
-            from paddleocr import PaddleOCR
-
-            self._pipeline = PaddleOCR(
-                text_detection_model_name=self.setup.detection_name,
-                text_detection_model_dir=self.setup.detection_dir,
-                text_recognition_model_name=self.setup.recognition_name,
-                text_recognition_model_dir=self.setup.recognition_dir,
-                use_doc_orientation_classify=False,
-                use_doc_unwarping=False,
-                use_textline_orientation=False,
-                text_det_limit_side_len=self.setup.side,
-                text_det_limit_type="max",
-                engine="onnxruntime",
-                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
-                device=self.setup.device,
-                cpu_threads=self.setup.threads,
-            )
         result = self._pipeline.predict(image)[0]
         return OcrLines.of(result["rec_polys"], result["rec_texts"], result["rec_scores"])
 
     def detect(self, image: NDArray[np.uint8]) -> OcrLines:
-        if self._detector is None:
-            from paddleocr import TextDetection
-
-            self._detector = TextDetection(
-                model_name=self.setup.detection_name,
-                model_dir=self.setup.detection_dir,
-                limit_side_len=self.setup.side,
-                limit_type="max",
-                engine="onnxruntime",
-                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
-                device=self.setup.device,
-                cpu_threads=self.setup.threads,
-            )
-        return OcrLines.of(_sorted(list(self._detector.predict(image)[0]["dt_polys"])))
+        """Top to bottom, then left to right."""
+        quads = self._detector.predict(image)[0]["dt_polys"]
+        return OcrLines.of(sorted(quads, key=lambda quad: (float(quad[0][1]) // 10, float(quad[0][0]))))
 
     def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]:
-        if self._recogniser is None:
-            from paddleocr import TextRecognition
-
-            self._recogniser = TextRecognition(
-                model_name=self.setup.recognition_name,
-                model_dir=self.setup.recognition_dir,
-                engine="onnxruntime",
-                engine_config={"intra_op_num_threads": self.setup.threads, "inter_op_num_threads": 1},
-                device=self.setup.device,
-                cpu_threads=self.setup.threads,
-            )
         found = self._recogniser.predict(crops, batch_size=BATCH)
         return [one["rec_text"] for one in found], [one["rec_score"] for one in found]
 
@@ -156,20 +138,19 @@ class RapidEngine:
 
     def all(self, image: NDArray[np.uint8]) -> OcrLines:
         found = self._engine(image, use_det=True, use_cls=False, use_rec=True)
-        if found.boxes is None:
-            return OcrLines.none()
-        return OcrLines.of(found.boxes, found.txts, found.scores)
+        return OcrLines.of([]) if found.boxes is None else OcrLines.of(found.boxes, found.txts, found.scores)
 
     def detect(self, image: NDArray[np.uint8]) -> OcrLines:
         found = self._engine(image, use_det=True, use_cls=False, use_rec=False)
-        return OcrLines.none() if found.boxes is None else OcrLines.of(found.boxes)
+        return OcrLines.of([]) if found.boxes is None else OcrLines.of(found.boxes)
 
     def recognise(self, crops: list[NDArray[np.uint8]]) -> tuple[list[str], list[float]]:
         found = self._engine.recognize_txt(crops)
         return list(found.txts or ()), list(found.scores)
 
 
-ENGINES: dict[str, Callable[[OcrSetup], Engine]] = {"paddleocr": PaddleEngine, "rapidocr": RapidEngine}
+Engine = PaddleEngine | RapidEngine
+ENGINES: dict[str, type[Engine]] = {"paddleocr": PaddleEngine, "rapidocr": RapidEngine}
 
 
 @cache
@@ -204,8 +185,3 @@ def cut_line(image: NDArray[np.uint8], quad: NDArray[np.float32]) -> NDArray[np.
     crop = cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC)
     turned = np.rot90(crop) if height >= 1.5 * width else crop
     return np.ascontiguousarray(turned, dtype=np.uint8)
-
-
-def _sorted(quads: list[NDArray]) -> list[NDArray]:
-    """Top to bottom, then left to right."""
-    return sorted(quads, key=lambda quad: (float(quad[0][1]) // 10, float(quad[0][0])))

@@ -2,13 +2,19 @@
 
 A unit holds ranges of pages of one split, cut at about equal cost; a card costs 1, a page 8, a scan 60 (OCR), or more
 where a unit would else hold too many samples or bytes (``Bounds``). Whole files that cannot be opened, and copies of
-earlier files, are ranges with a verdict: they have one row and no pages. ``plan_file`` writes the plan.
+earlier files, are ranges with a verdict: they have one row and no pages. The plan is written once, before any unit; a
+later attempt reads it back and works on the same units, whatever the machine was doing when the files were opened.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.shards.plan import SourceItem, plan_units
 
@@ -16,6 +22,16 @@ COSTS = {"card": 1, "scan": 60, "bad": 1}
 OTHER_COST = 8
 CARD_BYTES = 30_000
 BYTES_PER_PIXEL = 0.2  # an estimate: 51 real and made pages, 4:4:4 at quality 92, have 0.03-0.48, median 0.19
+
+BATCH = 100_000  # rows turned into columns at a time
+_REQUIRED = ("unit", "source", "sha256", "size", "split", "family", "order", "copy_of", "first", "last", "cost")
+_NUMBERS = ("size", "order", "first", "last", "cost")
+SCHEMA = pa.schema(
+    [pa.field(name, pa.int64() if name in _NUMBERS else pa.string(), nullable=False) for name in _REQUIRED]
+    + [pa.field(name, pa.string()) for name in ("status", "category", "reason")]
+)
+"""One row a range of pages, in the order of the units. ``first`` to ``last`` - 1 are pages; a file with a verdict has
+none and says why in the last three columns. No place of this machine is named."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +119,7 @@ def plan_pages(spans: Sequence[Span], bounds: Bounds, views: int) -> list[PageUn
     [('train-000000', [(0, 2)]), ('train-000001', [(2, 4)]), ('train-000002', [(4, 5)])]
     """
     units = []
-    families = {span.source.family for span in spans}
-    weights = {family: bounds.weight(family) for family in families}
+    weights = {family: bounds.weight(family) for family in {span.source.family for span in spans}}
     for split in sorted({span.source.split for span in spans}):
         own = [span for span in spans if span.source.split == split]
         total = views * sum(weights[s.source.family] * s.pages if s.verdict is None else 1 for s in own)
@@ -129,3 +144,34 @@ def plan_pages(spans: Sequence[Span], bounds: Bounds, views: int) -> list[PageUn
                     break
         units += [PageUnit(f"{split}-{n:06d}", tuple(group)) for n, group in enumerate(filter(None, groups))]
     return units
+
+
+def _rows(units: Iterable[PageUnit]) -> Iterable[tuple]:
+    for unit in units:
+        for span in unit.spans:
+            source, verdict = span.source, span.verdict
+            yield (
+                *(unit.name, source.name, source.sha256, source.size, source.split, source.family, source.order),
+                *(source.copy_of, span.first, span.last, span.cost),
+                *((verdict.status, verdict.category, verdict.reason) if verdict else (None, None, None)),
+            )
+
+
+def write_plan(path: Path, units: Sequence[PageUnit]) -> None:
+    """Write all units; the same plan gives the same bytes."""
+    rows = iter(_rows(units))
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        while batch := list(itertools.islice(rows, BATCH)):
+            writer.write_table(pa.table(dict(zip(SCHEMA.names, zip(*batch), strict=True)), schema=SCHEMA))
+
+
+def read_plan(path: Path, items: Iterable[SourceItem]) -> list[PageUnit]:
+    """The units again; ``items`` say where the files lie now."""
+    places = {item.name: item for item in items}
+    table = pq.read_table(path, schema=SCHEMA)
+    spans: dict[str, list[Span]] = {}
+    for row in table.to_pylist():
+        item = replace(places[row["source"]], split=row["split"], order=row["order"], copy_of=row["copy_of"])
+        verdict = Verdict(row["status"], row["category"], row["reason"]) if row["status"] else None
+        spans.setdefault(row["unit"], []).append(Span(item, row["first"], row["last"], verdict))
+    return [PageUnit(name, tuple(own)) for name, own in spans.items()]

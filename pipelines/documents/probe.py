@@ -12,7 +12,7 @@ from pipelines.documents.build import category
 from pipelines.documents.config import DocumentShards
 from pipelines.documents.extract import CHILD
 from pipelines.documents.plan import Verdict
-from pipelines.documents.similar import MAX_PAGES, Match, Signature, find_matches, sign
+from pipelines.documents.similar import MAX_PAGES, Signature, find_matches, sign
 from pipelines.shards.plan import SourceItem
 
 
@@ -34,7 +34,7 @@ class Found:
 
 
 def probe_files(job: ProbeJob) -> dict[str, Found]:
-    """Open each file in the sandbox. Files by name."""
+    """Open each file in the sandbox; the signature is of the text of its first pages. Files by name."""
     settings = job.settings
     box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
     found: dict[str, Found] = {}
@@ -47,18 +47,14 @@ def probe_files(job: ProbeJob) -> dict[str, Found]:
         except SandboxError as error:
             found[source.name] = Found(Verdict("quarantined", category(error.category), error.message))
             continue
-        signed = settings.filters.near_duplicates != "off" and not source.family
-        found[source.name] = Found(pages, _signature(source, min(pages, MAX_PAGES), settings) if signed else None)
+        signature = None
+        if settings.filters.near_duplicates != "off" and not source.family:
+            texts: list[str] = []
+            with contextlib.suppress(SandboxError):  # it ends the text: the unit will tell why
+                texts.extend(box.stream("texts", settings.engine, source.path, min(pages, MAX_PAGES)))
+            signature = sign(" ".join(texts))
+        found[source.name] = Found(pages, signature)
     return found
-
-
-def _signature(source: SourceItem, pages: int, settings: DocumentShards) -> Signature | None:
-    """Signature of the text of the first pages. A page that cannot be read ends the text: the unit will tell why."""
-    box = kept_sandbox(CHILD, settings.page_deadline_s, settings.memory_bytes)
-    texts: list[str] = []
-    with contextlib.suppress(SandboxError):
-        texts.extend(box.stream("texts", settings.engine, source.path, pages))
-    return sign(" ".join(texts))
 
 
 def mark_similar(
@@ -81,10 +77,6 @@ def mark_similar(
     splits = {item.name: item.split for item in listed}
     if settings.filters.near_duplicates == "drop":
         for name, match in matches.items():
-            pages[name] = Verdict("filtered", "near_duplicate", _told(match))
+            pages[name] = Verdict("filtered", "near_duplicate", f"text is {match.similarity:.0%} like {match.first}")
     moved = {name: splits[match.first] for name, match in matches.items()}
     return [replace(item, split=moved.get(item.name, item.split)) for item in listed], pages
-
-
-def _told(match: Match) -> str:
-    return f"text is {match.similarity:.0%} like {match.first}"

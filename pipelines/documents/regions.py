@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress, islice
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.corruption.view import TextRegion, overlap
 from pipelines.documents.columns import column_order, join_rows, starts_caption
 from pipelines.documents.ink import MIN_CONTRAST, contrast, stacked
-from pipelines.documents.layout import Block, Box, Layout, Line, Word, is_cjk, make_blocks, make_lines, union
+from pipelines.documents.layout import Block, Box, Layout, Line, Word, block_of, is_cjk, make_blocks, make_lines, union
 from pipelines.documents.line_boxes import PAD, tight_boxes
 from pipelines.documents.routing import is_broken
 
@@ -73,10 +73,8 @@ class Grouped:
 
     def joined(self, texts: Mapping[Box, str]) -> str:
         """Its text with other words: ``texts`` by box of the word."""
-        lines = [
-            Line(tuple(Word(texts[w.box], w.box) for w in line.words), line.box, line.height) for line in self.lines
-        ]
-        return Block(tuple(lines), union([line.box for line in lines])).text
+        named = [tuple(Word(texts[word.box], word.box) for word in line.words) for line in self.lines]
+        return block_of([replace(line, words=words) for line, words in zip(self.lines, named, strict=True)]).text
 
 
 def find_regions(
@@ -104,7 +102,7 @@ def group_regions(
     their boxes to the ink; without, for who wants the text only, they are those of the words."""
     columns = layout == "columns"
     lines = make_lines(_upright(words), image.shape[1], whole_rows=by_line, join=join_rows if columns else None)
-    lines = [line for line in lines if not _vertical(line)]
+    lines = [line for line in lines if len(line.text) <= 3 or not _tall(line, 2.5)]  # several letters up the margin
     if by_line:
         blocks = [Block((line,), line.box) for line in sorted(lines, key=lambda line: line.box[1])]
         return _regions(image, blocks, shrink)
@@ -125,15 +123,10 @@ def _upright(words: Sequence[Word]) -> Sequence[Word]:
     return [word for word in words if len(word.text) < LONG or not _tall(word)]
 
 
-def _tall(word: Word) -> bool:
-    x0, y0, x1, y1 = word.box
-    return y1 - y0 > TALL * (x1 - x0)
-
-
-def _vertical(line: Line) -> bool:
-    """Text running up the margin: higher than wide, several letters."""
-    x0, y0, x1, y1 = line.box
-    return len(line.text) > 3 and y1 - y0 > 2.5 * (x1 - x0)
+def _tall(piece: Word | Line, times: float = TALL) -> bool:
+    """Higher than ``times`` its width."""
+    x0, y0, x1, y1 = piece.box
+    return y1 - y0 > times * (x1 - x0)
 
 
 def _fit(blocks: Sequence[Block], token_range: tuple[int, int], captions: bool) -> list[Block]:
@@ -145,8 +138,7 @@ def _fit(blocks: Sequence[Block], token_range: tuple[int, int], captions: bool) 
         count = int(-(-tokens(block.text) // most))
         per = -(-len(block.lines) // max(1, count))
         for start in range(0, len(block.lines), per):
-            members = block.lines[start : start + per]
-            pieces.append(Block(members, union([line.box for line in members])))
+            pieces.append(block_of(block.lines[start : start + per]))
     result: list[Block] = []
     for piece in pieces:
         if result and tokens(result[-1].text) < least and tokens(result[-1].text) + tokens(piece.text) <= most + least:

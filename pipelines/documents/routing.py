@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 Route = Literal["born_digital", "mixed", "scan", "blank"]
 
@@ -25,9 +25,6 @@ class Verdict:
     invisible: float
     image_area: float
     ink: bool
-
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def is_broken(character: str) -> bool:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from pipelines.core.seeds import generator
-from pipelines.corruption.halved import Planes, merge
+from pipelines.corruption.halved import Planes
 from pipelines.corruption.operators import OPERATOR_VERSION
 from pipelines.corruption.view import ONLINE, Drawn, TextRegion, ViewRecipe, draw_view, online_record
 from pipelines.documents.config import DocumentShards
+from pipelines.shards.plan import SourceItem
 from pipelines.shards.sample import image_content, sample_json, text_content, text_size, turn
-
-try:
-    import simplejpeg
-except ImportError:  # Pillow writes other bytes; the encoder is part of the step's key
-    simplejpeg = None
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,13 @@ class CleanPage:
     regions: tuple[TextRegion, ...]
     tokens: float
     by_line: bool
-    source: str
-    source_digest: str
+    source: SourceItem
     page: int
-    family: str
-    split: str
     facts: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        return self.source.family or "user"
 
 
 @dataclass(frozen=True)
@@ -48,34 +45,13 @@ class View:
     regions: tuple[dict[str, Any], ...]
 
 
-def jpeg_encoder() -> str:
-    """Which encoder writes the pictures, with its version: part of the step's key."""
-    if simplejpeg is not None:
-        import importlib.metadata
-
-        return f"simplejpeg {importlib.metadata.version('simplejpeg')}"
-    import PIL
-
-    return f"pillow {PIL.__version__}"
-
-
 def encode_jpeg(image: NDArray[np.uint8] | Planes, quality: int, full_colour: bool = True) -> bytes:
     """JPEG of a page [H, W, 3] with full colour resolution (4:4:4), so that small coloured text stays sharp, or else
     4:2:0, as which ``Planes`` are always stored. A page [H, W, 1] becomes a grey JPEG."""
     if isinstance(image, Planes):
-        if simplejpeg is not None:
-            return bytes(simplejpeg.encode_jpeg_yuv_planes(_even(image.luma), image.blue, image.red, quality))
-        image, full_colour = merge(image), False
-    grey = image.shape[2] == 1
-    if simplejpeg is not None:
-        space, sampling = ("GRAY", "Gray") if grey else ("RGB", "444" if full_colour else "420")
-        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, space, sampling))
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    picture = Image.fromarray(image[:, :, 0] if grey else image)
-    picture.save(buffer, "JPEG", quality=quality, subsampling=0 if full_colour else 2)
-    return buffer.getvalue()
+        return bytes(simplejpeg.encode_jpeg_yuv_planes(_even(image.luma), image.blue, image.red, quality))
+    space, sampling = ("GRAY", "Gray") if image.shape[2] == 1 else ("RGB", "444" if full_colour else "420")
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, space, sampling))
 
 
 def _even(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -108,7 +84,7 @@ def make_view(page: CleanPage, view: int, settings: DocumentShards) -> View:
     if settings.target == "parser":
         text = "\n".join(region.text for region in page.regions)
         return _view(page, view, settings, Drawn(page.image, settings.templates.parser, text, ()), {"target": "parser"})
-    rng = generator("documents", settings.seed, page.source_digest, page.page, view, OPERATOR_VERSION)
+    rng = generator("documents", settings.seed, page.source.sha256, page.page, view, OPERATOR_VERSION)
     recipe = recipe_of(settings, page.by_line)
     drawn = draw_view(page.image, page.regions, page.tokens, recipe, rng, halved=settings.jpeg_colour == "compact")
     if settings.form == "online":
@@ -120,8 +96,8 @@ def make_view(page: CleanPage, view: int, settings: DocumentShards) -> View:
 def _view(page: CleanPage, view: int, settings: DocumentShards, drawn: Drawn, more: dict[str, Any]) -> View:
     messages = turn([image_content(), text_content(drawn.prompt)], drawn.target)
     meta = {
-        "source": page.source,
-        "source_digest": page.source_digest,
+        "source": page.source.name,
+        "source_digest": page.source.sha256,
         "page": page.page,
         "view": view,
         "family": page.family,
@@ -133,6 +109,6 @@ def _view(page: CleanPage, view: int, settings: DocumentShards, drawn: Drawn, mo
     }
     parts = {
         "jpg": encode_jpeg(drawn.picture, settings.jpeg_quality, settings.jpeg_colour == "full"),
-        "json": sample_json("document", page.split, "none", messages, meta),
+        "json": sample_json("document", page.source.split, "none", messages, meta),
     }
     return View(parts, text_size(messages), drawn.regions)

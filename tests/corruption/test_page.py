@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.corruption.arrays import paper_colour
-from pipelines.corruption.levels import draw_levels
 from pipelines.corruption.operators import COUNTS, LEVELS, OPERATORS, RANGES, Level
 from pipelines.corruption.page import Region, corrupt_crop, corrupt_page
+from pipelines.corruption.view import draw_levels
 
 
 def page(seed: int = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
         "pipelines.documents.layout",
         "pipelines.documents.plan",
         "pipelines.documents.routing",
-        "pipelines.corruption.levels",
+        "pipelines.corruption.view",
     ],
 )
 def test_worked_examples_are_true(name: str) -> None:

@@ -49,13 +49,13 @@ def test_languages_are_told_apart() -> None:
 
 
 def test_rules_say_what_they_saw() -> None:
-    judged = judge_text(GERMAN * 3, Filters(languages=("en", "fr")))
-    assert judged.verdict is not None
-    assert (judged.verdict.category, judged.verdict.reason) == ("language", "written in de, not in en, fr")
-    assert judged.facts == {"characters": len(GERMAN) * 3, "language": "de", "text": (GERMAN * 3)[:200]}
-    kept = judge_text(ENGLISH, Filters(languages=("en",), characters=(10, 500)))
-    assert kept.verdict is None
-    assert "text" not in kept.facts
+    verdict, facts = judge_text(GERMAN * 3, Filters(languages=("en", "fr")))
+    assert verdict is not None
+    assert (verdict.category, verdict.reason) == ("language", "written in de, not in en, fr")
+    assert facts == {"characters": len(GERMAN) * 3, "language": "de", "text": (GERMAN * 3)[:200]}
+    kept, facts = judge_text(ENGLISH, Filters(languages=("en",), characters=(10, 500)))
+    assert kept is None
+    assert "text" not in facts
 
 
 def test_a_page_left_out_by_a_rule_keeps_its_text_in_its_row(make_pdf: MakePdf, tmp_path: Path) -> None:

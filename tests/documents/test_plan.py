@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.documents.plan import Bounds, PageUnit, Verdict, plan_pages, spans_of
-from pipelines.documents.plan_file import read_plan, write_plan
+from pipelines.documents.plan import Bounds, PageUnit, Verdict, plan_pages, read_plan, spans_of, write_plan
 from pipelines.shards.plan import SourceItem
 
 

@@ -14,7 +14,7 @@ from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.documents.build import PageJob, build_page_unit
-from pipelines.documents.plan_file import read_plan
+from pipelines.documents.plan import read_plan
 from pipelines.shards.plan import SourceItem
 from pipelines.workflow.backends.ray_executor import RayExecutor
 from toy.corpus.pages import make_scans
