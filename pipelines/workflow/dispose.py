@@ -37,7 +37,6 @@ def look(store: Store, folder: Place) -> Holding | None:
         tuple(map(_made, records)),
         tuple(_tried(path) for _, path in attempts),
         live=lease.holder(folder) is not None,
-        adopted=any(record.data["provenance"].get("adopted") for record in records),
     )
 
 

@@ -87,10 +87,10 @@ def probe_step(
     """
     files, digests, replaced = {}, {}, {}
     for name, value in sources_of(config).items():
-        where = _place(definition, name, origin)
-        listing = tuple(list_source(value, cache, limit=limit, where=where, folder=folder))
-        files[name] = listing
-        digests[name] = digest([[item.name, item.size, item.sha256] for item in listing])
+        written = origin(name)
+        where = f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
+        files[name] = tuple(list_source(value, cache, limit=limit, where=where, folder=folder))
+        digests[name] = digest([[item.name, item.size, item.sha256] for item in files[name]])
         replaced[name] = absolute(value, folder)
     locate = functools.partial(ExternalFile.locate, hash_of=cache.sha256, folder=folder)
     config = _with_external_files(config.model_copy(update=replaced), locate, origin)
@@ -112,7 +112,7 @@ def list_source(
     limit: int | None = None,
     where: str = "",
     folder: str | os.PathLike[str] = "",
-) -> Iterator[SourceFile]:
+) -> list[SourceFile]:
     """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
     their relative names; with ``limit`` those that ``first_of_each_kind`` keeps. Hidden files are left out; a file that
     cannot be read is listed with an empty sha256, so that the stage accounts for it. An object of a remote store is not
@@ -135,22 +135,19 @@ def list_source(
                 why=f"there is nothing at {path}",
                 do="give a folder, a file or a quoted glob: source.documents=/data/pdfs",
             )
+        pattern = remote or glob.has_magic(path)
         raise ConfigError(
             f"the source '{value}' holds no file",
             where=where,
-            why=f"{path} matches nothing"
-            if remote or glob.has_magic(path)
-            else f"{path} is empty (hidden files do not count)",
+            why=f"{path} matches nothing" if pattern else f"{path} is empty (hidden files do not count)",
             do="put files there or give another folder",
         )
-    kept = (
-        {name for name, _, _ in found} if limit is None else first_of_each_kind((name for name, _, _ in found), limit)
-    )
+    if limit is not None:
+        kept = first_of_each_kind((name for name, _, _ in found), limit)
+        found = [item for item in found if item[0] in kept]
     listing = []
     reason = ""
     for name, file, about in found:
-        if name not in kept:
-            continue
         if about is not None:
             stamp = hashlib.sha256(f"etag:{about.stamp}".encode()).hexdigest()
             listing.append(SourceFile(file, name, about.size, stamp))
@@ -164,7 +161,7 @@ def list_source(
         raise ConfigError(
             f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
         )
-    yield from listing
+    return listing
 
 
 def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
@@ -203,11 +200,6 @@ def _walk(path: str) -> Iterator[tuple[str, str]]:
         for match in glob.iglob(path, recursive=True):
             if os.path.isfile(match):
                 yield os.path.relpath(match, base).replace(os.sep, "/"), match
-
-
-def _place(definition: StageDef, name: str, origin: Origin) -> str:
-    written = origin(name)
-    return f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
 
 
 def _with_external_files(value: Any, locate: Callable[..., Path], origin: Origin, path: str = "") -> Any:

@@ -66,10 +66,6 @@ class Watch:
         self.reattached = False
         self.attempts = 0
         self.not_before = 0.0
-        self._asked = self._looked = self._read = NEVER
-        self._began = self._running_since = self._heard = 0.0
-        self._reported = False
-        self._state = JobState.PENDING
         self._trail: Trail | None = None
         self._remote = isinstance(self.planned.facts.folder, storage.Remote)
 
@@ -177,7 +173,6 @@ class Watch:
         )
 
     def _enforce(self, backend: Backend, now: float) -> None:
-        limits = self.timeouts
         pending, running = self._state is JobState.PENDING, self._running_since or now
         waited = now - max(self._heard, running)
         passed: list[tuple[str, float, bool, str]] = [
@@ -187,7 +182,7 @@ class Watch:
             ("progress_s", waited, self._reported, "made no progress for too long"),
         ]
         for name, seconds, applies, what in passed:
-            limit = getattr(limits, name)
+            limit = getattr(self.timeouts, name)
             if limit is None or not applies or seconds <= limit:
                 continue
             assert self.handle is not None
@@ -247,4 +242,4 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
         uses_ray=step.definition.uses_ray,
     )
     spec.write()
-    return spec, str((read_json(attempt.place / "attempt.json") or {})["submission"])
+    return spec, str(read_json(attempt.place / "attempt.json")["submission"])
