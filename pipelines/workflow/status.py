@@ -147,11 +147,8 @@ def _state(last: Try, failure: str, held: Any, since: float) -> tuple[str, str]:
         return "stopped" if last.state == "stopped" else "failed", last.note
     if last.state == "running":
         return "running", "" if held else "its command is gone; the next run attaches to it"
-    return (
-        ("starting", "")
-        if held
-        else ("LOST", "its process is gone; run the same command again, finished units are kept")
-    )
+    gone = "its process is gone; run the same command again, finished units are kept"
+    return ("starting", "") if held else ("LOST", gone)
 
 
 def _try(number: int, path: Place, record: Record | None, held: bool) -> tuple[Try, str]:

@@ -22,7 +22,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, first_line
 from pipelines.workflow.compose import COMMAND_LINE
 from pipelines.workflow.plan import KeyedStep, Plan
 
@@ -98,12 +98,9 @@ def expand(overrides: Sequence[str], where: str = COMMAND_LINE) -> list[Combinat
             else:
                 choices.append([text])
         except (HydraException, NotImplementedError) as error:
-            raise ConfigError(
-                f"'{text}' is no sweep",
-                where=where,
-                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                do="write name=a,b or name=range(1,4) or name=choice(a,b)",
-            ) from error
+            why = first_line(error) if str(error) else type(error).__name__
+            do = "write name=a,b or name=range(1,4) or name=choice(a,b)"
+            raise ConfigError(f"'{text}' is no sweep", where=where, why=why, do=do) from error
     return list(itertools.product(*choices))
 
 
@@ -132,8 +129,6 @@ def combine(
 
 def varied(combinations: Sequence[Combination]) -> tuple[str, ...]:
     """Names that do not have one value in all combinations."""
-    values: dict[str, set[str | None]] = {}
     tables = [dict(text.partition("=")[::2] for text in item) for item in combinations]
-    for name in dict.fromkeys(name for table in tables for name in table):
-        values[name] = {table.get(name) for table in tables}
-    return tuple(name for name, found in values.items() if len(found) > 1)
+    names = dict.fromkeys(name for table in tables for name in table)
+    return tuple(name for name in names if len({table.get(name) for table in tables}) > 1)
