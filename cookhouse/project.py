@@ -48,7 +48,6 @@ class Cluster(Record):
 
     @property
     def room(self) -> Room:
-        """What steps are sized by and admitted to."""
         gpus = given_gpus() if self.num_gpus is None else self.num_gpus
         memory = given_memory() if self.memory is None else self.memory
         return Room(self.cpus, self.node_cpus or self.cpus, gpus, memory)
@@ -87,8 +86,6 @@ class Limits(Timeouts):
 
 
 class Settings(Record):
-    """What a configuration says beside its steps."""
-
     cluster: Cluster
     storage: Storage
     tracking: Tracking
@@ -121,7 +118,6 @@ class Project:
         return f"sqlite:///{absolute(file, self.composed.folder)}" if file != uri else uri
 
     def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
-        """Probe the world and compute the keys."""
         return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin, folder=self.composed.folder)
 
     def plan(self, store: Store, selection: Selection = EVERYTHING) -> Plan:

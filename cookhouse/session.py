@@ -66,7 +66,6 @@ class _Session:
     plan: Plan
 
     def write_down(self, union: Union) -> list[Combination]:
-        """The record of every combination's run."""
         asked, found = self.asked, []
         for index, (overrides, nodes) in enumerate(zip(asked.combinations, union.nodes, strict=True)):
             run = create_run(

@@ -171,7 +171,6 @@ def _identity_value(value: Any) -> Any:
 
 
 def sources_of(config: BaseModel) -> dict[str, str]:
-    """Field name -> path or glob of every source field that is set."""
     return {
         name: value
         for name in type(config).model_fields

@@ -68,7 +68,6 @@ class About:
 
 
 def is_url(text: str) -> bool:
-    """True for ``s3://bucket/key`` and its kind, False for a path."""
     return "://" in text
 
 
@@ -129,10 +128,10 @@ def search(text: str) -> Iterator[tuple[str, str, About]]:
     magic = next((index for index, letter in enumerate(text) if letter in "*?["), None)
     base = place(text if magic is None else text[:magic].rpartition("/")[0])
     assert isinstance(base, Remote), "a local folder is walked, not searched"
-    found = _ask(
-        base,
-        lambda system, path: system.find(path, detail=True) if magic is None else system.glob(pattern, detail=True),
-    )
+    if magic is None:
+        found = _ask(base, lambda system, path: system.find(path, detail=True))
+    else:
+        found = _ask(base, lambda system, path: system.glob(pattern, detail=True))
     top = base.url.removeprefix(f"{scheme}://") + "/"
     for key, info in found.items():
         name = key.removeprefix(top) if key.startswith(top) else key.rpartition("/")[2]

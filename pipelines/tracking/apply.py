@@ -64,7 +64,6 @@ class Mirror:
 
     @property
     def done(self) -> bool:
-        """Whether everything of every run arrived, its end too."""
         return not self.readers
 
     def look(self, *, gone: bool = False, leave: bool = False) -> None:

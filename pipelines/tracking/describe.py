@@ -38,12 +38,10 @@ def changed(overrides: Sequence[str], step: str | None = None) -> str:
 
 
 def step_name(step: str, key: str, overrides: Sequence[str]) -> str:
-    """``{step}-{what changed}-{key7}``, or ``{step}-{key7}`` when nothing of the step was changed."""
     return "-".join(part for part in (step, changed(overrides, step), key[:7]) if part)
 
 
 def run_name(recipe: str, run_id: str, overrides: Sequence[str]) -> str:
-    """``{recipe}-{what changed}``, or ``{recipe}-{run id}``."""
     return f"{recipe}-{changed(overrides) or run_id}"
 
 
@@ -98,7 +96,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def parent_metrics(step: str, final: Mapping[str, float]) -> dict[str, float]:
-    """A step's final metrics under the parent's names: ``{step}/{name}``."""
     return {clean_name(f"{step}/{name}"): value for name, value in final.items()}
 
 
@@ -124,7 +121,6 @@ def odd_tags(odd: Mapping[str, tuple[int, int]]) -> dict[str, str]:
 
 
 def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mapping[str, Any]]) -> str:
-    """Card of a pipeline run: command and a table with one row a step."""
     command = " ".join(["cookhouse run", f"recipe={recipe}", *(o for o in overrides if not o.startswith("recipe="))])
     lines = [f"**{recipe}** `{command}`", "", "| step | key | | status | seconds | main metric |", "|---" * 6 + "|"]
     for name, row in steps.items():
@@ -136,7 +132,6 @@ def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mappi
 
 
 def step_note(record: Mapping[str, Any]) -> str:
-    """Card of a step: stage, key, inputs, where it lies, what came out."""
     lines = [f"**{record['stage']}** key `{record['key']}` generation {record['generation']}", ""]
     for port, items in record.get("inputs", {}).items():
         lines += [f"- {port}: {item['step']} `{item['key'][:SHORT]}`" for item in items]

@@ -80,7 +80,6 @@ def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
 
 
 def file_of(group: str, name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of an option of a group, the first on the search path."""
     return next((file for folder in folders if (file := folder / group / f"{name}.yaml").is_file()), None)
 
 

@@ -89,7 +89,6 @@ def steps_of(config: Any) -> float:
 
 
 def _load(config: Any, sizes: Sequence[int], samples: Iterable[Any]) -> Load | None:
-    """From the configuration, the bytes of the sources and the samples of the inputs."""
     if steps := steps_of(config):
         return Load("steps", steps)
     if sizes:

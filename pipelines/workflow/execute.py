@@ -22,6 +22,7 @@ from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
 from pipelines.core.storage import Place
 from pipelines.core.trail import shipped
+from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
@@ -96,11 +97,10 @@ class Spec:
 
     def write(self) -> Place:
         path = storage.place(self.attempt) / "spec.json"
-        write_json(path, self.__dict__)
+        write_json(path, vars(self))
         return path
 
     def open(self) -> Attempt:
-        """The attempt as this process works on it."""
         attempt = storage.place(self.attempt)
         return Attempt(work_folder(attempt), attempt, self.limit, tuple(map(storage.place, self.elders)))
 
@@ -168,7 +168,6 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
 
 
 def _failed(error: BaseException, spec: Spec, log: str) -> Outcome:
-    """What to say of an error that ended a step."""
     if isinstance(error, CookhouseError):
         return Outcome("failed", error.failure, error.what, error.where, error.why, error.do, log)
     where = f"step {spec.step}"
@@ -195,32 +194,18 @@ def _run(spec: Spec, attempt: Attempt) -> None:
             why="the packages of the two processes differ",
             do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
         )
-    artifacts = {
-        port: tuple(_open_input(storage.place(item["folder"]), item["step"], item["key"]) for item in items)
-        for port, items in spec.inputs.items()
-    }
-    sources = {
-        name: tuple(SourceFile(uri, relative, size, sha256) for uri, relative, size, sha256 in rows)
-        for name, rows in spec.sources.items()
-    }
-    run_attempt(
-        definition,
-        config,
-        Inputs(artifacts, sources),
-        attempt,
-        step=spec.step,
-        key=spec.key,
-        document=dict(spec.document),
-        generation=spec.generation,
-    )
+    artifacts = {port: tuple(_open_input(**item) for item in items) for port, items in spec.inputs.items()}
+    sources = {name: tuple(SourceFile(*row) for row in rows) for name, rows in spec.sources.items()}
+    told: Any = {name: getattr(spec, name) for name in ("step", "key", "document", "generation")}
+    run_attempt(definition, config, Inputs(artifacts, sources), attempt, **told)
 
 
-def _open_input(folder: Place, step: str, key: str) -> Any:
-    record = read_record(folder)
+def _open_input(step: str, key: str, folder: str) -> Artifact:
+    record = read_record(storage.place(folder))
     if record is None or record.key != key:
         raise DataError(
             f"the input '{step}' is gone",
-            where=str(folder),
+            where=folder,
             why="no committed artifact with its key lies there",
             do="run the same command again: it makes the input anew",
         )

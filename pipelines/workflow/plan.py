@@ -185,7 +185,6 @@ def key_steps(
 def with_keys(
     steps: Sequence[Step], probes: Mapping[str, Probed], *, limit: int | None = None
 ) -> tuple[KeyedStep, ...]:
-    """The keys of steps in topological order. Pure."""
     keyed: dict[str, KeyedStep] = {}
     for step in steps:
         probed = probes[step.name]
@@ -230,7 +229,6 @@ def descendants(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> s
 
 
 def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
-    """``names`` and every step they read, however indirectly."""
     found: set[str] = set()
     rest = list(names)
     while rest:

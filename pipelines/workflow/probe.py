@@ -197,7 +197,6 @@ def _walk(path: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_external_files(value: Any, locate: Callable[..., Path], origin: Origin, path: str = "") -> Any:
-    """A configuration with every :class:`ExternalFile` checked and its path made absolute."""
     if isinstance(value, ExternalFile):
         return value.model_copy(update={"path": str(locate(value, where=origin(path) or path))})
     if isinstance(value, Record):

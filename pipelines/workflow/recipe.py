@@ -48,7 +48,6 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """Its name in the recipe."""
         return self.label or self.name
 
     @property
@@ -57,7 +56,6 @@ class Step:
 
     @property
     def given(self) -> set[str]:
-        """The input ports that a source of its own replaces."""
         return {port for name, port in self.definition.replaces.items() if getattr(self.config, name) is not None}
 
 
@@ -208,7 +206,6 @@ class _Reading:
 
 
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Names of the fields of the record that a path inside a configuration leads to."""
     models: list[type[BaseModel]] = [model]
     for part in location:
         fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]

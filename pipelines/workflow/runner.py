@@ -165,7 +165,7 @@ class Runner:
     def _begin_ready(self) -> None:
         while self._ready and not self._stopping:
             running = [self._demand(name) for name in self._active]
-            room = {"running": running, "cluster": self.rules.cluster, "max_parallel": self.rules.max_parallel}
+            room: Any = {"running": running, "cluster": self.rules.cluster, "max_parallel": self.rules.max_parallel}
             if not admits(LEAST, **room):
                 return  # full: no look at every ready step
             name = self._ready.take(lambda name, room=room: admits(self._demand(name), **room))  # type: ignore[misc]
@@ -179,7 +179,6 @@ class Runner:
         return demand if step.definition.uses_ray else Demand(demand.whole)
 
     def _begin(self, planned: PlannedStep) -> None:
-        """Take the lease and go on, or wait for the run that holds it."""
         step = planned.keyed.step
         try:
             lease = Lease.acquire(planned.facts.folder, run_id=self.run_id, step=planned.name)

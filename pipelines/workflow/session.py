@@ -29,7 +29,6 @@ class Combination:
     differs: tuple[str, ...] = ()
 
     def state(self, results: Mapping[str, StepResult]) -> str:
-        """``ok`` or ``failed``."""
         found = [results[node].status for node in self.nodes.values() if node in results]
         return "ok" if found and all(status in ("ok", "hit") for status in found) else "failed"
 

@@ -84,7 +84,6 @@ class Inputs:
         return found[0]
 
     def optional(self, port: str) -> Artifact | None:
-        """The single artifact of ``port``, or None when it is not connected."""
         return self.one(port) if port in self else None
 
 
@@ -166,6 +165,5 @@ def stage_of(function: Callable[..., Any]) -> StageDef:
 
 
 def load_stage(dotted: str) -> StageDef:
-    """Import ``module:function`` and return its definition."""
     module, _, name = dotted.partition(":")
     return stage_of(getattr(importlib.import_module(module), name))

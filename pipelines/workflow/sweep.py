@@ -65,7 +65,6 @@ def unite(combinations: Sequence[Sequence[KeyedStep]]) -> Union:
 
 
 def part(plan: Plan, nodes: Mapping[str, str]) -> Plan:
-    """The plan of one combination, under the names of its recipe."""
     back = {node: name for name, node in nodes.items()}
     kept = {step.name for step in plan.steps}
     steps = []
