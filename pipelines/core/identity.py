@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
@@ -22,21 +23,17 @@ from pipelines.core.storage import INSTALLED, sha256_of
 T = TypeVar("T")
 
 
-class Marker:
-    """What a field is to the key: ``identity``, ``runtime`` or ``source``."""
+class Marker(StrEnum):
+    """What a field is to the key."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def __repr__(self) -> str:
-        return f"<{self.kind}>"
+    IDENTITY = "identity"
+    RUNTIME = "runtime"
+    SOURCE = "source"
 
 
-IDENTITY, RUNTIME, SOURCE = Marker("identity"), Marker("runtime"), Marker("source")
-Identity = Annotated[T, IDENTITY]
-Runtime = Annotated[T, RUNTIME]
-Source = Annotated[T, SOURCE]
-
+Identity = Annotated[T, Marker.IDENTITY]
+Runtime = Annotated[T, Marker.RUNTIME]
+Source = Annotated[T, Marker.SOURCE]
 
 LocalPath = Annotated[str, AfterValidator(lambda value: os.path.abspath(os.path.expanduser(value)))]
 """A path of the machine that plans, absolute from then on."""
@@ -48,12 +45,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True, protected_namespaces=())
 
 
-def field_kind(cls: type[BaseModel], name: str) -> str | None:
-    """``identity``, ``runtime``, ``source`` or None for an unmarked field."""
-    for item in cls.model_fields[name].metadata:
-        if isinstance(item, Marker):
-            return item.kind
-    return None
+def field_kind(cls: type[BaseModel], name: str) -> Marker | None:
+    """None for an unmarked field."""
+    return next((item for item in cls.model_fields[name].metadata if isinstance(item, Marker)), None)
 
 
 class StageConfig(Record):
@@ -100,8 +94,7 @@ class TaskConfig(StageConfig):
         return Resources(self.worker_cpus, self.worker_gpus, self.worker_memory)
 
     def sized(self, room: Room) -> Self:
-        workers = self.workers or room.whole.holds(self.task)
-        return self.model_copy(update={"workers": workers})
+        return self.model_copy(update={"workers": self.workers or room.whole.holds(self.task)})
 
     def demand(self) -> Demand:
         return Demand(self.task.times(self.workers), self.task)
@@ -152,12 +145,11 @@ class ExternalFile(Record):
 
 def identity_of(config: BaseModel) -> dict[str, Any]:
     """The part of a configuration that enters the key: runtime and source fields left out, at every depth."""
-    kept = {}
-    for name in type(config).model_fields:
-        if field_kind(type(config), name) in ("runtime", "source"):
-            continue
-        kept[name] = _identity_value(getattr(config, name))
-    return kept
+    return {
+        name: _identity_value(getattr(config, name))
+        for name in type(config).model_fields
+        if field_kind(type(config), name) not in (Marker.RUNTIME, Marker.SOURCE)
+    }
 
 
 def _identity_value(value: Any) -> Any:

@@ -1,15 +1,12 @@
 """A long-lived child process for calls that may hang, crash or eat the memory of the machine.
 
 MuPDF and FFmpeg parse hostile bytes in C while holding the interpreter lock: only a killed process ends a hang. So the
-worker keeps one *spawned* child (``python -m pipelines.core.sandbox_child``, never a fork of a Ray worker), sends it
-calls over pipes and kills it when an item passes its deadline. A failed item is tried once more, alone, in a fresh
-child with a longer deadline, before the caller writes it off with its category. The child is replaced after a number
-of items or when its resident memory has grown, and it dies with its parent (``PR_SET_PDEATHSIG`` and end of pipe).
+worker keeps one *spawned* child (never a fork of a Ray worker) from unit to unit, sends it calls over pipes and kills it
+when an item passes its deadline. A failed item is tried once more, alone, in a fresh child with a longer deadline. The
+child is replaced after a number of items or when it has grown, and it dies with its parent.
 
 A deadline counts wall time, but while the child has used less CPU time than that (the machine is loaded) it is given
 up to ``STARVED`` times as long: a slow neighbour must not decide which inputs end in quarantine.
-
-A worker process keeps its child from unit to unit (``kept_sandbox``): starting one costs half a CPU second.
 """
 
 from __future__ import annotations
@@ -69,12 +66,8 @@ def send(stream: IO[bytes], kind: bytes, value: Any, resident: int = 0, slots: C
     ``slots`` large buffers go into shared memory, and where they lie is told instead."""
     buffers: list[pickle.PickleBuffer] = []
     body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    place = slots.put(buffers) if slots is not None else None
-    if place is not None:
-        where = pickle.dumps(place, protocol=5)
-        stream.write(HEADER.pack(SHARED, 1, resident) + LENGTH.pack(len(body)) + body + LENGTH.pack(len(where)) + where)
-        stream.flush()
-        return
+    if slots is not None and (place := slots.put(buffers)) is not None:
+        kind, buffers = SHARED, [pickle.PickleBuffer(pickle.dumps(place))]
     stream.write(HEADER.pack(kind, len(buffers), resident) + LENGTH.pack(len(body)) + body)
     for buffer in buffers:
         with buffer.raw() as raw:

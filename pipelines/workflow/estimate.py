@@ -62,7 +62,7 @@ def scaled(before: Record, now: Load | None, then: Load | None) -> Estimate:
     """An earlier result's figures times the ratio of the loads; as they were when the loads cannot be compared."""
     label = before.folder.name
     ratio, basis = 1.0, f"as {label}"
-    if now is not None and then is not None and now.unit == then.unit and then.amount > 0 and now.amount > 0:
+    if now and then and now.unit == then.unit and then.amount > 0 and now.amount > 0:
         ratio = now.amount / then.amount
         basis = f"{label} at {ratio:.2g} times its {now.unit}" if abs(ratio - 1) > 0.005 else basis
     samples = before.stats.get("samples")

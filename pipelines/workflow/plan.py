@@ -79,9 +79,8 @@ class Selection:
     def typed(self, overrides: Sequence[str]) -> list[str]:
         """The words to type for the same steps, without the options that make existing ones anew."""
         options = ["--limit", str(self.limit)] if self.limit is not None else []
-        options += [
-            word for field in ("only", "start") for name in getattr(self, field) for word in (NAMING[field], name)
-        ]
+        for field in ("only", "start"):
+            options += [word for name in getattr(self, field) for word in (NAMING[field], name)]
         return [*self.until, *overrides, *options]
 
     @property
@@ -265,9 +264,7 @@ def _decide(
         generation, reasons = 1, tuple(difference(before.document, item.document)) if before else ("first run",)
     else:
         decision, found = _reuse(item, record, facts, planned)
-        renewed = (decision is Decision.STALE and selection.refresh) or (
-            decision is Decision.DRIFT and selection.strict_code
-        )
+        renewed = {Decision.STALE: selection.refresh, Decision.DRIFT: selection.strict_code}.get(decision, False)
         if not forced and not (renewed and runnable):
             return PlannedStep(item, decision, found, facts, record.generation)
         generation = record.generation + 1
@@ -300,12 +297,12 @@ def _reuse(
     if stale:
         return Decision.STALE, tuple(stale)
     if facts.source_hash and record.data.get("source_hash") not in ("", None, facts.source_hash):
-        return Decision.DRIFT, (
-            f"the source of stage {item.step.definition.name} changed since; bump code_version if its results do",
-        )
+        stage = item.step.definition.name
+        return Decision.DRIFT, (f"the source of stage {stage} changed since; bump code_version if its results do",)
     return Decision.HIT, ()
 
 
+UNSELECTED = ("not selected and not made yet",)
 NEIGHBOURS = 20
 """How many earlier results a missing step is compared with: the newest of the same step, else of the same stage."""
 
@@ -326,13 +323,13 @@ def _blockers(
     item: KeyedStep, facts: Facts, planned: Mapping[str, PlannedStep], selection: Selection, runnable: bool
 ) -> tuple[str, ...]:
     if not runnable:
-        return ("not selected and not made yet",)
+        return UNSELECTED
     if facts.holder is not None and not selection.wait:
         return (_holder(facts.holder),)
+    blocked = (planned[parent] for parent in item.step.parents if planned[parent].decision is Decision.BLOCKED)
     return tuple(
-        f"input {parent} is not made and not selected (use --until {item.step.name})"
-        if planned[parent].reasons == ("not selected and not made yet",)
-        else f"input {parent} is blocked"
-        for parent in item.step.parents
-        if planned[parent].decision is Decision.BLOCKED
+        f"input {parent.name} is not made and not selected (use --until {item.step.name})"
+        if parent.reasons == UNSELECTED
+        else f"input {parent.name} is blocked"
+        for parent in blocked
     )

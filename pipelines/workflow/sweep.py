@@ -44,19 +44,17 @@ class Union:
 
 def unite(combinations: Sequence[Sequence[KeyedStep]]) -> Union:
     """Every key once. A step whose key differs among combinations becomes ``sft.1``, ``sft.2`` ... in their order."""
-    keys: dict[str, list[str]] = {}
-    for steps in combinations:
-        for item in steps:
-            known = keys.setdefault(item.step.name, [])
-            if item.key not in known:
-                known.append(item.key)
+    keys: dict[str, dict[str, int]] = {}
+    for item in itertools.chain.from_iterable(combinations):
+        known = keys.setdefault(item.step.name, {})
+        known.setdefault(item.key, len(known) + 1)
     united: dict[str, KeyedStep] = {}
     nodes: list[dict[str, str]] = []
     for steps in combinations:
         mine: dict[str, str] = {}
         for item in steps:
             name, known = item.step.name, keys[item.step.name]
-            mine[name] = name if len(known) == 1 else f"{name}.{known.index(item.key) + 1}"
+            mine[name] = name if len(known) == 1 else f"{name}.{known[item.key]}"
             if mine[name] not in united:
                 inputs = {port: tuple(mine[parent] for parent in names) for port, names in item.step.inputs.items()}
                 united[mine[name]] = replace(item, step=replace(item.step, name=mine[name], label=name, inputs=inputs))
@@ -66,15 +64,13 @@ def unite(combinations: Sequence[Sequence[KeyedStep]]) -> Union:
 
 def part(plan: Plan, nodes: Mapping[str, str]) -> Plan:
     back = {node: name for name, node in nodes.items()}
-    kept = {step.name for step in plan.steps}
+    kept = {planned.name: planned for planned in plan.steps}
     steps = []
-    for name, node in nodes.items():
-        if node in kept:
-            planned = plan[node]
-            step = planned.keyed.step
-            inputs = {port: tuple(back[parent] for parent in parents) for port, parents in step.inputs.items()}
-            own = replace(planned.keyed, step=replace(step, name=name, label="", inputs=inputs))
-            steps.append(replace(planned, keyed=own))
+    for planned in (kept[node] for node in nodes.values() if node in kept):
+        step = planned.keyed.step
+        inputs = {port: tuple(back[parent] for parent in parents) for port, parents in step.inputs.items()}
+        own = replace(planned.keyed, step=replace(step, name=back[step.name], label="", inputs=inputs))
+        steps.append(replace(planned, keyed=own))
     return Plan(tuple(steps))
 
 
