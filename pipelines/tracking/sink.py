@@ -85,8 +85,7 @@ class Sink:
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """The run of an experiment that carries all these tags, or None."""
-        runs = self._search(experiment, tags, 1)
-        return str(runs[0].info.run_id) if runs else None
+        return next((str(run.info.run_id) for run in self._search(experiment, tags, 1)), None)
 
     def _search(self, experiment: str, tags: Mapping[str, str], most: int) -> Sequence[Any]:
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())

@@ -165,17 +165,15 @@ def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
     first N names need not hold one video.
 
     Worked example: ``a.pdf b.pdf c.mp4 c.srt d.srt d.mp4`` at 1 gives ``a.pdf c.mp4 c.srt``."""
-    names = sorted(names)
+    paths = {name: PurePosixPath(name) for name in sorted(names)}
     seen: Counter[str] = Counter()
-    kept, stems = set(), set()
-    for name in names:
-        path = PurePosixPath(name)
+    stems = set()
+    for path in paths.values():
         suffix = path.suffix.lower()
         seen[suffix] += 1
         if seen[suffix] <= limit:
-            kept.add(name)
             stems.add(path.with_suffix(""))
-    return kept | {name for name in names if PurePosixPath(name).with_suffix("") in stems}
+    return {name for name, path in paths.items() if path.with_suffix("") in stems}
 
 
 def _walk(path: str) -> Iterator[tuple[str, str]]:
@@ -200,16 +198,14 @@ def _with_external_files(value: Any, locate: Callable[..., Path], origin: Origin
     if isinstance(value, ExternalFile):
         return value.model_copy(update={"path": str(locate(value, where=origin(path) or path))})
     if isinstance(value, Record):
-        changed = {}
-        for name in type(value).model_fields:
-            old = getattr(value, name)
-            new = _with_external_files(old, locate, origin, f"{path}.{name}" if path else name)
-            if new is not old:
-                changed[name] = new
-        return value.model_copy(update=changed) if changed else value
+        inside = f"{path}." if path else ""
+        fields = {
+            name: _with_external_files(getattr(value, name), locate, origin, inside + name)
+            for name in type(value).model_fields
+        }
+        return value.model_copy(update=fields)
     if isinstance(value, tuple):
-        items = tuple(_with_external_files(item, locate, origin, path) for item in value)
-        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return tuple(_with_external_files(item, locate, origin, path) for item in value)
     return value
 
 

@@ -74,14 +74,13 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
             raise no_such("this recipe has no step", name, others, listed="the steps are", where=where, why=why)
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
-    steps = {name: _Reading(name, origin).step(value, raw, registry) for name, value in raw.items()}
-    steps = _without_replaced(steps)
+    read = {name: _Reading(name, origin).step(value, raw, registry) for name, value in raw.items()}
+    steps = _without_replaced(read)
     try:
         depth = _depths(steps)
     except CycleError as error:
-        raise ConfigError(
-            "the steps form a circle", why=" -> ".join(error.args[1]), do="remove one of these inputs"
-        ) from None
+        circle = " -> ".join(error.args[1])
+        raise ConfigError("the steps form a circle", why=circle, do="remove one of these inputs") from None
     return tuple(sorted(steps.values(), key=lambda step: depth[step.name]))
 
 
