@@ -129,13 +129,10 @@ def plan_all(projects: Sequence[Project], store: Store, selection: Selection) ->
     """One plan for all combinations of a sweep; the ``selection`` names steps as the recipe does. Raises as
     :meth:`Project.plan`."""
     left_out = projects[0].left_out
-    for name in selection.names:
-        if name in left_out:
-            raise ConfigError(
-                f"step '{name}' was given no source",
-                why="other steps were, so the sample corpus does not stand in for it",
-                do=f"add {left_out[name]}=..., or leave the other sources out",
-            )
+    for name in left_out.keys() & set(selection.names):
+        why = "other steps were, so the sample corpus does not stand in for it"
+        do = f"add {left_out[name]}=..., or leave the other sources out"
+        raise ConfigError(f"step '{name}' was given no source", why=why, do=do)
     union = unite([item.keyed(store, selection.limit) for item in projects])
     return union, make_plan(union.steps, survey(store, union.steps), selection.renamed(union.named))
 

@@ -181,11 +181,8 @@ def refuse_blocked(plan: Plan) -> None:
         return
     step = plan.blocked[0]
     if step.facts.holder is not None:
-        raise LockError(
-            f"step '{step.name}' cannot be made now",
-            why="; ".join(step.reasons),
-            do="leave out --no-wait to wait for that run, or stop it (cookhouse cancel)",
-        )
+        do = "leave out --no-wait to wait for that run, or stop it (cookhouse cancel)"
+        raise LockError(f"step '{step.name}' cannot be made now", why="; ".join(step.reasons), do=do)
     other = next((item for item in plan.blocked if item.reasons and "not selected and" not in item.reasons[0]), step)
     raise ConfigError(f"step '{other.name}' cannot be made", why="; ".join(other.reasons), do="select its inputs too")
 

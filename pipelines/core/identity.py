@@ -126,20 +126,13 @@ class ExternalFile(Record):
         candidates = [Path(os.path.abspath(os.path.join(folder, os.path.expanduser(self.path)))), INSTALLED / self.path]
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise ConfigError(
-                f"the file '{self.path}' does not exist",
-                where=where,
-                why="looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates)),
-                do="fetch the file or correct its path",
-            )
-        actual = hash_of(found)
-        if actual != self.sha256:
-            raise ConfigError(
-                f"'{self.path}' is not the file the recipe names",
-                where=where,
-                why=f"its sha256 is {actual[:12]}..., the recipe expects {self.sha256[:12]}...",
-                do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
-            )
+            why = "looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates))
+            do = "fetch the file or correct its path"
+            raise ConfigError(f"the file '{self.path}' does not exist", where=where, why=why, do=do)
+        if (actual := hash_of(found)) != self.sha256:
+            why = f"its sha256 is {actual[:12]}..., the recipe expects {self.sha256[:12]}..."
+            do = "restore the file, or write its new sha256 into the recipe (the key changes with it)"
+            raise ConfigError(f"'{self.path}' is not the file the recipe names", where=where, why=why, do=do)
         return found
 
 

@@ -203,10 +203,6 @@ def _run(spec: Spec, attempt: Attempt) -> None:
 def _open_input(step: str, key: str, folder: str) -> Artifact:
     record = read_record(storage.place(folder))
     if record is None or record.key != key:
-        raise DataError(
-            f"the input '{step}' is gone",
-            where=folder,
-            why="no committed artifact with its key lies there",
-            do="run the same command again: it makes the input anew",
-        )
+        why, do = "no committed artifact with its key lies there", "run the same command again: it makes the input anew"
+        raise DataError(f"the input '{step}' is gone", where=folder, why=why, do=do)
     return record.open(step)

@@ -91,12 +91,8 @@ def _held_by(holder: Mapping[str, Any], step: str, path: Place) -> LockError:
     if holder:
         since = f"for {time.time() - holder['since']:.0f} s"
         who = f"run {holder['run_id']}, process {holder['pid']} on {holder['host']}, {since}"
-    return LockError(
-        f"step '{step}' is being made by another run",
-        where=str(path),
-        why=who,
-        do="wait for it (run without --no-wait), or stop that process (cookhouse status says more)",
-    )
+    do = "wait for it (run without --no-wait), or stop that process (cookhouse status says more)"
+    return LockError(f"step '{step}' is being made by another run", where=str(path), why=who, do=do)
 
 
 def holder(folder: Place) -> dict[str, Any] | None:

@@ -152,9 +152,8 @@ def list_source(
             reason = f"{file}: {error.strerror}"
             listing.append(SourceFile(file, name, 0, ""))
     if not any(item.sha256 for item in listing):
-        raise ConfigError(
-            f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
-        )
+        what = f"no file of the source '{value}' can be read"
+        raise ConfigError(what, where=where, why=reason, do="check the permissions")
     return listing
 
 

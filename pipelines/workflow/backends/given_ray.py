@@ -49,12 +49,9 @@ class GivenRay:
         deadline = time.monotonic() + self.start_timeout_s
         while (found := self.state()) is None:
             if time.monotonic() > deadline:
-                raise InfraError(
-                    "the Ray cluster does not answer",
-                    where=f"cluster.address = {self.address}",
-                    why=f"no answer in {self.start_timeout_s:.0f} s",
-                    do="check the address; cluster=local starts a Ray on this machine",
-                )
+                where, why = f"cluster.address = {self.address}", f"no answer in {self.start_timeout_s:.0f} s"
+                do = "check the address; cluster=local starts a Ray on this machine"
+                raise InfraError("the Ray cluster does not answer", where=where, why=why, do=do)
             time.sleep(0.5)
         return found
 
