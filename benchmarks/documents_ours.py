@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Meter, Usage, emit, slope, tree_rss
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.corruption import view
 from pipelines.documents import build, sample
 from pipelines.documents.build import PageJob, build_page_unit

@@ -48,11 +48,9 @@ class Cluster(Record):
 
     @property
     def room(self) -> Room:
-        """What steps are sized by and admitted to."""
         gpus = given_gpus() if self.num_gpus is None else self.num_gpus
-        return Room(
-            self.cpus, self.node_cpus or self.cpus, gpus, given_memory() if self.memory is None else self.memory
-        )
+        memory = given_memory() if self.memory is None else self.memory
+        return Room(self.cpus, self.node_cpus or self.cpus, gpus, memory)
 
 
 class Storage(Record):
@@ -88,8 +86,6 @@ class Limits(Timeouts):
 
 
 class Settings(Record):
-    """What a configuration says beside its steps."""
-
     cluster: Cluster
     storage: Storage
     tracking: Tracking
@@ -122,7 +118,6 @@ class Project:
         return f"sqlite:///{absolute(file, self.composed.folder)}" if file != uri else uri
 
     def keyed(self, store: Store, limit: int | None = None) -> tuple[KeyedStep, ...]:
-        """Probe the world and compute the keys."""
         return key_steps(self.steps, store.cache, limit=limit, origin=self.composed.origin, folder=self.composed.folder)
 
     def plan(self, store: Store, selection: Selection = EVERYTHING) -> Plan:
@@ -134,13 +129,10 @@ def plan_all(projects: Sequence[Project], store: Store, selection: Selection) ->
     """One plan for all combinations of a sweep; the ``selection`` names steps as the recipe does. Raises as
     :meth:`Project.plan`."""
     left_out = projects[0].left_out
-    for name in selection.names:
-        if name in left_out:
-            raise ConfigError(
-                f"step '{name}' was given no source",
-                why="other steps were, so the sample corpus does not stand in for it",
-                do=f"add {left_out[name]}=..., or leave the other sources out",
-            )
+    for name in left_out.keys() & set(selection.names):
+        why = "other steps were, so the sample corpus does not stand in for it"
+        do = f"add {left_out[name]}=..., or leave the other sources out"
+        raise ConfigError(f"step '{name}' was given no source", why=why, do=do)
     union = unite([item.keyed(store, selection.limit) for item in projects])
     return union, make_plan(union.steps, survey(store, union.steps), selection.renamed(union.named))
 
@@ -160,35 +152,24 @@ def load_project(overrides: Sequence[str], *, recipe: bool = True, folder: Path 
     if recipe:
         if composed.choices.get("recipe", "None") == "None":
             known = choices_of("recipe", composed.folders)
-            raise ConfigError(
-                "no recipe was given",
-                why=f"the recipes are {', '.join(known) or '(none found)'}",
-                do="recipe=data for your own files, recipe=tiny for everything at a size for two cores",
-            )
+            why = f"the recipes are {', '.join(known) or '(none found)'}"
+            do = "recipe=data for your own files, recipe=tiny for everything at a size for two cores"
+            raise ConfigError("no recipe was given", why=why, do=do)
         if not isinstance(values.get("steps"), dict):
-            raise ConfigError(
-                f"recipe '{composed.choices['recipe']}' has no steps",
-                where=f"conf/recipe/{composed.choices['recipe']}.yaml",
-                do="its first line must be '# @package _global_' and it needs a mapping 'steps:'",
-            )
+            name, do = composed.choices["recipe"], "its first line must be '# @package _global_', and it needs 'steps:'"
+            raise ConfigError(f"recipe '{name}' has no steps", where=f"conf/recipe/{name}.yaml", do=do)
         parsed = parse_steps(values["steps"], STAGES, composed.origin)
         steps = tuple(replace(step, config=step.config.sized(settings.cluster.room)) for step in parsed)
-        left_out = _left_out(composed, steps)
+        names = {step.name for step in steps}
+        for name, value in values["steps"].items():
+            if value.get("optional") and name not in names:  # with the name of the value that would bring it in
+                written = INTERPOLATION.fullmatch(str(composed.raw["steps"][name].get("source")))
+                left_out[name] = written[1] if written else f"steps.{name}.source"
         for name, own in settings.timeouts.steps.items():
             if name not in values["steps"]:
                 where = composed.origin(("timeouts", "steps", name, *own.model_fields_set)[:4])
                 raise no_such("timeouts: there is no step", name, values["steps"], listed="the steps are", where=where)
     return Project(composed, settings, steps, left_out)
-
-
-def _left_out(composed: Composed, steps: Sequence[Step]) -> dict[str, str]:
-    """The optional steps that are not among ``steps``, each with the name of the value that would bring it in."""
-    found = {}
-    for name, value in composed.values["steps"].items():
-        if value.get("optional") and name not in {step.name for step in steps}:
-            written = INTERPOLATION.fullmatch(str(composed.raw["steps"][name].get("source")))
-            found[name] = written[1] if written else f"steps.{name}.source"
-    return found
 
 
 def _refuse_secrets(composed: Composed) -> None:
@@ -209,8 +190,5 @@ def _settings(composed: Composed) -> Settings:
         return Settings.model_validate({name: composed.values[name] for name in Settings.model_fields})
     except ValidationError as error:
         item = error.errors()[0]
-        raise ConfigError(
-            f"{'.'.join(map(str, item['loc']))} = {item['input']!r} does not fit",
-            where=composed.origin(item["loc"]),
-            why=item["msg"],
-        ) from None
+        what = f"{'.'.join(map(str, item['loc']))} = {item['input']!r} does not fit"
+        raise ConfigError(what, where=composed.origin(item["loc"]), why=item["msg"]) from None

@@ -55,6 +55,95 @@ class Asked:
         return tuple(text for text in self.combinations[index] if text.partition("=")[0] in self.varied)
 
 
+@dataclass(frozen=True)
+class _Session:
+    """A plan that is about to be carried out."""
+
+    asked: Asked
+    manner: Manner
+    project: Project
+    store: Store
+    plan: Plan
+
+    def write_down(self, union: Union) -> list[Combination]:
+        asked, found = self.asked, []
+        for index, (overrides, nodes) in enumerate(zip(asked.combinations, union.nodes, strict=True)):
+            run = create_run(
+                self.store.home,
+                part(self.plan, nodes),
+                recipe=self.project.recipe,
+                overrides=[redact(text) for text in overrides],
+                backend=self.manner.backend or self.project.settings.cluster.backend,
+                limit=asked.chosen.limit,
+                selection=asked.chosen.kept,
+                sweep=asked.sweep,
+                folder=asked.folder,
+            )
+            found.append(Combination(run, nodes, tuple(redact(text) for text in asked.differs(index))))
+        return found
+
+    def carry_out(self, combinations: Sequence[Combination]) -> dict[str, StepResult]:
+        project, plan, manner, cluster = self.project, self.plan, self.manner, self.project.settings.cluster
+        run = combinations[0].run
+        expected = {} if manner.quiet else self._announce(run.run_id, len(combinations))
+        rules = Rules(
+            max_parallel=manner.max_parallel,
+            cluster=cluster.room.whole,
+            keep_going=manner.keep_going,
+            wait=manner.wait,
+            stop_wait_s=cluster.stop_wait_s,
+            timeouts=project.settings.timeouts.of_steps(),
+        )
+        backend = make_backend(project, self.store, run.data["backend"], keep=manner.keep_ray)
+        with (
+            RunView([step.name for step in plan.steps], expected=expected, quiet=manner.quiet) as view,
+            self._mirrored([item.run.run_id for item in combinations]),
+        ):
+            try:
+                return execute(
+                    plan, combinations, [view], store=self.store, backend=backend, rules=rules, differ=differ
+                )
+            except KeyboardInterrupt:
+                say(
+                    "stopped: what ran was ended and its locks given back; the same command goes on from what was "
+                    "committed"
+                )
+                raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def _announce(self, run_id: str, count: int) -> dict[str, float]:
+        """Say what begins; returns the seconds that steps are expected to take."""
+        who = f"sweep {self.asked.sweep}  {count} combinations" if self.asked.sweep else f"run {run_id}"
+        todo = f"recipe {self.project.recipe}  {len(self.plan.work)} of {len(self.plan.steps)} steps to make"
+        say("\n".join([f"{who}  {todo}  in {self.store.root}", *left_out(self.project)]))
+        estimates, gflops = costs(self.project, self.plan, self.asked.chosen.limit)
+        if told := outlook(estimates, gflops):
+            say(told)
+        return {name: cost.seconds for name, cost in estimates.items() if cost.seconds is not None}
+
+    @contextlib.contextmanager
+    def _mirrored(self, run_ids: Sequence[str]) -> Iterator[None]:
+        """A process mirrors the runs' journals into MLflow meanwhile; a run without it is a run all the same. One that was
+        interrupted does not wait for it long."""
+        wait_s = (MIRROR_WAIT_S if self.plan.work else MIRROR_WAIT_HITS_S) * (3 if self.asked.sweep else 1)
+        mirror = None
+        if self.project.settings.tracking.enabled:
+            try:
+                from pipelines.tracking.mirror import start_mirror
+
+                mirror = start_mirror(self.store.home, run_ids, self.project.tracking_uri)
+            except Exception as error:
+                say(f"note: no tracking ({type(error).__name__}: {error})")
+        try:
+            yield
+        except BaseException:
+            wait_s = MIRROR_WAIT_HITS_S
+            raise
+        finally:
+            if mirror is not None:
+                with contextlib.suppress(Exception):
+                    mirror.close(wait_s)
+
+
 def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
     """Everything from planning to the report; returns the exit code."""
     started = time.monotonic()
@@ -74,93 +163,11 @@ def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
             steps = sum(len(nodes) for nodes in union.nodes)
             click.echo(f"{len(union.nodes)} combinations, {steps} steps, {len(union.steps)} different ones")
             return 0
-        combinations = write_down(asked, project, store, plan, union, manner)
-        results = _execute(asked, project, store, plan, combinations, manner)
+        session = _Session(asked, manner, project, store, plan)
+        combinations = session.write_down(union)
+        results = session.carry_out(combinations)
     print_end(asked, project, plan, combinations, results, time.monotonic() - started, manner.verbose)
     return exit_code(results)
-
-
-def write_down(
-    asked: Asked, project: Project, store: Store, plan: Plan, union: Union, manner: Manner
-) -> list[Combination]:
-    """The record of every combination's run."""
-    return [
-        Combination(
-            create_run(
-                store.home,
-                part(plan, nodes),
-                recipe=project.recipe,
-                overrides=[redact(text) for text in overrides],
-                backend=manner.backend or project.settings.cluster.backend,
-                limit=asked.chosen.limit,
-                selection=asked.chosen.kept,
-                sweep=asked.sweep,
-                folder=asked.folder,
-            ),
-            nodes,
-            tuple(redact(text) for text in asked.differs(index)),
-        )
-        for index, (overrides, nodes) in enumerate(zip(asked.combinations, union.nodes, strict=True))
-    ]
-
-
-def _execute(
-    asked: Asked, project: Project, store: Store, plan: Plan, combinations: Sequence[Combination], manner: Manner
-) -> dict[str, StepResult]:
-    first = combinations[0].run
-    expected: dict[str, float] = {}
-    if not manner.quiet:
-        who = f"sweep {asked.sweep}  {len(combinations)} combinations" if asked.sweep else f"run {first.run_id}"
-        todo = f"recipe {project.recipe}  {len(plan.work)} of {len(plan.steps)} steps to make"
-        say("\n".join([f"{who}  {todo}  in {store.root}", *left_out(project)]))
-        estimates, gflops = costs(project, plan, asked.chosen.limit)
-        expected = {name: cost.seconds for name, cost in estimates.items() if cost.seconds is not None}
-        if told := outlook(estimates, gflops):
-            say(told)
-    rules = Rules(
-        max_parallel=manner.max_parallel,
-        cluster=project.settings.cluster.room.whole,
-        keep_going=manner.keep_going,
-        wait=manner.wait,
-        stop_wait_s=project.settings.cluster.stop_wait_s,
-        timeouts=project.settings.timeouts.of_steps(),
-    )
-    backend = make_backend(project, store, first.data["backend"], keep=manner.keep_ray)
-    wait_s = (MIRROR_WAIT_S if plan.work else MIRROR_WAIT_HITS_S) * (3 if asked.sweep else 1)
-    with (
-        RunView([step.name for step in plan.steps], expected=expected, quiet=manner.quiet) as view,
-        mirrored(project, store, combinations, wait_s),
-    ):
-        try:
-            return execute(plan, combinations, [view], store=store, backend=backend, rules=rules, differ=differ)
-        except KeyboardInterrupt:
-            say(
-                "stopped: what ran was ended and its locks given back; the same command goes on from what was committed"
-            )
-            raise click.exceptions.Exit(INTERRUPTED) from None
-
-
-@contextlib.contextmanager
-def mirrored(project: Project, store: Store, combinations: Sequence[Combination], wait_s: float) -> Iterator[None]:
-    """A process mirrors the runs' journals into MLflow meanwhile; a run without it is a run all the same. One that was
-    interrupted does not wait for it long."""
-    mirror = None
-    if project.settings.tracking.enabled:
-        try:
-            from pipelines.tracking.mirror import start_mirror
-
-            mirror = start_mirror(store.home, [item.run.run_id for item in combinations], project.tracking_uri)
-        except Exception as error:
-            say(f"note: no tracking ({type(error).__name__}: {error})")
-    try:
-        yield
-    except BaseException:
-        wait_s = MIRROR_WAIT_HITS_S
-        raise
-    finally:
-        if mirror is not None:
-            with contextlib.suppress(Exception):
-                mirror.close(wait_s)
 
 
 def make_backend(project: Project, store: Store, name: str, *, keep: bool) -> Callable[[], Backend]:
@@ -174,11 +181,8 @@ def refuse_blocked(plan: Plan) -> None:
         return
     step = plan.blocked[0]
     if step.facts.holder is not None:
-        raise LockError(
-            f"step '{step.name}' cannot be made now",
-            why="; ".join(step.reasons),
-            do="leave out --no-wait to wait for that run, or stop it (cookhouse cancel)",
-        )
+        do = "leave out --no-wait to wait for that run, or stop it (cookhouse cancel)"
+        raise LockError(f"step '{step.name}' cannot be made now", why="; ".join(step.reasons), do=do)
     other = next((item for item in plan.blocked if item.reasons and "not selected and" not in item.reasons[0]), step)
     raise ConfigError(f"step '{other.name}' cannot be made", why="; ".join(other.reasons), do="select its inputs too")
 

@@ -41,7 +41,7 @@ def age(_: click.Context, __: click.Parameter, value: str) -> float:
 def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, older_than: float, as_json: bool) -> None:
     """List failed attempts, old generations and keys no recent run needs; with --yes delete them.
 
-    Never goes: what a remaining result was made from, a path its manifest names, adopted data, what is being made. With
+    Never goes: what a remaining result was made from, a path its manifest names, what is being made. With
     a recipe its present plan is kept too. Of a remote root only results that runs of this machine named can go.
     """
     if dry_run and yes:

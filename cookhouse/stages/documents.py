@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cookhouse.stages.ocr_pool import ocr_pool
 from cookhouse.stages.sharding import corpus_stage, list_inputs, run_units, shard_stats
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.documents.config import DocumentShards
 from pipelines.workflow.stage import Attempt, Inputs
 

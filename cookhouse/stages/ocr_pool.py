@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.errors import InfraError
 from pipelines.core.executor import Actor, Executor
-from pipelines.core.sandbox import SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import SandboxError, kept_sandbox
 from pipelines.core.storage import local_file
 from pipelines.documents.config import DocumentShards
 

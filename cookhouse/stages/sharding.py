@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
 from pipelines.core.errors import DataError
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem

@@ -14,11 +14,9 @@ from pydantic import BaseModel
 
 
 def _plain(value: Any, path: str) -> Any:
-    if value is None or isinstance(value, bool | str):
-        return value
     if isinstance(value, Enum):
         return _plain(value.value, path)
-    if isinstance(value, int):
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):

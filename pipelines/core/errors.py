@@ -24,18 +24,8 @@ class CookhouseError(Exception):
         self.what, self.where, self.why, self.do = what, where, why, do
 
     def __str__(self) -> str:
-        rows = [self.what]
-        rows += [
-            f"  {label}: {text}" for label, text in (("where", self.where), ("why", self.why), ("do", self.do)) if text
-        ]
-        return "\n".join(rows)
-
-    def __reduce__(self) -> tuple:
-        return (_rebuild, (type(self), self.what, self.where, self.why, self.do))
-
-
-def _rebuild(kind: type[CookhouseError], what: str, where: str, why: str, do: str) -> CookhouseError:
-    return kind(what, where=where, why=why, do=do)
+        more = (f"  {label}: {text}" for label in ("where", "why", "do") if (text := getattr(self, label)))
+        return "\n".join([self.what, *more])
 
 
 class ConfigError(CookhouseError):

@@ -59,7 +59,6 @@ class Actor(Protocol):
 
     def call(self, method: str, *arguments: Any) -> Any:
         """The method's result; its exception comes through. Raises InfraError when the actor is gone for good."""
-        ...
 
 
 class Executor(Protocol):
@@ -73,13 +72,11 @@ class Executor(Protocol):
         """Yield ``(unit, function(unit))`` in the order in which they finish, with at most ``at_once`` in flight. An
         exception of the function is raised as it is, after what was in flight was cancelled. Raises InfraError for work
         whose process died again and again."""
-        ...
 
     def actors(
         self, kind: Callable[..., Any], arguments: Sequence[Any], count: int, resources: Resources
     ) -> AbstractContextManager[Sequence[Actor]]:
         """``count`` actors ``kind(*arguments)`` for the time of the block; one that dies is started again."""
-        ...
 
 
 @dataclass(frozen=True)

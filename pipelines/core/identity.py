@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
@@ -22,21 +23,17 @@ from pipelines.core.storage import INSTALLED, sha256_of
 T = TypeVar("T")
 
 
-class Marker:
-    """What a field is to the key: ``identity``, ``runtime`` or ``source``."""
+class Marker(StrEnum):
+    """What a field is to the key."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def __repr__(self) -> str:
-        return f"<{self.kind}>"
+    IDENTITY = "identity"
+    RUNTIME = "runtime"
+    SOURCE = "source"
 
 
-IDENTITY, RUNTIME, SOURCE = Marker("identity"), Marker("runtime"), Marker("source")
-Identity = Annotated[T, IDENTITY]
-Runtime = Annotated[T, RUNTIME]
-Source = Annotated[T, SOURCE]
-
+Identity = Annotated[T, Marker.IDENTITY]
+Runtime = Annotated[T, Marker.RUNTIME]
+Source = Annotated[T, Marker.SOURCE]
 
 LocalPath = Annotated[str, AfterValidator(lambda value: os.path.abspath(os.path.expanduser(value)))]
 """A path of the machine that plans, absolute from then on."""
@@ -48,12 +45,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True, protected_namespaces=())
 
 
-def field_kind(cls: type[BaseModel], name: str) -> str | None:
-    """``identity``, ``runtime``, ``source`` or None for an unmarked field."""
-    for item in cls.model_fields[name].metadata:
-        if isinstance(item, Marker):
-            return item.kind
-    return None
+def field_kind(cls: type[BaseModel], name: str) -> Marker | None:
+    """None for an unmarked field."""
+    return next((item for item in cls.model_fields[name].metadata if isinstance(item, Marker)), None)
 
 
 class StageConfig(Record):
@@ -100,8 +94,7 @@ class TaskConfig(StageConfig):
         return Resources(self.worker_cpus, self.worker_gpus, self.worker_memory)
 
     def sized(self, room: Room) -> Self:
-        workers = self.workers or room.whole.holds(self.task)
-        return self.model_copy(update={"workers": workers})
+        return self.model_copy(update={"workers": self.workers or room.whole.holds(self.task)})
 
     def demand(self) -> Demand:
         return Demand(self.task.times(self.workers), self.task)
@@ -133,31 +126,23 @@ class ExternalFile(Record):
         candidates = [Path(os.path.abspath(os.path.join(folder, os.path.expanduser(self.path)))), INSTALLED / self.path]
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise ConfigError(
-                f"the file '{self.path}' does not exist",
-                where=where,
-                why="looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates)),
-                do="fetch the file or correct its path",
-            )
-        actual = hash_of(found)
-        if actual != self.sha256:
-            raise ConfigError(
-                f"'{self.path}' is not the file the recipe names",
-                where=where,
-                why=f"its sha256 is {actual[:12]}..., the recipe expects {self.sha256[:12]}...",
-                do="restore the file, or write its new sha256 into the recipe (the key changes with it)",
-            )
+            why = "looked at " + " and ".join(str(path) for path in dict.fromkeys(candidates))
+            do = "fetch the file or correct its path"
+            raise ConfigError(f"the file '{self.path}' does not exist", where=where, why=why, do=do)
+        if (actual := hash_of(found)) != self.sha256:
+            why = f"its sha256 is {actual[:12]}..., the recipe expects {self.sha256[:12]}..."
+            do = "restore the file, or write its new sha256 into the recipe (the key changes with it)"
+            raise ConfigError(f"'{self.path}' is not the file the recipe names", where=where, why=why, do=do)
         return found
 
 
 def identity_of(config: BaseModel) -> dict[str, Any]:
     """The part of a configuration that enters the key: runtime and source fields left out, at every depth."""
-    kept = {}
-    for name in type(config).model_fields:
-        if field_kind(type(config), name) in ("runtime", "source"):
-            continue
-        kept[name] = _identity_value(getattr(config, name))
-    return kept
+    return {
+        name: _identity_value(getattr(config, name))
+        for name in type(config).model_fields
+        if field_kind(type(config), name) not in (Marker.RUNTIME, Marker.SOURCE)
+    }
 
 
 def _identity_value(value: Any) -> Any:
@@ -171,7 +156,6 @@ def _identity_value(value: Any) -> Any:
 
 
 def sources_of(config: BaseModel) -> dict[str, str]:
-    """Field name -> path or glob of every source field that is set."""
     return {
         name: value
         for name in type(config).model_fields

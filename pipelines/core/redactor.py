@@ -47,26 +47,20 @@ class CleanText(io.TextIOBase):
 def copy(source: int, target: int) -> None:
     """Bytes of one descriptor to another until its end, secrets hidden, whole lines as soon as they are there."""
     secrets, rest = secret_values(), b""
+
+    def write(data: bytes) -> None:
+        text = redact(data.decode("utf-8", "surrogateescape"), secrets)
+        os.write(target, text.encode("utf-8", "surrogateescape"))
+
     while block := os.read(source, BLOCK):
         rest += block
         ends = [match.end() for match in _END.finditer(rest)]
         whole = ends[-1] if ends else len(rest) if len(rest) > BLOCK else 0
-        os.write(target, _clean(rest[:whole], secrets))
+        write(rest[:whole])
         rest = rest[whole:]
-    os.write(target, _clean(rest, secrets))
-
-
-def _clean(data: bytes, secrets: tuple[str, ...]) -> bytes:
-    text = data.decode("utf-8", "surrogateescape")
-    return redact(text, secrets).encode("utf-8", "surrogateescape")
-
-
-def main(path: str) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    target = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    copy(0, target)
-    return 0
+    write(rest)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    copy(0, os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644))

@@ -1,22 +1,17 @@
 """A long-lived child process for calls that may hang, crash or eat the memory of the machine.
 
 MuPDF and FFmpeg parse hostile bytes in C while holding the interpreter lock: only a killed process ends a hang. So the
-worker keeps one *spawned* child (``python -m pipelines.core.sandbox_child``, never a fork of a Ray worker), sends it
-calls over pipes and kills it when an item passes its deadline. A failed item is tried once more, alone, in a fresh
-child with a longer deadline, before the caller writes it off with its category. The child is replaced after a number
-of items or when its resident memory has grown, and it dies with its parent (``PR_SET_PDEATHSIG`` and end of pipe).
+worker keeps one *spawned* child (never a fork of a Ray worker) from unit to unit, sends it calls over pipes and kills it
+when an item passes its deadline. A failed item is tried once more, alone, in a fresh child with a longer deadline. The
+child is replaced after a number of items or when it has grown, and it dies with its parent.
 
 A deadline counts wall time, but while the child has used less CPU time than that (the machine is loaded) it is given
 up to ``STARVED`` times as long: a slow neighbour must not decide which inputs end in quarantine.
-
-    with Sandbox("pipelines.documents.extract:answer", deadline_s=20, memory_bytes=2 << 30) as box:
-        for page in box.stream("pages", ...):       # a generator function: every item has the deadline of its own
-            ...
-        box.call("count", ...)                      # one result, with the one retry
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
@@ -28,10 +23,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from pipelines.core.sandbox_slots import ChildSlots, ParentSlots
+from pipelines.core.storage import INSTALLED
 
 HEADER = struct.Struct("<cIQ")  # kind, number of out-of-band buffers, resident bytes of the sender
 LENGTH = struct.Struct("<Q")
@@ -41,7 +36,8 @@ STARVED = 5.0
 GLANCE_S = 0.05
 FATAL = ("timeout", "crash", "oom")  # categories that cost the child and earn a second try
 START_S = 120.0  # import of the target's module
-RECYCLE_ITEMS = 20_000  # after which a child is started anew: libraries leak
+RETRY_FACTOR = 3.0  # of the deadline, for the second try
+RECYCLE_ITEMS, RECYCLE_BYTES = 20_000, 512 << 20  # served and grown by, a child is started anew: libraries leak
 MAX_MESSAGE = 4 << 30
 PIPE_BYTES = 1 << 20
 
@@ -50,31 +46,19 @@ class SandboxError(Exception):
     """The item failed cleanly. ``category`` is one word (``parse``, ``encrypted``, ``oom`` ...) for the manifest."""
 
     def __init__(self, category: str, message: str) -> None:
-        super().__init__(f"{category}: {message}")
+        super().__init__(category, message)
         self.category, self.message = category, message
 
-    def __reduce__(self) -> tuple:
-        return (SandboxError, (self.category, self.message))
+    def __str__(self) -> str:
+        return f"{self.category}: {self.message}"
 
 
 class SandboxTimeout(SandboxError):
     """The item passed its deadline and the child was killed."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__("timeout", message)
-
-    def __reduce__(self) -> tuple:
-        return (SandboxTimeout, (self.message,))
-
 
 class SandboxCrash(SandboxError):
     """The child died; category ``crash``, or ``oom`` when the memory limit or the kernel's killer ended it."""
-
-    def __init__(self, message: str, category: str = "crash") -> None:
-        super().__init__(category, message)
-
-    def __reduce__(self) -> tuple:
-        return (SandboxCrash, (self.message, self.category))
 
 
 def send(stream: IO[bytes], kind: bytes, value: Any, resident: int = 0, slots: ChildSlots | None = None) -> None:
@@ -82,12 +66,8 @@ def send(stream: IO[bytes], kind: bytes, value: Any, resident: int = 0, slots: C
     ``slots`` large buffers go into shared memory, and where they lie is told instead."""
     buffers: list[pickle.PickleBuffer] = []
     body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    place = slots.put(buffers) if slots is not None else None
-    if place is not None:
-        where = pickle.dumps(place, protocol=5)
-        stream.write(HEADER.pack(SHARED, 1, resident) + LENGTH.pack(len(body)) + body + LENGTH.pack(len(where)) + where)
-        stream.flush()
-        return
+    if slots is not None and (place := slots.put(buffers)) is not None:
+        kind, buffers = SHARED, [pickle.PickleBuffer(pickle.dumps(place))]
     stream.write(HEADER.pack(kind, len(buffers), resident) + LENGTH.pack(len(body)) + body)
     for buffer in buffers:
         with buffer.raw() as raw:
@@ -109,12 +89,10 @@ class Sandbox:
         deadline_s: float,
         memory_bytes: int,
         *,
-        retry_factor: float = 3.0,
         recycle_items: int = RECYCLE_ITEMS,
-        growth_bytes: int = 512 << 20,
     ) -> None:
         self.target, self.deadline_s, self.memory_bytes = target, deadline_s, memory_bytes
-        self.retry_factor, self.recycle_items, self.growth_bytes = retry_factor, recycle_items, growth_bytes
+        self.recycle_items = recycle_items
         self.starts = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._slots: ParentSlots | None = None
@@ -135,11 +113,10 @@ class Sandbox:
 
     def call(self, *args: Any, deadline_s: float | None = None) -> Any:
         """The value of ``target(*args)`` (the last item if it yields). A timeout, crash or lack of memory is tried
-        once more in a fresh child with ``retry_factor`` times the deadline. Raises SandboxTimeout, SandboxCrash,
+        once more in a fresh child with ``RETRY_FACTOR`` times the deadline. Raises SandboxTimeout, SandboxCrash,
         SandboxError."""
-        deadline = deadline_s or self.deadline_s
         try:
-            return self._last(args, deadline)
+            return self._last(args, deadline_s or self.deadline_s)
         except SandboxError as error:
             if error.category not in FATAL:
                 raise
@@ -149,7 +126,7 @@ class Sandbox:
         """As ``call``, but at once in a fresh child with the longer deadline and without another try: the second chance
         of an item that failed in a ``stream``."""
         self.close()
-        return self._last(args, (deadline_s or self.deadline_s) * self.retry_factor)
+        return self._last(args, (deadline_s or self.deadline_s) * RETRY_FACTOR)
 
     def stream(self, *args: Any) -> Iterator[Any]:
         """The items that ``target(*args)`` yields, each within the deadline; no retry (the caller knows which item
@@ -162,15 +139,12 @@ class Sandbox:
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.close()
-        if child is None:
-            return
-        with contextlib.suppress(OSError):
+        if child is not None:
             child.kill()
-        for pipe in (child.stdin, child.stdout):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
+            for pipe in filter(None, (child.stdin, child.stdout)):
+                with contextlib.suppress(OSError):
                     pipe.close()
-        child.wait()
+            child.wait()
 
     def _last(self, args: tuple, deadline: float) -> Any:
         value = None
@@ -179,11 +153,13 @@ class Sandbox:
         return value
 
     def _run(self, args: tuple, deadline: float) -> Iterator[Any]:
-        self._recycle()
+        grown = self._resident - self._base_resident
+        if self._child is not None and (self._items >= self.recycle_items or grown > RECYCLE_BYTES):
+            self.close()
         child = self._start()
         done = False
+        assert child.stdin is not None
         try:
-            assert child.stdin is not None
             try:
                 send(child.stdin, CALL, args)
             except OSError as error:
@@ -205,21 +181,13 @@ class Sandbox:
             if not done:
                 self.close()
 
-    def _recycle(self) -> None:
-        if self._child is not None and (
-            self._items >= self.recycle_items or self._resident - self._base_resident > self.growth_bytes
-        ):
-            self.close()
-
     def _start(self) -> subprocess.Popen[bytes]:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self.close()
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.environ.get("PYTHONPATH", "")
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([root, *([path] if path else [])]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(INSTALLED), os.environ.get("PYTHONPATH")])),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONHASHSEED": "0",
@@ -228,9 +196,9 @@ class Sandbox:
             "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
             "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
         }
-        command = [sys.executable, "-P", "-m", "pipelines.core.sandbox_child"]
         self._slots = ParentSlots()
-        command += [self.target, str(self.memory_bytes), str(os.getpid()), self._slots.argument]
+        numbers = map(str, (self.memory_bytes, os.getpid(), *self._slots.descriptors))
+        command = [sys.executable, "-P", "-m", "pipelines.core.sandbox_child", self.target, *numbers]
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -246,12 +214,11 @@ class Sandbox:
         self.starts += 1
         try:
             kind, value = self._receive(child, START_S)
+            if kind == ERROR:
+                raise SandboxError(value[0], value[1])
         except SandboxError:
             self.close()
             raise
-        if kind == ERROR:
-            self.close()
-            raise SandboxError(value[0], value[1])
         self._base_resident = self._resident
         return child
 
@@ -269,7 +236,7 @@ class Sandbox:
     def _block(self, child: subprocess.Popen[bytes], clock: _Deadline) -> bytearray:
         (length,) = LENGTH.unpack(self._read(child, LENGTH.size, clock))
         if length > MAX_MESSAGE:
-            raise SandboxCrash(f"message of {length} bytes is over the limit of {MAX_MESSAGE}")
+            raise SandboxCrash("crash", f"message of {length} bytes is over the limit of {MAX_MESSAGE}")
         return self._read(child, length, clock)
 
     def _read(self, child: subprocess.Popen[bytes], length: int, clock: _Deadline) -> bytearray:
@@ -280,7 +247,7 @@ class Sandbox:
         while filled < length:
             if not select.select([descriptor], [], [], clock.wait())[0]:
                 if clock.expired():
-                    raise SandboxTimeout(f"no result within {clock.limit:g} s")
+                    raise SandboxTimeout("timeout", f"no result within {clock.limit:g} s")
                 continue
             got = os.readv(descriptor, [view[filled:]])
             if got == 0:
@@ -292,11 +259,11 @@ class Sandbox:
         try:
             code = child.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return SandboxCrash("the child closed its pipe")
+            return SandboxCrash("crash", "the child closed its pipe")
         if code == -signal.SIGKILL:
-            return SandboxCrash("the child was killed by the kernel (out of memory)", "oom")
+            return SandboxCrash("oom", "the child was killed by the kernel (out of memory)")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return SandboxCrash(f"the child ended with {name}")
+        return SandboxCrash("crash", f"the child ended with {name}")
 
 
 class _Deadline:
@@ -334,3 +301,21 @@ def _cpu_seconds(pid: int) -> float:
     except OSError:
         return float("inf")
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+_kept: dict[tuple[str, float, int], Sandbox] = {}
+
+
+def kept_sandbox(target: str, deadline_s: float, memory_bytes: int, recycle_items: int = RECYCLE_ITEMS) -> Sandbox:
+    """The child of this process for a target; it ends with the process, or with ``close_sandboxes``."""
+    key = (target, deadline_s, memory_bytes)
+    if key not in _kept:
+        _kept[key] = Sandbox(*key, recycle_items=recycle_items)
+    return _kept[key]
+
+
+@atexit.register
+def close_sandboxes() -> None:
+    for box in _kept.values():
+        box.close()
+    _kept.clear()

@@ -1,6 +1,6 @@
 """The other end of ``sandbox.Sandbox``: limits itself, imports one function, answers calls until the pipe closes.
 
-Started as ``python -m pipelines.core.sandbox_child package.module:function MEMORY_BYTES PARENT_PID SLOTS``. Standard
+Started as ``python -m pipelines.core.sandbox_child package.module:function MEMORY_BYTES PARENT_PID SLOT...``. Standard
 output is kept for the protocol; what libraries print there goes to standard error."""
 
 from __future__ import annotations
@@ -43,25 +43,12 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _resident() -> int:
+    """Bytes of memory this process holds, 0 where that cannot be read."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
     except OSError:
         return 0
-
-
-def _seldom(function: Callable[[], int], every: int) -> Callable[[], int]:
-    """What ``function`` said last, asked anew at every ``every``-th call: reading /proc costs as much as a small item."""
-    said, calls = 0, 0
-
-    def call() -> int:
-        nonlocal said, calls
-        if calls % every == 0:
-            said = function()
-        calls += 1
-        return said
-
-    return call
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:
@@ -92,9 +79,10 @@ def _answer(function: Callable[..., Any], args: tuple, out: BinaryIO, slots: Chi
     try:
         value = function(*args)
         if inspect.isgenerator(value):
-            resident = _seldom(_resident, WEIGHED)
-            for item in value:
-                send(out, ITEM, item, resident(), slots)
+            for number, item in enumerate(value):
+                if number % WEIGHED == 0:  # reading /proc costs as much as a small item
+                    resident = _resident()
+                send(out, ITEM, item, resident, slots)
         else:
             send(out, ITEM, value, _resident(), slots)
     except BrokenPipeError:
@@ -105,7 +93,7 @@ def _answer(function: Callable[..., Any], args: tuple, out: BinaryIO, slots: Chi
         send(out, END, None, _resident())
 
 
-def main(target: str, memory_bytes: int, parent: int, slots: str) -> None:
+def main(target: str, memory_bytes: int, parent: int, *slots: int) -> None:
     """Serve calls of ``target`` for ever. Never returns: the process ends with its pipe or by a kill."""
     _die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
@@ -127,4 +115,4 @@ def main(target: str, memory_bytes: int, parent: int, slots: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -18,7 +18,7 @@ import mmap
 import os
 import pickle
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,12 +63,8 @@ class ParentSlots:
         self._out: list[tuple[int, weakref.ref[Any]]] = []
 
     @property
-    def argument(self) -> str:
-        """For the child's command line; its descriptors are to be passed on (``descriptors``)."""
-        return ",".join(map(str, self.descriptors))
-
-    @property
     def descriptors(self) -> list[int]:
+        """To be passed on to the child, and told on its command line."""
         return [self.answers, *self.files]
 
     def load(self, body: bytes | bytearray, place: Place) -> Any:
@@ -104,10 +100,10 @@ class ParentSlots:
 
 
 class ChildSlots:
-    """The child's side. ``argument`` is that of ``ParentSlots``."""
+    """The child's side, with the ``descriptors`` of ``ParentSlots``."""
 
-    def __init__(self, argument: str) -> None:
-        self._answers, *self._files = map(int, argument.split(","))
+    def __init__(self, descriptors: Iterable[int]) -> None:
+        self._answers, *self._files = descriptors
         self._free = list(range(len(self._files)))
         self._living = len(self._files)
         self._maps: dict[int, mmap.mmap] = {}

@@ -14,7 +14,6 @@ from pipelines.core.canonical import canonical_json
 
 
 def seed_of(*parts: str | int) -> int:
-    """128-bit integer from the canonical form of the parts."""
     return int.from_bytes(hashlib.sha256(canonical_json(list(parts))).digest()[:16], "big")
 
 

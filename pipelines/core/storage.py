@@ -68,7 +68,6 @@ class About:
 
 
 def is_url(text: str) -> bool:
-    """True for ``s3://bucket/key`` and its kind, False for a path."""
     return "://" in text
 
 
@@ -129,10 +128,10 @@ def search(text: str) -> Iterator[tuple[str, str, About]]:
     magic = next((index for index, letter in enumerate(text) if letter in "*?["), None)
     base = place(text if magic is None else text[:magic].rpartition("/")[0])
     assert isinstance(base, Remote), "a local folder is walked, not searched"
-    found = _ask(
-        base,
-        lambda system, path: system.find(path, detail=True) if magic is None else system.glob(pattern, detail=True),
-    )
+    if magic is None:
+        found = _ask(base, lambda system, path: system.find(path, detail=True))
+    else:
+        found = _ask(base, lambda system, path: system.glob(pattern, detail=True))
     top = base.url.removeprefix(f"{scheme}://") + "/"
     for key, info in found.items():
         name = key.removeprefix(top) if key.startswith(top) else key.rpartition("/")[2]
@@ -230,12 +229,12 @@ def download(file: Remote, target: Path, *, sha256: str = "") -> Path:
     try:
         _ask(file, lambda system, path: system.get_file(path, str(draft)))
         if sha256 and (actual := sha256_of(draft)) != sha256:
-            raise DataError(
+            why = f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}..."
+            what, do = (
                 "a file of the store is not what its manifest says",
-                where=str(file),
-                why=f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}...",
-                do="rebuild the step with --force, or restore the file",
+                "rebuild the step with --force, or restore it",
             )
+            raise DataError(what, where=str(file), why=why, do=do)
         os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)
@@ -308,12 +307,8 @@ def _system(remote: Remote) -> Any:
     try:
         return filesystem(scheme, **options)
     except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"cannot reach {scheme}:// from here",
-            where=remote.url,
-            why=str(error),
-            do="pip install 'cookhouse[s3]'" if scheme in ("s3", "s3a") else f"install the fsspec driver of {scheme}",
-        ) from error
+        do = "pip install 'cookhouse[s3]'" if scheme in ("s3", "s3a") else f"install the fsspec driver of {scheme}"
+        raise ConfigError(f"cannot reach {scheme}:// from here", where=remote.url, why=str(error), do=do) from error
 
 
 def _ask(remote: Remote, question: Callable[[Any, str], Answer]) -> Answer:
@@ -326,10 +321,7 @@ def _ask(remote: Remote, question: Callable[[Any, str], Answer]) -> Answer:
     except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError):
         raise
     except Exception as error:
-        raise InfraError(
-            "the store does not answer as it should",
-            where=remote.url,
-            why=f"{type(error).__name__}: {first_line(error)}",
-            do="check the address and the credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...), then run the same "
-            "command again: finished units are kept",
-        ) from error
+        why = f"{type(error).__name__}: {first_line(error)}"
+        do = "check the address and the credentials (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID ...), then run the same command "
+        do += "again: finished units are kept"
+        raise InfraError("the store does not answer as it should", where=remote.url, why=why, do=do) from error

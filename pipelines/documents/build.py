@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.errors import CookhouseError
-from pipelines.core.sandbox import SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import SandboxError, kept_sandbox
 from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
 from pipelines.documents.config import DocumentShards

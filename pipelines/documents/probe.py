@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipelines.core.sandbox import SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import SandboxError, kept_sandbox
 from pipelines.documents.build import category
 from pipelines.documents.config import DocumentShards
 from pipelines.documents.extract import CHILD

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import ConfigError
-from pipelines.core.sandbox import Sandbox, SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import Sandbox, SandboxError, kept_sandbox
 from pipelines.core.seeds import split_of
 from pipelines.core.storage import local_file
 from pipelines.images.settings import CaptionShards

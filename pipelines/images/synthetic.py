@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.sandbox import SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import SandboxError, kept_sandbox
 from pipelines.core.seeds import generator, split_of
 from pipelines.images.drawing import Line, draw_lines
 from pipelines.images.settings import SyntheticOcr

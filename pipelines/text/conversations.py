@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pipelines.core.sandbox import SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import SandboxError, kept_sandbox
 from pipelines.core.seeds import split_of
 from pipelines.media.video import DecodeSpec
 from pipelines.shards.manifest import Row

@@ -64,7 +64,6 @@ class Mirror:
 
     @property
     def done(self) -> bool:
-        """Whether everything of every run arrived, its end too."""
         return not self.readers
 
     def look(self, *, gone: bool = False, leave: bool = False) -> None:
@@ -105,8 +104,8 @@ class Mirror:
                 target = Target({**NEW, **memory}, shown)
             else:
                 experiment = self.store.experiment(f"cookhouse/{want.about['cookhouse.recipe']}")
-                found = self.store.find(experiment, want.identity) or ""
                 target = Target({"experiment_id": experiment}, Shown())
+                found = self.store.find(experiment, want.identity)
                 self._take(target, want, found or self._create(target, want, ids))
             self.targets[want.folder, want.slot] = target
         target.missing = 0
@@ -179,9 +178,8 @@ class Mirror:
 
     def _tell(self, target: Target, missing: int) -> None:
         told = f"{missing} values did not arrive: {self.why}"[:500] if missing else ""
-        if told == target.shown.tags.get(INCOMPLETE, ""):
-            return
-        if not self._refused(target, 0, self.store.tag, target.run, INCOMPLETE, told):
+        news = told != target.shown.tags.get(INCOMPLETE, "")
+        if news and not self._refused(target, 0, self.store.tag, target.run, INCOMPLETE, told):
             target.shown = replace(target.shown, tags={**target.shown.tags, INCOMPLETE: told})
 
     def _refused(self, target: Target, rows: int, call: Callable[..., None], *values: Any, **named: Any) -> bool:

@@ -19,7 +19,7 @@ _REFUSED = re.compile(r"[^\w\-. :/]")
 
 
 def clean_name(name: str) -> str:
-    """A param or metric name MLflow takes: other signs become ``_``, at most 250 characters."""
+    """A param or metric name MLflow takes."""
     return _REFUSED.sub("_", name)[:MAX_NAME]
 
 
@@ -27,25 +27,21 @@ def changed(overrides: Sequence[str], step: str | None = None) -> str:
     """What a person changed: the overrides of one step, or all of a run, without the ``steps.`` prefix.
 
     ``changed(["recipe=tiny", "steps.sft.lr=1e-3"], "sft") == "lr=1e-3"``."""
-    parts = []
-    for override in overrides:
-        name = override.lstrip("+~")
-        if step is not None:
-            if name.startswith(f"steps.{step}."):
-                parts.append(name.removeprefix(f"steps.{step}."))
-        elif not name.startswith(UNSEEN):
-            parts.append(name.removeprefix("steps."))
+    names = [override.lstrip("+~") for override in overrides]
+    if step is None:
+        parts = [name.removeprefix("steps.") for name in names if not name.startswith(UNSEEN)]
+    else:
+        mine = f"steps.{step}."
+        parts = [name.removeprefix(mine) for name in names if name.startswith(mine)]
     text = ",".join(parts)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def step_name(step: str, key: str, overrides: Sequence[str]) -> str:
-    """``{step}-{what changed}-{key7}``, or ``{step}-{key7}`` when nothing of the step was changed."""
     return "-".join(part for part in (step, changed(overrides, step), key[:7]) if part)
 
 
 def run_name(recipe: str, run_id: str, overrides: Sequence[str]) -> str:
-    """``{recipe}-{what changed}``, or ``{recipe}-{run id}``."""
     return f"{recipe}-{changed(overrides) or run_id}"
 
 
@@ -63,11 +59,11 @@ def params_of(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for path, value in dotted(named).items() if named else ():
         name = clean_name(prefix + path)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if len(text) <= MAX_PARAM:
+        parts = [text[start : start + MAX_PARAM] for start in range(0, len(text), MAX_PARAM)]
+        if len(parts) <= 1:
             params[name] = text
-            continue
-        for number, start in enumerate(range(0, len(text), MAX_PARAM)):
-            params[clean_name(f"{name}.part{number}")] = text[start : start + MAX_PARAM]
+        else:
+            params |= {clean_name(f"{name}.part{number}"): part for number, part in enumerate(parts)}
     return params
 
 
@@ -100,7 +96,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def parent_metrics(step: str, final: Mapping[str, float]) -> dict[str, float]:
-    """A step's final metrics under the parent's names: ``{step}/{name}``."""
     return {clean_name(f"{step}/{name}"): value for name, value in final.items()}
 
 
@@ -126,15 +121,8 @@ def odd_tags(odd: Mapping[str, tuple[int, int]]) -> dict[str, str]:
 
 
 def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mapping[str, Any]]) -> str:
-    """Card of a pipeline run: command and a table with one row a step (decision, status, link, seconds, main
-    metric)."""
     command = " ".join(["cookhouse run", f"recipe={recipe}", *(o for o in overrides if not o.startswith("recipe="))])
-    lines = [
-        f"**{recipe}** `{command}`",
-        "",
-        "| step | key | | status | seconds | main metric |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = [f"**{recipe}** `{command}`", "", "| step | key | | status | seconds | main metric |", "|---" * 6 + "|"]
     for name, row in steps.items():
         run = f"[{name}](#/experiments/{row['experiment_id']}/runs/{row['run_id']})" if row.get("run_id") else name
         seconds = f"{row['seconds']:.1f}" if isinstance(row.get("seconds"), int | float) else ""
@@ -144,7 +132,6 @@ def parent_note(recipe: str, overrides: Sequence[str], steps: Mapping[str, Mappi
 
 
 def step_note(record: Mapping[str, Any]) -> str:
-    """Card of a step: stage, key, inputs, where it lies, what came out."""
     lines = [f"**{record['stage']}** key `{record['key']}` generation {record['generation']}", ""]
     for port, items in record.get("inputs", {}).items():
         lines += [f"- {port}: {item['step']} `{item['key'][:SHORT]}`" for item in items]
@@ -156,7 +143,5 @@ def step_note(record: Mapping[str, Any]) -> str:
 
 def main_metric(stats: Mapping[str, Any]) -> str:
     """The figure a stage calls its main one, ``cer/low 0.31``, or nothing."""
-    main = stats.get("main_metric")
-    if not main or main[1] is None:
-        return ""
-    return f"{main[0]} {main[1]:.4g}" if isinstance(main[1], int | float) else f"{main[0]} {main[1]}"
+    name, value = stats.get("main_metric") or ("", None)
+    return "" if value is None else f"{name} {value:.4g}" if isinstance(value, int | float) else f"{name} {value}"

@@ -92,21 +92,16 @@ def _read(step: StepFiles) -> StepFiles:
     folder, attempt = step.folder, step.attempt
     if folder is None:
         return step
-    generation = 1
-    document: Mapping[str, Any] = {}
-    outcome: Mapping[str, Any] = {}
-    if attempt is not None:
-        generation = int((read_json(attempt / "attempt.json") or {}).get("generation", 1))
-        document = (read_json(attempt / "spec.json") or {}).get("document", {})
-        outcome = read_json(attempt / "outcome.json") or {}
-    record = read_record(folder)
-    record = record if record is not None and record.generation >= generation else None
-    generation = record.generation if record else generation
+    begun, spec, outcome = (
+        (attempt and read_json(attempt / f"{name}.json")) or {} for name in ("attempt", "spec", "outcome")
+    )
+    generation, record = int(begun.get("generation", 1)), read_record(folder)
+    if record is not None and record.generation >= generation:
+        generation = record.generation
+        step = replace(step, record=record.data, places=_places(record), inputs=_data_inputs(record))
     attempts = tuple(path for _, path in Store(folder.parent.parent).attempts(folder, generation))
-    step = replace(step, generation=generation, document=document, outcome=outcome, attempts=attempts)
-    if record is None:
-        return step
-    return replace(step, record=record.data, places=_places(record), inputs=_data_inputs(record))
+    document = spec.get("document", {})
+    return replace(step, generation=generation, document=document, outcome=outcome, attempts=attempts)
 
 
 def _end_of(step: StepFiles) -> StepFiles:

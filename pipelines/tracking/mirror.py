@@ -29,10 +29,9 @@ URI = "COOKHOUSE_TRACKING_URI"
 
 @dataclass
 class MirrorHandle:
-    """The driver's end. ``process`` is None when the mirror could not be started; the run goes on without."""
+    """The driver's end. ``folders`` are those of the runs; ``process`` is None when the mirror could not be started."""
 
-    root: Path
-    run_ids: tuple[str, ...]
+    folders: Sequence[Path]
     uri: str
     process: subprocess.Popen[bytes] | None
     log: Path
@@ -45,7 +44,6 @@ class MirrorHandle:
         if self.process.stdin:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
-            self.process.stdin = None
         end = time.monotonic() + timeout
         while not self.delivered() and self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
@@ -53,17 +51,16 @@ class MirrorHandle:
 
     def delivered(self) -> bool:
         """Whether the store knows the end of every run."""
-        ends = (state.load(self.root / "runs" / run_id, self.uri).get("status") for run_id in self.run_ids)
-        return all(status in ENDS for status in ends)
+        return all(state.load(folder, self.uri).get("status") in ENDS for folder in self.folders)
 
 
 def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
     """Start the mirror process of ``{root}/runs/{run_id}`` and return at once; one process for all runs of a sweep. Never
     raises: without a mirror the events stay in JSONL. The address goes by the environment: it may hold a password, and
     anybody can list arguments."""
-    folders = [Path(root).absolute() / "runs" / run_id for run_id in run_ids]
+    folders = [root.absolute() / "runs" / run_id for run_id in run_ids]
     log = folders[0] / "mirror.log"
-    command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(Path(root).absolute()), *run_ids]
+    command = [sys.executable, "-m", "pipelines.tracking.mirror_process", str(root.absolute()), *run_ids]
     paths = [str(INSTALLED), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "OMP_NUM_THREADS": "1", URI: uri}
     process = None
@@ -74,4 +71,4 @@ def start_mirror(root: Path, run_ids: Sequence[str], uri: str) -> MirrorHandle:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment, start_new_session=True
             )
-    return MirrorHandle(Path(root).absolute(), tuple(run_ids), uri, process, log)
+    return MirrorHandle(folders, uri, process, log)

@@ -74,20 +74,26 @@ def sync(root: Path, run_id: str, uri: str, warn: Callable[[str], None] = print)
 
 def unfinished(root: Path, uri: str, besides: Sequence[str]) -> list[str]:
     """The newest runs of which this store does not have everything and whose driver is gone, newest first."""
-    found = []
-    runs = sorted((path for path in (root / "runs").glob("*/events.jsonl")), key=lambda path: -path.stat().st_mtime)
-    for folder in (events.parent for events in runs[:50]):
-        whole = folder.name in besides or state.load(folder, uri).get("status") in ENDS
-        if not whole and driver_gone(root, folder.name):
-            found.append(folder.name)
-    return found[:CATCH_UP]
+    runs = sorted((root / "runs").glob("*/events.jsonl"), key=lambda path: -path.stat().st_mtime)
+    found = (
+        events.parent.name
+        for events in runs[:50]
+        if events.parent.name not in besides and state.load(events.parent, uri).get("status") not in ENDS
+    )
+    return [name for name in found if driver_gone(root, name)][:CATCH_UP]
 
 
 def main(arguments: list[str]) -> int:
     root, run_ids, uri = Path(arguments[0]), arguments[1:], os.environ[URI]
     os.nice(5)
     closing = threading.Event()
-    threading.Thread(target=_wait_for_driver, args=(closing,), daemon=True).start()
+
+    def wait_for_driver() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        closing.set()
+
+    threading.Thread(target=wait_for_driver, daemon=True).start()
 
     def warn(text: str) -> None:
         sys.stdout.write(f"tracking: {redact(text)}\n")  # mirror.log
@@ -105,12 +111,6 @@ def main(arguments: list[str]) -> int:
             except Exception as error:  # whatever the store raises, the run must not feel it
                 warn(f"run {other} could not be caught up: {type(error).__name__}: {first_line(error)}")
     return 0 if delivered else 1
-
-
-def _wait_for_driver(closing: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
-    closing.set()
 
 
 if __name__ == "__main__":

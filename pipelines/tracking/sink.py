@@ -56,7 +56,8 @@ class Sink:
         """Id of the experiment, made or taken out of the bin when needed."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            location = _artifact_location(self.uri)
+            file = self.uri.removeprefix("sqlite:///")  # a server decides for itself
+            location = (Path(file).absolute().parent / "mlflow-artifacts").as_uri() if file != self.uri else None
             return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
         if found.lifecycle_stage != "active":
             self.client.restore_experiment(found.experiment_id)
@@ -80,13 +81,15 @@ class Sink:
 
     def statuses(self, experiment: str, tags: Mapping[str, str]) -> set[str]:
         """States of all runs of an experiment that carry these tags."""
-        runs = self.client.search_runs([experiment], filter_string=_query(tags), max_results=MOST_CHILDREN)
-        return {str(run.info.status) for run in runs}
+        return {str(run.info.status) for run in self._search(experiment, tags, MOST_CHILDREN)}
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """The run of an experiment that carries all these tags, or None."""
-        runs = self.client.search_runs([experiment], filter_string=_query(tags), max_results=1)
-        return str(runs[0].info.run_id) if runs else None
+        return next((str(run.info.run_id) for run in self._search(experiment, tags, 1)), None)
+
+    def _search(self, experiment: str, tags: Mapping[str, str], most: int) -> Sequence[Any]:
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        return self.client.search_runs([experiment], filter_string=query, max_results=most)
 
     def create(self, experiment: str, name: str, tags: Mapping[str, str], started: float) -> str:
         """A new run in state RUNNING; ``started`` in seconds since the epoch."""
@@ -142,19 +145,8 @@ class Sink:
             self.client.set_terminated(run, status=status, end_time=int(ended * 1000))
 
 
-def _query(tags: Mapping[str, str]) -> str:
-    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-
-
 def refusal(error: Exception) -> str:
     """The store's reason when it answered and does not want this call (no right to it, a value it does not take); empty for
     one that is away, locked or overloaded."""
     code = getattr(error, "error_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     return f"{code}: {first_line(error)}" if code in REFUSALS else ""
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Beside a SQLite file; a server decides for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlflow-artifacts").as_uri()

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
-from pipelines.core.sandboxes import kept_sandbox
+from pipelines.core.sandbox import FATAL, Sandbox, SandboxError, kept_sandbox
 from pipelines.media.video import DecodeSpec, Frames
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit

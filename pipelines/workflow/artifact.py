@@ -54,14 +54,11 @@ class Artifact:
 
     @cached_property
     def _manifest(self) -> dict[str, Any]:
-        loaded = read_json(self.root / self.manifest)
+        where, do = self.root / self.manifest, f"rebuild it: cookhouse run ... --force {self.step}"
+        loaded = read_json(where)
         if not isinstance(loaded, dict):
-            raise DataError(
-                f"the manifest of step '{self.step}' cannot be read",
-                where=str(self.root / self.manifest),
-                why="it is missing or torn",
-                do=f"rebuild it: cookhouse run ... --force {self.step}",
-            )
+            what = f"the manifest of step '{self.step}' cannot be read"
+            raise DataError(what, where=str(where), why="it is missing or torn", do=do)
         return loaded
 
     @cached_property
@@ -91,14 +88,11 @@ class Artifact:
             return self._copies / folders.pop()
         if not folders and isinstance(self.root, Path) and (self.root / name).exists():
             return self.root / name
-        raise DataError(
-            f"step '{self.step}' ({self.stage}) has no '{name}'"
-            if not folders
-            else f"'{name}' of step '{self.step}' lies in several attempts",
-            where=str(self.root),
-            why=f"it holds {len(self.places)} files"
-            + (f", among them {', '.join(list(self.places)[:5])}" if self.places else ""),
-        )
+        what = f"step '{self.step}' ({self.stage}) has no '{name}'"
+        if folders:
+            what = f"'{name}' of step '{self.step}' lies in several attempts"
+        among = f", among them {', '.join(list(self.places)[:5])}" if self.places else ""
+        raise DataError(what, where=str(self.root), why=f"it holds {len(self.places)} files{among}")
 
     def address(self, name: str) -> str:
         """Where a logical name lies, as an absolute path or as the URL in a remote store; nothing is fetched. Raises

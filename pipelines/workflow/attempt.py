@@ -32,17 +32,8 @@ Job = TypeVar("Job")
 Receipt = Mapping[str, Any]
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,120}")
-RESERVED = (
-    "units",
-    "logs",
-    "scratch",
-    "elders",
-    "manifest.json",
-    "attempt.json",
-    "spec.json",
-    "worker.json",
-    "outcome.json",
-)
+NOTES = ("manifest.json", "attempt.json", "spec.json", "worker.json", "outcome.json")
+RESERVED = ("units", "logs", "scratch", "elders", *NOTES)
 """Names inside an attempt that belong to the workflow; everything else is the stage's result."""
 
 
@@ -188,11 +179,10 @@ def _build_there(build: Callable[[Job, Path], Receipt], attempt: Place, named: t
 def _carry(folder: Path, attempt: Place, receipt: Receipt) -> Unit:
     """The files a receipt lists, from a local folder to their places in the attempt, with their sizes and sha256. Raises
     DataError when one is not there."""
-    told = receipt.get("digests", {})
-    files = {}
-    for name in _named(receipt):
-        if not (folder / name).is_file():
-            raise DataError("a unit lists a file that is not there", where=str(folder / name))
+    told, files = receipt.get("digests", {}), {}
+    for path in (folder / name for name in _named(receipt)):
+        if not path.is_file():
+            raise DataError("a unit lists a file that is not there", where=str(path))
     for name in receipt.get("files", ()):
         path = folder / name
         files[name] = {"size": path.stat().st_size, "sha256": told.get(name) or storage.sha256_of(path)}

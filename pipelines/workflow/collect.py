@@ -1,7 +1,7 @@
 """What may be deleted from a store, and in which order. Pure: a survey of the folders goes in, waste comes out.
 
-Kept is what a *root* needs: the steps of recent runs, data that was adopted, and every key any of them was made from,
-however far up. Of a kept key waste are old generations nobody read, and attempts that no remaining generation points into.
+Kept is what a *root* needs: the steps of recent runs, and every key any of them was made from, however far up. Of a kept
+key waste are old generations nobody read, and attempts that no remaining generation points into.
 Never deleted: what is being made, a path that a remaining manifest names, a key or the very bytes that a remaining result
 was made from.
 """
@@ -39,14 +39,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Holding:
-    """One key's folder, its generations in order. ``live``: somebody works on it; ``adopted``: it cannot be made again."""
+    """One key's folder, its generations in order. ``live``: somebody works on it."""
 
     folder: Place
     key: str
     made: tuple[Made, ...] = ()
     tried: tuple[Tried, ...] = ()
     live: bool = False
-    adopted: bool = False
 
 
 class Kind(StrEnum):
@@ -94,8 +93,8 @@ def find_waste(holdings: Sequence[Holding], roots: Collection[str], *, older_tha
 
 
 def _needed(by_key: dict[str, Holding], roots: Iterable[str]) -> set[str]:
-    """The roots, what is adopted or being made, and everything those were made from, or read while they are made."""
-    rest = [*roots, *(key for key, item in by_key.items() if item.adopted or item.live)]
+    """The roots, what is being made, and everything those were made from, or read while they are made."""
+    rest = [*roots, *(key for key, item in by_key.items() if item.live)]
     needed: set[str] = set()
     while rest:
         if (key := rest.pop()) not in needed:

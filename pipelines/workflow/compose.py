@@ -72,18 +72,14 @@ class _LocalFirst(SearchPathPlugin):
 def search_folders(folder: Path | None = None) -> tuple[Path, ...]:
     """``./conf`` of a folder (default: the working directory) when there is one, then the packaged folder."""
     local = (folder or Path.cwd()) / "conf"
-    if local.is_dir() and local.resolve() != PACKAGED:
-        return (local, PACKAGED)
-    return (PACKAGED,)
+    return (local, PACKAGED) if local.is_dir() and local.resolve() != PACKAGED else (PACKAGED,)
 
 
 def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
-    """The options of a group (``recipe`` -> ``tiny``, ``backbones``), sorted."""
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def file_of(group: str, name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of an option of a group, the first on the search path."""
     return next((file for folder in folders if (file := folder / group / f"{name}.yaml").is_file()), None)
 
 
@@ -105,9 +101,8 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Composed:
         values = {name: _plain(node, resolve=True) for name, node in plain.items()}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise ConfigError(
-            "a YAML file cannot be read", where=f"{mark.name}:{mark.line + 1}" if mark else "", why=str(error.problem)
-        ) from error
+        where = f"{mark.name}:{mark.line + 1}" if mark else ""
+        raise ConfigError("a YAML file cannot be read", where=where, why=str(error.problem)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _translate(error, parsed, folders) from error
     return Composed(values, raw, choices, tuple(overrides), folders, folder or Path.cwd())
@@ -130,28 +125,17 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         if not text.startswith("~") and "=" not in text:
-            raise ConfigError(
-                f"'{text}' is no override",
-                where=COMMAND_LINE,
-                why="a trailing argument is name=value",
-                do="for example recipe=tiny steps.documents.views_per_page=2",
-            )
+            why, do = "a trailing argument is name=value", "for example recipe=tiny steps.documents.views_per_page=2"
+            raise ConfigError(f"'{text}' is no override", where=COMMAND_LINE, why=why, do=do)
         try:
             (item,) = OverridesParser.create().parse_overrides([text])
         except HydraException as error:
-            raise ConfigError(
-                f"'{text}' cannot be read",
-                where=COMMAND_LINE,
-                why=str(error).splitlines()[0],
-                do="quote values with special characters: 'name=\"a b,c\"'",
-            ) from error
+            why, do = str(error).splitlines()[0], "quote values with special characters: 'name=\"a b,c\"'"
+            raise ConfigError(f"'{text}' cannot be read", where=COMMAND_LINE, why=why, do=do) from error
         if item.is_sweep_override():
-            raise ConfigError(
-                f"'{text}' gives several values",
-                where=COMMAND_LINE,
-                why="one run takes one value",
-                do="to try each: cookhouse sweep; for a list write name=[a,b]; for a text with commas quote it",
-            )
+            do = "to try each: cookhouse sweep; for a list write name=[a,b]; for a text with commas quote it"
+            why = "one run takes one value"
+            raise ConfigError(f"'{text}' gives several values", where=COMMAND_LINE, why=why, do=do)
         parsed.append(item)
     return parsed
 
@@ -194,12 +178,8 @@ def _translate(error: Exception, parsed: Sequence[Override], folders: Sequence[P
     if isinstance(cause, MissingMandatoryValue) and full_key:
         chosen = {str(item.key_or_group): str(item.value()) for item in groups}
         written = _written_at(where.split("."), chosen, folders)
-        return ConfigError(
-            f"{where} has no value",
-            where=written,
-            why="it is for you to say (???)",
-            do=f"add {where}=<value>; {written.rpartition(':')[0] or 'its file'} says what it is",
-        )
+        do = f"add {where}=<value>; {written.rpartition(':')[0] or 'its file'} says what it is"
+        return ConfigError(f"{where} has no value", where=written, why="it is for you to say (???)", do=do)
     return ConfigError(first, where=where, why=str(cause).splitlines()[0] if cause is not error else "")
 
 
@@ -238,7 +218,8 @@ def _written_at(path: Sequence[str], choices: Mapping[str, str], folders: Sequen
             continue
         depth, line = _locate(yaml.compose(text), path[len(package) :])
         if depth and depth + len(package) > best[0]:
-            best = (depth + len(package), f"{_relative(file)}:{line}")
+            base = next((base for base in (Path.cwd(), INSTALLED) if file.is_relative_to(base)), None)
+            best = (depth + len(package), f"{file.relative_to(base) if base else file}:{line}")
     return best[1]
 
 
@@ -246,20 +227,13 @@ def _locate(node: Any, path: Sequence[str]) -> tuple[int, int]:
     """(how many parts of the path were found, line of the last of them)."""
     depth, line = 0, 0
     for part in path:
+        pairs: list[Any] = []
         if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == part), None)
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            pair = (node.value[int(part)], node.value[int(part)])
-        else:
-            pair = None
-        if pair is None:
+            pairs = [(key, value) for key, value in node.value if key.value == part]
+        elif isinstance(node, yaml.SequenceNode):
+            pairs = [(item, item) for index, item in enumerate(node.value) if str(index) == part]
+        if not pairs:
             break
+        pair = pairs[0]
         depth, line, node = depth + 1, pair[0].start_mark.line + 1, pair[1]
     return depth, line
-
-
-def _relative(file: Path) -> str:
-    for base in (Path.cwd(), INSTALLED):
-        if file.is_relative_to(base):
-            return str(file.relative_to(base))
-    return str(file)

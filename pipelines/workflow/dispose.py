@@ -14,19 +14,17 @@ from pipelines.workflow import lease
 from pipelines.workflow.collect import Holding, Kind, Made, Tried, Waste
 from pipelines.workflow.files import read_json
 from pipelines.workflow.lease import Lease
-from pipelines.workflow.store import COMMIT, Record, Store, commit_name
+from pipelines.workflow.store import Record, Store, commit_name, generations
 
 
 def holdings(store: Store) -> list[Holding]:
-    """Every key's folder of a store, committed or not."""
     folders = [item for stage in store.stages() for known in store.listing(stage).values() for item in known]
     return [holding for folder in folders if (holding := look(store, folder)) is not None]
 
 
 def look(store: Store, folder: Place) -> Holding | None:
     """One key's folder, None when nobody ever began anything there."""
-    numbers = sorted(int(match[1] or 1) for name in storage.names(folder) if (match := COMMIT.fullmatch(name)))
-    read = [(number, read_json(folder / commit_name(number))) for number in numbers]
+    read = [(number, read_json(folder / commit_name(number))) for number in generations(folder)]
     records = [Record(folder, number, data) for number, data in read if data is not None]
     attempts = store.attempts(folder)
     if not records and not attempts:
@@ -37,7 +35,6 @@ def look(store: Store, folder: Place) -> Holding | None:
         tuple(map(_made, records)),
         tuple(_tried(path) for _, path in attempts),
         live=lease.holder(folder) is not None,
-        adopted=any(record.data["provenance"].get("adopted") for record in records),
     )
 
 

@@ -51,19 +51,18 @@ def estimate(plan: Plan) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     for planned in plan.work:
         before = nearest(planned.keyed, planned.facts)
-        if before is None or before.data["provenance"].get("adopted"):
+        if before is None:
             found[planned.name] = Estimate()
-            continue
-        now, then = _load_now(planned, plan, found), _load_then(before)
-        found[planned.name] = scaled(before, now, then)
+        else:
+            found[planned.name] = scaled(before, _load_now(planned, plan, found), _load_then(before))
     return found
 
 
 def scaled(before: Record, now: Load | None, then: Load | None) -> Estimate:
     """An earlier result's figures times the ratio of the loads; as they were when the loads cannot be compared."""
-    label = f"{before.folder.name}"
+    label = before.folder.name
     ratio, basis = 1.0, f"as {label}"
-    if now is not None and then is not None and now.unit == then.unit and then.amount > 0 and now.amount > 0:
+    if now and then and now.unit == then.unit and then.amount > 0 and now.amount > 0:
         ratio = now.amount / then.amount
         basis = f"{label} at {ratio:.2g} times its {now.unit}" if abs(ratio - 1) > 0.005 else basis
     samples = before.stats.get("samples")
@@ -76,7 +75,6 @@ def scaled(before: Record, now: Load | None, then: Load | None) -> Estimate:
 
 
 def total(estimates: Mapping[str, Estimate]) -> Total:
-    """The sum of what is known."""
     return Total(
         sum(item.seconds or 0.0 for item in estimates.values()),
         sum(item.bytes or 0 for item in estimates.values()),
@@ -91,7 +89,6 @@ def steps_of(config: Any) -> float:
 
 
 def _load(config: Any, sizes: Sequence[int], samples: Iterable[Any]) -> Load | None:
-    """From the configuration, the bytes of the sources and the samples of the inputs."""
     if steps := steps_of(config):
         return Load("steps", steps)
     if sizes:

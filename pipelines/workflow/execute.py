@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pipelines.core import storage
@@ -23,6 +22,7 @@ from pipelines.core.identity import StageConfig, identity_of
 from pipelines.core.secrets import redact
 from pipelines.core.storage import Place
 from pipelines.core.trail import shipped
+from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.attempt import Attempt, work_folder
 from pipelines.workflow.files import read_json, translate_full_disk, write_json
 from pipelines.workflow.keys import Document, source_hash
@@ -97,11 +97,10 @@ class Spec:
 
     def write(self) -> Place:
         path = storage.place(self.attempt) / "spec.json"
-        write_json(path, self.__dict__)
+        write_json(path, vars(self))
         return path
 
     def open(self) -> Attempt:
-        """The attempt as this process works on it."""
         attempt = storage.place(self.attempt)
         return Attempt(work_folder(attempt), attempt, self.limit, tuple(map(storage.place, self.elders)))
 
@@ -154,34 +153,35 @@ def execute(spec: Spec, executor: Callable[[], Executor]) -> Outcome:
             write_json(attempt.place / "outcome.json", Outcome("killed", "interrupted").__dict__)
             raise
         except BaseException as error:
-            _keep_traceback(log)
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that is being reported
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(redact(traceback.format_exc()), encoding="utf-8")
             outcome = _failed(error, spec, str(attempt.place / "logs" / log.name))
         finally:
             reserve.unlink(missing_ok=True)
     with contextlib.suppress(OSError, CookhouseError):  # the disk is full to the last byte: the exit code has to say it
         if outcome.log:
             storage.upload(log, attempt.place / "logs" / log.name)
-        told = {name: _clean(value) for name, value in outcome.__dict__.items()}
+        told = {name: redact(text) if isinstance(text, str) else text for name, text in vars(outcome).items()}
         write_json(attempt.place / "outcome.json", {**told, "provenance": provenance()})
     return outcome
 
 
-def _clean(value: Any) -> Any:
-    return redact(value) if isinstance(value, str) else value
-
-
 def _failed(error: BaseException, spec: Spec, log: str) -> Outcome:
-    """What to say of an error that ended a step."""
     if isinstance(error, CookhouseError):
         return Outcome("failed", error.failure, error.what, error.where, error.why, error.do, log)
     where = f"step {spec.step}"
     if isinstance(error, ModuleNotFoundError):
-        needs = load_needs(spec.stage)
+        try:
+            needs = load_stage(spec.stage).needs
+        except Exception:  # the module that lacks it is the stage's own
+            needs = ""
         do = f"pip install 'cookhouse[{needs}]'" if needs else "install it, then run the same command again"
         what = f"stage needs the package '{error.name}', which is not installed"
         return Outcome("failed", "config", what, where, str(error), do, log)
-    what = f"{type(error).__name__}: {first_line(error)}"
-    return Outcome("failed", "user", what, where, _last_frame(error), "the traceback is in the log", log)
+    what, frame = f"{type(error).__name__}: {first_line(error)}", traceback.extract_tb(error.__traceback__)[-1]
+    why = f"raised at {frame.filename}:{frame.lineno} in {frame.name}"
+    return Outcome("failed", "user", what, where, why, "the traceback is in the log", log)
 
 
 def _run(spec: Spec, attempt: Attempt) -> None:
@@ -194,52 +194,15 @@ def _run(spec: Spec, attempt: Attempt) -> None:
             why="the packages of the two processes differ",
             do="use the same installation on both sides; for a local Ray: cookhouse down, then run again",
         )
-    artifacts = {
-        port: tuple(_open_input(storage.place(item["folder"]), item["step"], item["key"]) for item in items)
-        for port, items in spec.inputs.items()
-    }
-    sources = {
-        name: tuple(SourceFile(uri, relative, size, sha256) for uri, relative, size, sha256 in rows)
-        for name, rows in spec.sources.items()
-    }
-    run_attempt(
-        definition,
-        config,
-        Inputs(artifacts, sources),
-        attempt,
-        step=spec.step,
-        key=spec.key,
-        document=dict(spec.document),
-        generation=spec.generation,
-    )
+    artifacts = {port: tuple(_open_input(**item) for item in items) for port, items in spec.inputs.items()}
+    sources = {name: tuple(SourceFile(*row) for row in rows) for name, rows in spec.sources.items()}
+    told: Any = {name: getattr(spec, name) for name in ("step", "key", "document", "generation")}
+    run_attempt(definition, config, Inputs(artifacts, sources), attempt, **told)
 
 
-def _open_input(folder: Place, step: str, key: str) -> Any:
-    record = read_record(folder)
+def _open_input(step: str, key: str, folder: str) -> Artifact:
+    record = read_record(storage.place(folder))
     if record is None or record.key != key:
-        raise DataError(
-            f"the input '{step}' is gone",
-            where=str(folder),
-            why="no committed artifact with its key lies there",
-            do="run the same command again: it makes the input anew",
-        )
+        why, do = "no committed artifact with its key lies there", "run the same command again: it makes the input anew"
+        raise DataError(f"the input '{step}' is gone", where=folder, why=why, do=do)
     return record.open(step)
-
-
-def load_needs(dotted: str) -> str:
-    """The pip extra a stage names, or '' when its module itself cannot be imported."""
-    try:
-        return load_stage(dotted).needs
-    except Exception:
-        return ""
-
-
-def _keep_traceback(log: Path) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not hide the error that is being reported
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(redact(traceback.format_exc()), encoding="utf-8")
-
-
-def _last_frame(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"raised at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""

@@ -62,16 +62,11 @@ def translate_disk(error: OSError, path: Place | str) -> Exception:
     """:func:`translate_full_disk`, and a ConfigError for a store that is read-only or closed to this user."""
     if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
         return translate_full_disk(error, path)
-    return ConfigError(
-        "the store cannot be written",
-        where=str(path),
-        why=os.strerror(error.errno),
-        do="make it writable, or choose another place with storage.root=/big/disk; nothing is half-committed",
-    )
+    do = "make it writable, or choose another place with storage.root=/big/disk; nothing is half-committed"
+    return ConfigError("the store cannot be written", where=str(path), why=os.strerror(error.errno), do=do)
 
 
 def free_bytes(path: Path) -> int:
-    """What is free on the disk that a path lies on or would lie on."""
     path = path.absolute()
     return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
 
@@ -81,11 +76,6 @@ def translate_full_disk(error: OSError, path: Place | str) -> Exception:
     is not an InfraError because trying again at once fills the disk again."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    free = free_bytes(Path(str(path))) / 2**20
-    return DataError(
-        "the disk is full",
-        where=str(path),
-        why=f"{os.strerror(error.errno)}; {free:.0f} MiB are free there",
-        do="free some space or choose another place with storage.root=/big/disk, then run the same command again: "
-        "finished units are kept",
-    )
+    why = f"{os.strerror(error.errno)}; {free_bytes(Path(str(path))) / 2**20:.0f} MiB are free there"
+    do = "free some space or choose another place with storage.root=/big/disk, then run the same command again: "
+    return DataError("the disk is full", where=str(path), why=why, do=f"{do}finished units are kept")

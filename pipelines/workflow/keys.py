@@ -66,12 +66,9 @@ ABSENT = object()
 def difference(old: Document, new: Document) -> list[str]:
     """What changed between two key documents, one line a field: ``views_per_page 1 -> 2``."""
     before, after = _named(old), _named(new)
-    lines = []
-    for name in sorted(before.keys() | after.keys()):
-        was, now = before.get(name, ABSENT), after.get(name, ABSENT)
-        if was != now:
-            lines.append(f"{name} {_shown(was)} -> {_shown(now)}")
-    return lines
+    names = sorted(before.keys() | after.keys())
+    pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
+    return [f"{name} {_shown(was)} -> {_shown(now)}" for name, was, now in pairs if was != now]
 
 
 def _named(document: Document) -> dict[str, Any]:

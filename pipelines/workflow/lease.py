@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Lease:
                     write_json(path, value)
                     held = read_json(path)
                 if held is None or held["token"] != token:
-                    raise held_by(held or {}, step, path)
+                    raise _held_by(held or {}, step, path)
         lease = cls(path, token)
         lease._thread.start()
         return lease
@@ -86,20 +86,13 @@ class Lease:
                 storage.delete(self.path)
 
 
-def held_by(holder: Mapping[str, Any], step: str, path: Place) -> LockError:
-    """What to tell a person about a lease that somebody else holds."""
-    who = (
-        f"run {holder['run_id']}, process {holder['pid']} on {holder['host']}, "
-        f"for {time.time() - holder['since']:.0f} s"
-        if holder
-        else "another run took it at the same moment"
-    )
-    return LockError(
-        f"step '{step}' is being made by another run",
-        where=str(path),
-        why=who,
-        do="wait for it (run without --no-wait), or stop that process (cookhouse status says more)",
-    )
+def _held_by(holder: Mapping[str, Any], step: str, path: Place) -> LockError:
+    who = "another run took it at the same moment"
+    if holder:
+        since = f"for {time.time() - holder['since']:.0f} s"
+        who = f"run {holder['run_id']}, process {holder['pid']} on {holder['host']}, {since}"
+    do = "wait for it (run without --no-wait), or stop that process (cookhouse status says more)"
+    return LockError(f"step '{step}' is being made by another run", where=str(path), why=who, do=do)
 
 
 def holder(folder: Place) -> dict[str, Any] | None:
@@ -110,11 +103,9 @@ def holder(folder: Place) -> dict[str, Any] | None:
         return None
     alive = process.is_alive(value)
     if alive is None:
-        try:
+        with suppress(FileNotFoundError):
             beat = path.stat().st_mtime if isinstance(path, Path) else value["beat"]
             alive = time.time() - beat < EXPIRY_S
-        except FileNotFoundError:
-            alive = False
     return dict(value) if alive else None
 
 
@@ -122,8 +113,5 @@ def holder(folder: Place) -> dict[str, Any] | None:
 def _guard(folder: Place) -> Iterator[None]:
     """Judging a lease and replacing it must not interleave with another process doing the same; the kernel drops the
     lock with its process. A remote store has no such lock; see the module's text."""
-    if not isinstance(folder, Path):
-        yield
-        return
-    with locked(folder / ".lease.lock"):
+    with locked(folder / ".lease.lock") if isinstance(folder, Path) else nullcontext():
         yield

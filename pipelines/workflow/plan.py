@@ -7,7 +7,6 @@ was rebuilt with other bytes since.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -57,7 +56,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a person asked for: ``only`` these steps; ``start`` with these and make what follows them (``--from``); nothing
+    """``only`` these steps; ``start`` with these and make what follows them (``--from``); nothing
     after ``until``; ``force`` these again although they exist, with ``downstream`` all that follows them too;
     ``refresh`` rebuilds STALE steps, ``strict_code`` those with DRIFT. With ``wait`` a step that another run makes is
     waited for, without it is BLOCKED. ``limit``: of the sources only the first so many."""
@@ -80,14 +79,12 @@ class Selection:
     def typed(self, overrides: Sequence[str]) -> list[str]:
         """The words to type for the same steps, without the options that make existing ones anew."""
         options = ["--limit", str(self.limit)] if self.limit is not None else []
-        options += [
-            word for field in ("only", "start") for name in getattr(self, field) for word in (NAMING[field], name)
-        ]
+        for field in ("only", "start"):
+            options += [word for name in getattr(self, field) for word in (NAMING[field], name)]
         return [*self.until, *overrides, *options]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every step it names."""
         return (*self.only, *self.start, *self.until, *self.force)
 
     def renamed(self, called: Callable[[str], Sequence[str]]) -> Selection:
@@ -172,7 +169,10 @@ def key_steps(
     probes: dict[str, Probed] = {}
     try:
         for step in steps:
-            place = functools.partial(_place, origin, step.name)
+
+            def place(name: str, step: str = step.name) -> str:
+                return origin(("steps", step, *name.split(".")))
+
             probes[step.name] = probe_step(
                 step.definition, step.config, cache, limit=limit, folder=folder, origin=place
             )
@@ -181,14 +181,9 @@ def key_steps(
     return with_keys(steps, probes, limit=limit)
 
 
-def _place(origin: Origin, step: str, name: str) -> str:
-    return origin(("steps", step, *name.split(".")))
-
-
 def with_keys(
     steps: Sequence[Step], probes: Mapping[str, Probed], *, limit: int | None = None
 ) -> tuple[KeyedStep, ...]:
-    """The keys of steps in topological order. Pure."""
     keyed: dict[str, KeyedStep] = {}
     for step in steps:
         probed = probes[step.name]
@@ -233,7 +228,6 @@ def descendants(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> s
 
 
 def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
-    """``names`` and every step they read, however indirectly."""
     found: set[str] = set()
     rest = list(names)
     while rest:
@@ -246,9 +240,7 @@ def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set
 
 def _selected(parents: Mapping[str, Sequence[str]], selection: Selection) -> tuple[set[str], set[str]]:
     """(steps the plan shows, steps it may make)."""
-    runnable = set(parents)
-    if selection.only:
-        runnable = set(selection.only)
+    runnable = set(selection.only or parents)
     if selection.start:
         runnable &= descendants(parents, selection.start)
     if selection.until:
@@ -268,12 +260,11 @@ def _decide(
 ) -> PlannedStep:
     record = facts.record
     if record is None:
-        generation, reasons = 1, _why(item, facts)
+        before = nearest(item, facts)
+        generation, reasons = 1, tuple(difference(before.document, item.document)) if before else ("first run",)
     else:
         decision, found = _reuse(item, record, facts, planned)
-        renewed = (decision is Decision.STALE and selection.refresh) or (
-            decision is Decision.DRIFT and selection.strict_code
-        )
+        renewed = {Decision.STALE: selection.refresh, Decision.DRIFT: selection.strict_code}.get(decision, False)
         if not forced and not (renewed and runnable):
             return PlannedStep(item, decision, found, facts, record.generation)
         generation = record.generation + 1
@@ -298,37 +289,22 @@ def _reuse(
 ) -> tuple[Decision, tuple[str, ...]]:
     stale = []
     for read in (row for rows in record.data["inputs"].values() for row in rows):
-        parent = planned.get(read["step"])
-        now = parent.facts.record if parent else None
-        if (
-            parent
-            and now
-            and not parent.works
-            and now.key == read["key"]
-            and now.content_digest != read["content_digest"]
-        ):
-            stale.append(
-                f"input {read['step']} was rebuilt with other bytes: "
-                f"{read['content_digest'][:SHORT]} -> {now.content_digest[:SHORT]}; "
-                "rebuild with --refresh"
-            )
+        parent, before = planned.get(read["step"]), read["content_digest"]
+        now = parent.facts.record if parent and not parent.works else None
+        if now and now.key == read["key"] and now.content_digest != before:
+            changed = f"{before[:SHORT]} -> {now.content_digest[:SHORT]}"
+            stale.append(f"input {read['step']} was rebuilt with other bytes: {changed}; rebuild with --refresh")
     if stale:
         return Decision.STALE, tuple(stale)
     if facts.source_hash and record.data.get("source_hash") not in ("", None, facts.source_hash):
-        return Decision.DRIFT, (
-            f"the source of stage {item.step.definition.name} changed since; bump code_version if its results do",
-        )
+        stage = item.step.definition.name
+        return Decision.DRIFT, (f"the source of stage {stage} changed since; bump code_version if its results do",)
     return Decision.HIT, ()
 
 
+UNSELECTED = ("not selected and not made yet",)
 NEIGHBOURS = 20
 """How many earlier results a missing step is compared with: the newest of the same step, else of the same stage."""
-
-
-def _why(item: KeyedStep, facts: Facts) -> tuple[str, ...]:
-    """The fields that differ from the nearest earlier result."""
-    before = nearest(item, facts)
-    return tuple(difference(before.document, item.document)) if before is not None else ("first run",)
 
 
 def nearest(item: KeyedStep, facts: Facts) -> Record | None:
@@ -347,13 +323,13 @@ def _blockers(
     item: KeyedStep, facts: Facts, planned: Mapping[str, PlannedStep], selection: Selection, runnable: bool
 ) -> tuple[str, ...]:
     if not runnable:
-        return ("not selected and not made yet",)
+        return UNSELECTED
     if facts.holder is not None and not selection.wait:
         return (_holder(facts.holder),)
+    blocked = (planned[parent] for parent in item.step.parents if planned[parent].decision is Decision.BLOCKED)
     return tuple(
-        f"input {parent} is not made and not selected (use --until {item.step.name})"
-        if planned[parent].reasons == ("not selected and not made yet",)
-        else f"input {parent} is blocked"
-        for parent in item.step.parents
-        if planned[parent].decision is Decision.BLOCKED
+        f"input {parent.name} is not made and not selected (use --until {item.step.name})"
+        if parent.reasons == UNSELECTED
+        else f"input {parent.name} is blocked"
+        for parent in blocked
     )

@@ -87,10 +87,10 @@ def probe_step(
     """
     files, digests, replaced = {}, {}, {}
     for name, value in sources_of(config).items():
-        where = _place(definition, name, origin)
-        listing = tuple(list_source(value, cache, limit=limit, where=where, folder=folder))
-        files[name] = listing
-        digests[name] = digest([[item.name, item.size, item.sha256] for item in listing])
+        written = origin(name)
+        where = f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
+        files[name] = tuple(list_source(value, cache, limit=limit, where=where, folder=folder))
+        digests[name] = digest([[item.name, item.size, item.sha256] for item in files[name]])
         replaced[name] = absolute(value, folder)
     locate = functools.partial(ExternalFile.locate, hash_of=cache.sha256, folder=folder)
     config = _with_external_files(config.model_copy(update=replaced), locate, origin)
@@ -112,7 +112,7 @@ def list_source(
     limit: int | None = None,
     where: str = "",
     folder: str | os.PathLike[str] = "",
-) -> Iterator[SourceFile]:
+) -> list[SourceFile]:
     """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
     their relative names; with ``limit`` those that ``first_of_each_kind`` keeps. Hidden files are left out; a file that
     cannot be read is listed with an empty sha256, so that the stage accounts for it. An object of a remote store is not
@@ -136,14 +136,12 @@ def list_source(
             what, why = "does not exist", f"there is nothing at {path}"
             do = "give a folder, a file or a quoted glob: source.documents=/data/pdfs"
         raise ConfigError(f"the source '{value}' {what}", where=where, why=why, do=do)
-    kept = (
-        {name for name, _, _ in found} if limit is None else first_of_each_kind((name for name, _, _ in found), limit)
-    )
+    if limit is not None:
+        kept = first_of_each_kind((name for name, _, _ in found), limit)
+        found = [item for item in found if item[0] in kept]
     listing = []
     reason = ""
     for name, file, about in found:
-        if name not in kept:
-            continue
         if about is not None:
             stamp = hashlib.sha256(f"etag:{about.stamp}".encode()).hexdigest()
             listing.append(SourceFile(file, name, about.size, stamp))
@@ -154,10 +152,9 @@ def list_source(
             reason = f"{file}: {error.strerror}"
             listing.append(SourceFile(file, name, 0, ""))
     if not any(item.sha256 for item in listing):
-        raise ConfigError(
-            f"no file of the source '{value}' can be read", where=where, why=reason, do="check the permissions"
-        )
-    yield from listing
+        what = f"no file of the source '{value}' can be read"
+        raise ConfigError(what, where=where, why=reason, do="check the permissions")
+    return listing
 
 
 def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
@@ -167,17 +164,15 @@ def first_of_each_kind(names: Iterable[str], limit: int) -> set[str]:
     first N names need not hold one video.
 
     Worked example: ``a.pdf b.pdf c.mp4 c.srt d.srt d.mp4`` at 1 gives ``a.pdf c.mp4 c.srt``."""
-    names = sorted(names)
+    paths = {name: PurePosixPath(name) for name in sorted(names)}
     seen: Counter[str] = Counter()
-    kept, stems = set(), set()
-    for name in names:
-        path = PurePosixPath(name)
+    stems = set()
+    for path in paths.values():
         suffix = path.suffix.lower()
         seen[suffix] += 1
         if seen[suffix] <= limit:
-            kept.add(name)
             stems.add(path.with_suffix(""))
-    return kept | {name for name in names if PurePosixPath(name).with_suffix("") in stems}
+    return {name for name, path in paths.items() if path.with_suffix("") in stems}
 
 
 def _walk(path: str) -> Iterator[tuple[str, str]]:
@@ -198,26 +193,18 @@ def _walk(path: str) -> Iterator[tuple[str, str]]:
                 yield os.path.relpath(match, base).replace(os.sep, "/"), match
 
 
-def _place(definition: StageDef, name: str, origin: Origin) -> str:
-    written = origin(name)
-    return f"{name} of stage {definition.name}" + (f", set in {written}" if written else "")
-
-
 def _with_external_files(value: Any, locate: Callable[..., Path], origin: Origin, path: str = "") -> Any:
-    """A configuration with every :class:`ExternalFile` checked and its path made absolute."""
     if isinstance(value, ExternalFile):
         return value.model_copy(update={"path": str(locate(value, where=origin(path) or path))})
     if isinstance(value, Record):
-        changed = {}
-        for name in type(value).model_fields:
-            old = getattr(value, name)
-            new = _with_external_files(old, locate, origin, f"{path}.{name}" if path else name)
-            if new is not old:
-                changed[name] = new
-        return value.model_copy(update=changed) if changed else value
+        inside = f"{path}." if path else ""
+        fields = {
+            name: _with_external_files(getattr(value, name), locate, origin, inside + name)
+            for name in type(value).model_fields
+        }
+        return value.model_copy(update=fields)
     if isinstance(value, tuple):
-        items = tuple(_with_external_files(item, locate, origin, path) for item in value)
-        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return tuple(_with_external_files(item, locate, origin, path) for item in value)
     return value
 
 

@@ -9,11 +9,11 @@ import os
 import platform
 import socket
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.storage import INSTALLED
+from pipelines.workflow.probe import engine_version
 
 IMAGE = "COOKHOUSE_IMAGE"
 """Environment variable: the container image the code runs in; its Dockerfile sets it."""
@@ -34,9 +34,9 @@ def provenance() -> dict[str, Any]:
 def code_identity(folder: Path) -> dict[str, Any]:
     """``version``, versions of ``packages``, ``image`` where there is one; of a git working copy its ``commit``, and where
     it differs from that, ``dirty``: 12 hex digits of what differs, new Python files among it."""
-    versions = {name: _version(name) for name in ("cookhouse", *PACKAGES)}
-    code: dict[str, Any] = {"version": versions.pop("cookhouse")}
-    code["packages"] = {name: version for name, version in versions.items() if version}
+    versions = {name: engine_version(name) for name in PACKAGES}
+    code: dict[str, Any] = {"version": engine_version("cookhouse")}
+    code["packages"] = {name: version for name, version in versions.items() if version != "absent"}
     if image := os.environ.get(IMAGE):
         code["image"] = image
     if not (folder / ".git").exists():
@@ -49,13 +49,6 @@ def code_identity(folder: Path) -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError):  # no git here, or a working copy it does not trust
         return code
     return {**code, "dirty": hashlib.sha256(changes).hexdigest()[:12]} if changes else code
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

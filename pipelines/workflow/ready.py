@@ -11,22 +11,20 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from graphlib import TopologicalSorter
 
 from pipelines.core.errors import ConfigError
 from pipelines.core.executor import Demand, Resources
 
 
 class ReadySet:
-    """Steps by what they still wait for. ``parents`` names only steps of this set; a parent that exists already is left
-    out by the caller. The order of the mapping is the order in which ready steps are taken."""
+    """Steps by what they still wait for. ``parents`` is in topological order, which is the order in which ready steps are
+    taken, and names only steps of this set: a parent that exists already is left out by the caller."""
 
     def __init__(self, parents: Mapping[str, Sequence[str]]) -> None:
-        self._missing = {name: len(set(needed)) for name, needed in parents.items()}
-        self._children: dict[str, list[str]] = {name: [] for name in parents}
-        for name, needed in parents.items():
-            for parent in set(needed):
-                self._children[parent].append(name)
-        self._ready = deque(name for name, count in self._missing.items() if not count)
+        self._graph = TopologicalSorter(parents)
+        self._graph.prepare()
+        self._ready = deque(self._graph.get_ready())
 
     def __bool__(self) -> bool:
         """Whether something could be taken now, were there room."""
@@ -42,12 +40,9 @@ class ReadySet:
 
     def finish(self, name: str, *, ok: bool) -> None:
         """A taken step has ended; with ``ok`` its children wait for one less, without it they are never ready."""
-        if not ok:
-            return
-        for child in self._children[name]:
-            self._missing[child] -= 1
-            if not self._missing[child]:
-                self._ready.append(child)
+        if ok:
+            self._graph.done(name)
+            self._ready.extend(self._graph.get_ready())
 
 
 LEAST = Demand(Resources(1e-6), Resources(1e-6))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -48,7 +48,6 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """Its name in the recipe."""
         return self.label or self.name
 
     @property
@@ -57,7 +56,6 @@ class Step:
 
     @property
     def given(self) -> set[str]:
-        """The input ports that a source of its own replaces."""
         return {port for name, port in self.definition.replaces.items() if getattr(self.config, name) is not None}
 
 
@@ -76,15 +74,13 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
             raise no_such("this recipe has no step", name, others, listed="the steps are", where=where, why=why)
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
-    known = dict.fromkeys(raw)
-    steps = {name: _parse_step(name, value, known, registry, origin) for name, value in raw.items()}
-    steps = _without_replaced(steps)
+    read = {name: _Reading(name, origin).step(value, raw, registry) for name, value in raw.items()}
+    steps = _without_replaced(read)
     try:
         depth = _depths(steps)
     except CycleError as error:
-        raise ConfigError(
-            "the steps form a circle", why=" -> ".join(error.args[1]), do="remove one of these inputs"
-        ) from None
+        circle = " -> ".join(error.args[1])
+        raise ConfigError("the steps form a circle", why=circle, do="remove one of these inputs") from None
     return tuple(sorted(steps.values(), key=lambda step: depth[step.name]))
 
 
@@ -123,105 +119,96 @@ def _depths(steps: Mapping[str, Step]) -> dict[str, int]:
     return order
 
 
-def _parse_step(
-    name: str, raw: Mapping[str, Any], names: Mapping[str, None], registry: Mapping[str, str], origin: Origin
-) -> Step:
-    stage = raw["stage"]
-    dotted = registry.get(stage, stage if ":" in str(stage) else None)
-    if dotted is None:
-        listed = "a stage of your own is written module:function; the stages are"
-        raise no_such("there is no stage", str(stage), registry, listed=listed, where=origin(("steps", name, "stage")))
-    try:
-        definition = load_stage(dotted)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"stage '{stage}' cannot be loaded",
-            where=origin(("steps", name, "stage")),
-            why=f"{dotted}: {error}",
-            do="a stage of your own must be importable (PYTHONPATH) and carry @stage",
-        ) from error
-    inputs = _parse_inputs(name, definition, raw.get("inputs") or {}, names, origin)
-    optional = raw.get("optional", False)
-    if not isinstance(optional, bool):
-        raise ConfigError(
-            f"steps.{name}.optional = {optional!r} does not fit",
-            where=origin(("steps", name, "optional")),
-            do="true or false",
-        )
-    fields = {key: value for key, value in raw.items() if key not in ("stage", "inputs", "optional")}
-    try:
-        config = definition.config.model_validate(fields)
-    except ValidationError as error:
-        raise _translate(error, name, definition, origin) from None
-    for path, what, do in config.misfits(inputs):
-        raise ConfigError(f"step '{name}': {what}", where=origin(("steps", name, *path)), do=do)
-    return Step(name, definition, config, inputs, optional=optional)
+@dataclass(frozen=True)
+class _Reading:
+    """Reads what a recipe says of the step ``name``."""
 
+    name: str
+    origin: Origin
 
-def _parse_inputs(
-    name: str, definition: StageDef, raw: Any, names: Mapping[str, None], origin: Origin
-) -> dict[str, tuple[str, ...]]:
-    if not isinstance(raw, Mapping):
-        raise ConfigError(
-            f"the inputs of step '{name}' are no mapping",
-            where=origin(("steps", name, "inputs")),
-            do=f"write inputs: {{{definition.ports[0] if definition.ports else 'port'}: step}}",
-        )
-    inputs = {}
-    for port, value in raw.items():
-        where = origin(("steps", name, "inputs", port))
-        if port not in definition.ports:
-            what = f"stage '{definition.name}' has no input"
-            raise no_such(what, port, definition.ports, listed="its inputs are", where=where)
-        parents = tuple(value) if isinstance(value, list | tuple) else (value,) if value is not None else ()
-        for parent in parents:
-            if parent not in names:
-                what = f"input '{port}' of step '{name}' names a step that does not exist:"
-                raise no_such(what, str(parent), names, listed="the steps are", where=where)
-        inputs[port] = parents
-    for port in definition.inputs:
-        if not inputs.get(port):
+    def where(self, *path: str | int) -> str:
+        return self.origin(("steps", self.name, *path))
+
+    def step(self, raw: Mapping[str, Any], names: Collection[str], registry: Mapping[str, str]) -> Step:
+        stage = raw["stage"]
+        dotted = registry.get(stage, stage if ":" in str(stage) else None)
+        if dotted is None:
+            listed = "a stage of your own is written module:function; the stages are"
+            raise no_such("there is no stage", str(stage), registry, listed=listed, where=self.where("stage"))
+        try:
+            definition = load_stage(dotted)
+        except (ImportError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"step '{name}' lacks its input '{port}'",
-                where=origin(("steps", name)),
-                do=f"write inputs: {{{port}: <name of a step>}}",
+                f"stage '{stage}' cannot be loaded",
+                where=self.where("stage"),
+                why=f"{dotted}: {error}",
+                do="a stage of your own must be importable (PYTHONPATH) and carry @stage",
+            ) from error
+        inputs = self.inputs(definition, raw.get("inputs") or {}, names)
+        optional = raw.get("optional", False)
+        if not isinstance(optional, bool):
+            what = f"steps.{self.name}.optional = {optional!r} does not fit"
+            raise ConfigError(what, where=self.where("optional"), do="true or false")
+        fields = {key: value for key, value in raw.items() if key not in ("stage", "inputs", "optional")}
+        try:
+            config = definition.config.model_validate(fields)
+        except ValidationError as error:
+            raise self.translated(error, definition) from None
+        for path, what, do in config.misfits(inputs):
+            raise ConfigError(f"step '{self.name}': {what}", where=self.where(*path), do=do)
+        return Step(self.name, definition, config, inputs, optional=optional)
+
+    def inputs(self, definition: StageDef, raw: Any, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+        if not isinstance(raw, Mapping):
+            do = f"write inputs: {{{definition.ports[0] if definition.ports else 'port'}: step}}"
+            raise ConfigError(f"the inputs of step '{self.name}' are no mapping", where=self.where("inputs"), do=do)
+        inputs = {}
+        for port, value in raw.items():
+            where = self.where("inputs", port)
+            if port not in definition.ports:
+                what = f"stage '{definition.name}' has no input"
+                raise no_such(what, port, definition.ports, listed="its inputs are", where=where)
+            parents = tuple(value) if isinstance(value, list | tuple) else (value,) if value is not None else ()
+            for parent in parents:
+                if parent not in names:
+                    what = f"input '{port}' of step '{self.name}' names a step that does not exist:"
+                    raise no_such(what, str(parent), names, listed="the steps are", where=where)
+            inputs[port] = parents
+        for port in definition.inputs:
+            if not inputs.get(port):
+                do = f"write inputs: {{{port}: <name of a step>}}"
+                raise ConfigError(f"step '{self.name}' lacks its input '{port}'", where=self.where(), do=do)
+        return inputs
+
+    def translated(self, error: ValidationError, definition: StageDef) -> ConfigError:
+        """One message for everything pydantic found in one step."""
+        found = [self._explained(item, definition) for item in error.errors()]
+        if len(found) == 1:
+            return found[0]
+        rows = [" ".join(filter(None, (e.what, f"({e.where})" if e.where else "", e.why, e.do))) for e in found]
+        return ConfigError(f"step '{self.name}' has {len(rows)} wrong values", why="\n       ".join(rows))
+
+    def _explained(self, item: Any, definition: StageDef) -> ConfigError:
+        location = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part))]
+        path = ".".join(str(part) for part in location)
+        where, who = self.where(*location), f"step '{self.name}' (stage {definition.name})"
+        if item["type"] == "extra_forbidden":
+            known = fields_at(definition.config, location[:-1])
+            do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
+            return ConfigError(f"{who} has no field '{path}'", where=where, do=do)
+        if item["type"] == "missing":
+            return ConfigError(
+                f"{who} needs a value for '{path}'", where=where, do=f"give steps.{self.name}.{path}=..."
             )
-    return inputs
-
-
-def _translate(error: ValidationError, name: str, definition: StageDef, origin: Origin) -> ConfigError:
-    """One message for everything pydantic found in one step."""
-    found = [_explain(item, name, definition, origin) for item in error.errors()]
-    if len(found) == 1:
-        return found[0]
-    rows = [" ".join(filter(None, (e.what, f"({e.where})" if e.where else "", e.why, e.do))) for e in found]
-    return ConfigError(f"step '{name}' has {len(rows)} wrong values", why="\n       ".join(rows))
-
-
-def _explain(item: Any, name: str, definition: StageDef, origin: Origin) -> ConfigError:
-    location = [part for part in item["loc"] if not (isinstance(part, str) and ("[" in part or "(" in part))]
-    path = ".".join(str(part) for part in location)
-    where, who = origin(("steps", name, *location)), f"step '{name}' (stage {definition.name})"
-    if item["type"] == "extra_forbidden":
-        known = fields_at(definition.config, location[:-1])
-        do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
-        return ConfigError(f"{who} has no field '{path}'", where=where, do=do)
-    if item["type"] == "missing":
-        return ConfigError(f"{who} needs a value for '{path}'", where=where, do=f"give steps.{name}.{path}=...")
-    return ConfigError(f"steps.{name}.{path} = {item['input']!r} does not fit", where=where, why=item["msg"])
+        what = f"steps.{self.name}.{path} = {item['input']!r} does not fit"
+        return ConfigError(what, where=where, why=item["msg"])
 
 
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Names of the fields of the record that a path inside a configuration leads to."""
     models: list[type[BaseModel]] = [model]
     for part in location:
-        found = [
-            item
-            for m in models
-            if isinstance(part, str) and part in m.model_fields
-            for item in _models_in(m.model_fields[part].annotation)
-        ]
-        models = found or models
+        fields = [m.model_fields[part] for m in models if isinstance(part, str) and part in m.model_fields]
+        models = [inner for field in fields for inner in _models_in(field.annotation)] or models
     return sorted({name for m in models for name in m.model_fields})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from pipelines.core.errors import CookhouseError, LockError
@@ -73,8 +74,8 @@ class StepResult:
 
 
 class Runner:
-    """Carries out one plan on one backend. ``backend`` is a callable, so that a plan of HITs starts nothing;
-    ``asked_to_stop`` gives the steps somebody wants stopped, ``differ`` says what of a rebuilt result is other."""
+    """``backend`` is a callable, so that a plan of HITs starts nothing; ``asked_to_stop`` gives the steps somebody wants
+    stopped, ``differ`` says what of a rebuilt result is other."""
 
     def __init__(
         self,
@@ -92,7 +93,6 @@ class Runner:
         self.emit, self.show = listener.event, listener.progress
         self.asked_to_stop, self.differ = asked_to_stop, differ
         self._make_backend = backend
-        self._backend: Backend | None = None
         self.results: dict[str, StepResult] = {}
         self._planned = {planned.name: planned for planned in plan.steps}
         self._active: dict[str, Watch] = {}
@@ -104,11 +104,9 @@ class Runner:
         self._asked = 0.0
         self._failed = False
 
-    @property
+    @cached_property
     def backend(self) -> Backend:
-        if self._backend is None:
-            self._backend = self._make_backend()
-        return self._backend
+        return self._make_backend()
 
     def run(self) -> dict[str, StepResult]:
         """Results by step. Raises ConfigError before anything starts when the cluster lacks GPUs or memory of a step,
@@ -136,8 +134,8 @@ class Runner:
             self._abandon()
             raise
         finally:
-            if self._backend is not None:
-                self._backend.close()
+            if "backend" in vars(self):
+                self.backend.close()
         for planned in self.plan.steps:
             self.results.setdefault(planned.name, StepResult(planned.name, "waiting"))
         return self.results
@@ -150,8 +148,11 @@ class Runner:
                     return
                 continue
             self._heed_wishes()
-            for name in list(self._waiting):
-                self._ask_again(name)
+            for name, asked in list(self._waiting.items()):
+                if time.monotonic() - asked >= ASK_LEASE_S:
+                    self._waiting[name] = time.monotonic()
+                    if leases.holder(self._planned[name].facts.folder) is None:
+                        self._begin(self._planned[name])
             moved = [self._advance(watch) for watch in list(self._active.values())]
             if not any(moved) and (self._active or self._waiting):
                 time.sleep(POLL_S)
@@ -164,13 +165,10 @@ class Runner:
     def _begin_ready(self) -> None:
         while self._ready and not self._stopping:
             running = [self._demand(name) for name in self._active]
-            if not admits(LEAST, running, self.rules.cluster, self.rules.max_parallel):
+            room: Any = {"running": running, "cluster": self.rules.cluster, "max_parallel": self.rules.max_parallel}
+            if not admits(LEAST, **room):
                 return  # full: no look at every ready step
-            name = self._ready.take(
-                lambda name, running=running: admits(  # type: ignore[misc]
-                    self._demand(name), running, self.rules.cluster, self.rules.max_parallel
-                )
-            )
+            name = self._ready.take(lambda name, room=room: admits(self._demand(name), **room))  # type: ignore[misc]
             if name is None:
                 return
             self._begin(self._planned[name])
@@ -181,20 +179,16 @@ class Runner:
         return demand if step.definition.uses_ray else Demand(demand.whole)
 
     def _begin(self, planned: PlannedStep) -> None:
-        """Take the lease and go on, or wait for the run that holds it."""
         step = planned.keyed.step
         try:
             lease = Lease.acquire(planned.facts.folder, run_id=self.run_id, step=planned.name)
-        except LockError as error:
-            if not self.rules.wait:
-                self._finish(StepResult(planned.name, "failed", error=error))
-            else:
-                if planned.name not in self._waiting:
-                    self.emit("step_waiting", step=planned.name, key=planned.key, why=error.why)
-                self._waiting[planned.name] = time.monotonic()
-            return
         except CookhouseError as error:
-            self._finish(StepResult(planned.name, "failed", error=error))
+            if not isinstance(error, LockError) or not self.rules.wait:
+                self._finish(StepResult(planned.name, "failed", error=error))
+                return
+            if planned.name not in self._waiting:
+                self.emit("step_waiting", step=planned.name, key=planned.key, why=error.why)
+            self._waiting[planned.name] = time.monotonic()
             return
         self._waiting.pop(planned.name, None)
         parents = {name: record for name in step.parents if (record := self.results[name].record) is not None}
@@ -206,14 +200,6 @@ class Runner:
                 self._close(watch, StepResult(planned.name, "hit", record))
         except CookhouseError as error:
             self._fail_or_retry(watch, error)
-
-    def _ask_again(self, name: str) -> None:
-        if time.monotonic() - self._waiting[name] < ASK_LEASE_S:
-            return
-        self._waiting[name] = time.monotonic()
-        planned = self._planned[name]
-        if leases.holder(planned.facts.folder) is None:
-            self._begin(planned)
 
     def _heed_wishes(self) -> None:
         if time.monotonic() - self._asked < ASK_LEASE_S:

@@ -80,7 +80,7 @@ def create_run(
             "recipe": recipe,
             "overrides": list(overrides),
             "limit": limit,
-            "selection": {option: list(names) for option, names in selection.items()},
+            "selection": dict(selection),
             **({"sweep": sweep} if sweep else {}),
             "backend": backend,
             "cwd": str(cwd),

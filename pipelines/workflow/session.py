@@ -29,17 +29,16 @@ class Combination:
     differs: tuple[str, ...] = ()
 
     def state(self, results: Mapping[str, StepResult]) -> str:
-        """``ok`` or ``failed``."""
         found = [results[node].status for node in self.nodes.values() if node in results]
         return "ok" if found and all(status in ("ok", "hit") for status in found) else "failed"
 
 
 class Journal:
-    """The listener that writes what happens to a step into the events of every combination that has it, under its name
-    there."""
+    """Writes what happens to a step into the events of every combination that has it, under its name there, and then
+    tells the ``listeners``."""
 
-    def __init__(self, combinations: Sequence[Combination]) -> None:
-        self.combinations = combinations
+    def __init__(self, combinations: Sequence[Combination], listeners: Sequence[Listener]) -> None:
+        self.combinations, self.listeners = combinations, listeners
         self._writers = [item.run.events() for item in combinations]
         self._names = [{node: name for name, node in item.nodes.items()} for item in combinations]
         for index, (item, writer) in enumerate(zip(combinations, self._writers, strict=True)):
@@ -54,28 +53,18 @@ class Journal:
                 writer.emit(kind, **fields)
             elif fields["step"] in names:
                 writer.emit(kind, **{**fields, "step": names[fields["step"]]})
-
-    def progress(self, step: str, events: Sequence[Mapping[str, Any]]) -> None:
-        """They stand in the attempt already."""
-
-    def close(self, results: Mapping[str, StepResult] | None) -> None:
-        """The end of every combination; None when the session was interrupted."""
-        for writer, item in zip(self._writers, self.combinations, strict=True):
-            writer.emit("run_finished", status="killed" if results is None else item.state(results))
-            writer.close()
-
-
-@dataclass(frozen=True)
-class _Everybody:
-    listeners: Sequence[Listener]
-
-    def event(self, kind: str, **fields: Any) -> None:
         for listener in self.listeners:
             listener.event(kind, **fields)
 
     def progress(self, step: str, events: Sequence[Mapping[str, Any]]) -> None:
         for listener in self.listeners:
             listener.progress(step, events)
+
+    def close(self, results: Mapping[str, StepResult] | None) -> None:
+        """The end of every combination; None when the session was interrupted."""
+        for writer, item in zip(self._writers, self.combinations, strict=True):
+            writer.emit("run_finished", status="killed" if results is None else item.state(results))
+            writer.close()
 
 
 def execute(
@@ -98,14 +87,14 @@ def execute(
             for node in [EVERY_STEP if wish == EVERY_STEP else item.nodes.get(wish, wish)]
         }
 
-    journal = Journal(combinations)
-    results: dict[str, StepResult] | None = {}
+    journal = Journal(combinations, listeners)
+    results: dict[str, StepResult] | None = {}  # nothing is said to be there when the run cannot even start
     try:
         runner = Runner(
             store,
             plan,
             backend,
-            _Everybody((journal, *listeners)),
+            journal,
             run_id=combinations[0].run.run_id,
             rules=rules,
             asked_to_stop=wishes,

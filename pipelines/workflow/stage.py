@@ -1,12 +1,7 @@
 """A stage is a typed configuration and a plain function; ``@stage`` only says what the workflow must know about it.
 
-    class DocumentShards(StageConfig):
-        views_per_page: Identity[int] = 1
-        workers: Runtime[int] = 2      # 0 (FOLLOWS): as many as there are CPUs
-
     @stage("documents", code_version=1, inputs=("sources",), engines=("pymupdf",), deterministic="bytes")
     def build_document_shards(config: DocumentShards, inputs: Inputs, out: Attempt) -> dict[str, Any]:
-        ...
         return {"samples": 120, "main_metric": ["regions", 960.0]}
 
 The function stays what it was and can be called directly. Bump ``code_version`` when the same configuration must give
@@ -84,7 +79,6 @@ class Inputs:
         return found[0]
 
     def optional(self, port: str) -> Artifact | None:
-        """The single artifact of ``port``, or None when it is not connected."""
         return self.one(port) if port in self else None
 
 
@@ -166,6 +160,5 @@ def stage_of(function: Callable[..., Any]) -> StageDef:
 
 
 def load_stage(dotted: str) -> StageDef:
-    """Import ``module:function`` and return its definition."""
     module, _, name = dotted.partition(":")
     return stage_of(getattr(importlib.import_module(module), name))

@@ -116,17 +116,13 @@ def _step(store: Store, row: Mapping[str, Any], *, since: float) -> StepStatus:
     stats = record.stats if record is not None else {}
     metric = stats.get("main_metric")
     return StepStatus(
-        row["step"],
-        row["stage"],
-        row["key"],
-        state,
-        note,
-        row["decision"],
-        tuple(row["reasons"]),
-        tuple(dict.fromkeys(name for parents in row["inputs"].values() for name in parents)),
-        row["generation"],
-        str(folder),
-        tuple(one for one, _ in found),
+        **{name: row[name] for name in ("step", "stage", "key", "decision", "generation")},
+        state=state,
+        note=note,
+        reasons=tuple(row["reasons"]),
+        inputs=tuple(dict.fromkeys(name for parents in row["inputs"].values() for name in parents)),
+        folder=str(folder),
+        tries=tuple(one for one, _ in found),
         **{name: record.data[key] for name, key in FIGURES.items()} if record is not None else {},
         samples=stats.get("samples"),
         metric=(metric[0], metric[1]) if metric and isinstance(metric[1], int | float) else None,
@@ -147,11 +143,8 @@ def _state(last: Try, failure: str, held: Any, since: float) -> tuple[str, str]:
         return "stopped" if last.state == "stopped" else "failed", last.note
     if last.state == "running":
         return "running", "" if held else "its command is gone; the next run attaches to it"
-    return (
-        ("starting", "")
-        if held
-        else ("LOST", "its process is gone; run the same command again, finished units are kept")
-    )
+    gone = "its process is gone; run the same command again, finished units are kept"
+    return ("starting", "") if held else ("LOST", gone)
 
 
 def _try(number: int, path: Place, record: Record | None, held: bool) -> tuple[Try, str]:

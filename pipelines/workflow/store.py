@@ -6,6 +6,7 @@ Readers open only what ``artifact.json`` names. A forced rebuild of the same key
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -64,15 +65,8 @@ class Record:
 
     def open(self, step: str) -> Artifact:
         """The artifact under the name the recipe gives its step."""
-        return Artifact(
-            self.folder,
-            step,
-            str(self.data["stage"]),
-            self.key,
-            self.stats,
-            self.content_digest,
-            str(self.data["manifest"]),
-        )
+        stage, manifest = str(self.data["stage"]), str(self.data["manifest"])
+        return Artifact(self.folder, step, stage, self.key, self.stats, self.content_digest, manifest)
 
 
 def commit_name(generation: int) -> str:
@@ -99,7 +93,6 @@ class Store:
         return HashCache(self.home / ".cache" / "probe.json")
 
     def stages(self) -> list[str]:
-        """The stages that left anything here, also those of other people's modules."""
         return [name for name in storage.names(self.root) if name not in NOT_STAGES and not name.startswith(".")]
 
     def listing(self, stage: str) -> Listing:
@@ -127,11 +120,8 @@ class Store:
         return None
 
     def records(self, stage: str) -> Iterator[Record]:
-        """Every committed result of a stage."""
-        for folders in self.listing(stage).values():
-            for record in map(read_record, folders):
-                if record is not None:
-                    yield record
+        folders = itertools.chain.from_iterable(self.listing(stage).values())
+        return filter(None, map(read_record, folders))
 
     def attempts(self, folder: Place, generation: int | None = None) -> list[tuple[int, Place]]:
         """(number, folder) of the tries at one key, oldest first; only those of a generation when it is given."""
@@ -205,11 +195,15 @@ def commit(
 
 def read_record(folder: Place, below: int | None = None) -> Record | None:
     """The highest readable generation in a folder, of those ``below`` one where it is given, or None."""
-    found = (COMMIT.fullmatch(name) for name in storage.names(folder))
-    for generation in sorted((int(match[1] or 1) for match in found if match), reverse=True):
-        if below is not None and generation >= below:
-            continue
-        data = read_json(folder / commit_name(generation))
-        if data is not None:
-            return Record(folder, generation, data)
+    for generation in reversed(generations(folder)):
+        if below is None or generation < below:
+            data = read_json(folder / commit_name(generation))
+            if data is not None:
+                return Record(folder, generation, data)
     return None
+
+
+def generations(folder: Place) -> list[int]:
+    """The numbers of what was committed in a folder, rising."""
+    found = (COMMIT.fullmatch(name) for name in storage.names(folder))
+    return sorted(int(match[1] or 1) for match in found if match)

@@ -22,7 +22,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, first_line
 from pipelines.workflow.compose import COMMAND_LINE
 from pipelines.workflow.plan import KeyedStep, Plan
 
@@ -44,19 +44,17 @@ class Union:
 
 def unite(combinations: Sequence[Sequence[KeyedStep]]) -> Union:
     """Every key once. A step whose key differs among combinations becomes ``sft.1``, ``sft.2`` ... in their order."""
-    keys: dict[str, list[str]] = {}
-    for steps in combinations:
-        for item in steps:
-            known = keys.setdefault(item.step.name, [])
-            if item.key not in known:
-                known.append(item.key)
+    keys: dict[str, dict[str, int]] = {}
+    for item in itertools.chain.from_iterable(combinations):
+        known = keys.setdefault(item.step.name, {})
+        known.setdefault(item.key, len(known) + 1)
     united: dict[str, KeyedStep] = {}
     nodes: list[dict[str, str]] = []
     for steps in combinations:
         mine: dict[str, str] = {}
         for item in steps:
             name, known = item.step.name, keys[item.step.name]
-            mine[name] = name if len(known) == 1 else f"{name}.{known.index(item.key) + 1}"
+            mine[name] = name if len(known) == 1 else f"{name}.{known[item.key]}"
             if mine[name] not in united:
                 inputs = {port: tuple(mine[parent] for parent in names) for port, names in item.step.inputs.items()}
                 united[mine[name]] = replace(item, step=replace(item.step, name=mine[name], label=name, inputs=inputs))
@@ -65,17 +63,14 @@ def unite(combinations: Sequence[Sequence[KeyedStep]]) -> Union:
 
 
 def part(plan: Plan, nodes: Mapping[str, str]) -> Plan:
-    """The plan of one combination, under the names of its recipe."""
     back = {node: name for name, node in nodes.items()}
-    kept = {step.name for step in plan.steps}
+    kept = {planned.name: planned for planned in plan.steps}
     steps = []
-    for name, node in nodes.items():
-        if node in kept:
-            planned = plan[node]
-            step = planned.keyed.step
-            inputs = {port: tuple(back[parent] for parent in parents) for port, parents in step.inputs.items()}
-            own = replace(planned.keyed, step=replace(step, name=name, label="", inputs=inputs))
-            steps.append(replace(planned, keyed=own))
+    for planned in (kept[node] for node in nodes.values() if node in kept):
+        step = planned.keyed.step
+        inputs = {port: tuple(back[parent] for parent in parents) for port, parents in step.inputs.items()}
+        own = replace(planned.keyed, step=replace(step, name=back[step.name], label="", inputs=inputs))
+        steps.append(replace(planned, keyed=own))
     return Plan(tuple(steps))
 
 
@@ -98,12 +93,9 @@ def expand(overrides: Sequence[str], where: str = COMMAND_LINE) -> list[Combinat
             else:
                 choices.append([text])
         except (HydraException, NotImplementedError) as error:
-            raise ConfigError(
-                f"'{text}' is no sweep",
-                where=where,
-                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                do="write name=a,b or name=range(1,4) or name=choice(a,b)",
-            ) from error
+            why = first_line(error) if str(error) else type(error).__name__
+            do = "write name=a,b or name=range(1,4) or name=choice(a,b)"
+            raise ConfigError(f"'{text}' is no sweep", where=where, why=why, do=do) from error
     return list(itertools.product(*choices))
 
 
@@ -132,8 +124,6 @@ def combine(
 
 def varied(combinations: Sequence[Combination]) -> tuple[str, ...]:
     """Names that do not have one value in all combinations."""
-    values: dict[str, set[str | None]] = {}
     tables = [dict(text.partition("=")[::2] for text in item) for item in combinations]
-    for name in dict.fromkeys(name for table in tables for name in table):
-        values[name] = {table.get(name) for table in tables}
-    return tuple(name for name, found in values.items() if len(found) > 1)
+    names = dict.fromkeys(name for table in tables for name in table)
+    return tuple(name for name in names if len({table.get(name) for table in tables}) > 1)

@@ -66,10 +66,6 @@ class Watch:
         self.reattached = False
         self.attempts = 0
         self.not_before = 0.0
-        self._asked = self._looked = self._read = NEVER
-        self._began = self._running_since = self._heard = 0.0
-        self._reported = False
-        self._state = JobState.PENDING
         self._trail: Trail | None = None
         self._remote = isinstance(self.planned.facts.folder, storage.Remote)
 
@@ -78,7 +74,6 @@ class Watch:
         return self.planned.name
 
     def committed(self) -> Record | None:
-        """The result, once it is there (whoever made it)."""
         record = read_record(self.planned.facts.folder)
         if record is None or record.key != self.planned.key or record.generation < self.planned.generation:
             return None
@@ -127,8 +122,7 @@ class Watch:
         self._read = now
         found = list(parse_events(self._trail.lines())) if self._trail is not None else []
         if found:
-            self._heard = time.monotonic()
-            self._reported = True
+            self._heard, self._reported = time.monotonic(), True
         return found
 
     def look(self, backend: Backend) -> Outcome | None:
@@ -137,12 +131,8 @@ class Watch:
         assert self.handle is not None
         if self.lease.lost.is_set():
             backend.cancel(self.handle)
-            raise InfraError(
-                f"step '{self.name}' lost its lease",
-                where=str(self.lease.path),
-                why="another run took it over",
-                do="look at cookhouse status, then run again",
-            )
+            why, do = "another run took it over", "look at cookhouse status, then run again"
+            raise InfraError(f"step '{self.name}' lost its lease", where=str(self.lease.path), why=why, do=do)
         now = time.monotonic()
         if self._remote and now - self._looked < LOOK_REMOTE_S:
             return None
@@ -154,8 +144,8 @@ class Watch:
             if not self._state.live:
                 outcome = Outcome.read(self.handle.attempt)  # it may have ended between the two looks
                 return outcome or self._died(backend)
-            if self._state is JobState.RUNNING and not self._running_since:
-                self._running_since = now
+            if self._state is JobState.RUNNING:
+                self._running_since = self._running_since or now
             self._reported = self._reported or storage.exists(self.handle.attempt / "worker.json")
         if outcome is None:
             self._enforce(backend, now)
@@ -166,18 +156,11 @@ class Watch:
         words = [line for line in backend.logs(self.handle).splitlines() if line.strip()]
         lost = self._state is JobState.LOST
         why = "its Ray is gone" if lost else "it was killed (kill -9, out of memory, or a lost node)"
-        return Outcome(
-            "failed",
-            "infra",
-            f"the process of step '{self.name}' ended without a word",
-            self.handle.submission,
-            why + (f"; last line: {words[-1][:200]}" if words else ""),
-            "",
-            str(self.handle.log),
-        )
+        why += f"; last line: {words[-1][:200]}" if words else ""
+        what = f"the process of step '{self.name}' ended without a word"
+        return Outcome("failed", "infra", what, self.handle.submission, why, log=str(self.handle.log))
 
     def _enforce(self, backend: Backend, now: float) -> None:
-        limits = self.timeouts
         pending, running = self._state is JobState.PENDING, self._running_since or now
         waited = now - max(self._heard, running)
         passed: list[tuple[str, float, bool, str]] = [
@@ -187,7 +170,7 @@ class Watch:
             ("progress_s", waited, self._reported, "made no progress for too long"),
         ]
         for name, seconds, applies, what in passed:
-            limit = getattr(limits, name)
+            limit = getattr(self.timeouts, name)
             if limit is None or not applies or seconds <= limit:
                 continue
             assert self.handle is not None
@@ -200,11 +183,8 @@ class Watch:
             )
 
     def ended_badly(self, outcome: Outcome) -> CookhouseError:
-        """The error an outcome stands for."""
-        kind = InfraError if outcome.failure == "infra" else CookhouseError
-        raised = kind(
-            outcome.what or f"step '{self.name}' was stopped", where=outcome.where, why=outcome.why, do=outcome.do
-        )
+        kind, what = InfraError if outcome.failure == "infra" else CookhouseError, outcome.what
+        raised = kind(what or f"step '{self.name}' was stopped", where=outcome.where, why=outcome.why, do=outcome.do)
         raised.log = outcome.log  # type: ignore[attr-defined]
         return raised
 
@@ -247,4 +227,5 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
         uses_ray=step.definition.uses_ray,
     )
     spec.write()
-    return spec, str((read_json(attempt.place / "attempt.json") or {})["submission"])
+    about: Any = read_json(attempt.place / "attempt.json")
+    return spec, str(about["submission"])

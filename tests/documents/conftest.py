@@ -9,7 +9,7 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.documents.engine import ENGINES, Document, PageContent, Render, load_engine
 
 sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests

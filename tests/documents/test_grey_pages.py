@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.pages import make_pdfs
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.corruption.arrays import coloured
 from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentShards

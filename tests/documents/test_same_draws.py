@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 from benchmarks.pages import make_pdfs
-from pipelines.core.sandboxes import close_sandboxes
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.documents.build import PageJob, build_page_unit
 from pipelines.documents.config import DocumentShards
 from pipelines.documents.plan import Bounds, Span, plan_pages

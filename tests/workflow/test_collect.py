@@ -52,8 +52,6 @@ def test_keys_no_root_needs_go_from_the_leaves_up() -> None:
     other = holding("c", made(1, "f", "1"))
     assert names(find_waste([base, top, other], {"c"}, older_than_s=0)) == [("key", "b"), ("key", "a")]
     assert names(find_waste([base, top, other], {"b"}, older_than_s=0)) == [("key", "c")]
-    adopted = holding("d", made(1, "g", "1"), adopted=True)
-    assert find_waste([adopted], (), older_than_s=0) == (), "it cannot be made again"
     assert find_waste([holding("e", made(1, "g", "1"), live=True)], (), older_than_s=0) == ()
 
 
@@ -83,8 +81,7 @@ def stores(draw: st.DrawFn) -> tuple[list[Holding], set[str]]:
             Tried(name, draw(st.integers(1, 4)), draw(st.floats(0, 4 * DAY)), draw(st.integers(0, 9)))
             for name in attempts
         )
-        more = {"live": draw(st.booleans()), "adopted": draw(st.integers(0, 9)) == 0 and bool(generations)}
-        found.append(holding(f"k{index}", *generations, tried=tried, **more))
+        found.append(holding(f"k{index}", *generations, tried=tried, live=draw(st.booleans())))
     roots = draw(st.sets(st.sampled_from([item.key for item in found])))
     return found, roots
 
@@ -93,7 +90,7 @@ def stores(draw: st.DrawFn) -> tuple[list[Holding], set[str]]:
 @settings(max_examples=400, deadline=None)
 def test_stopping_anywhere_leaves_a_store_in_which_everything_committed_is_whole(store, stop) -> None:
     """After any number of deletions: whatever is still committed has its attempts, the keys it was made from, and the
-    bytes of them unless it did not have them before; roots and adopted and living keys are untouched."""
+    bytes of them unless it did not have them before; roots and living keys are untouched."""
     found, roots = store
     waste = find_waste(found, roots, older_than_s=DAY)
     before = {(item.key, one.content_digest) for item in found for one in item.made}
@@ -110,6 +107,6 @@ def test_stopping_anywhere_leaves_a_store_in_which_everything_committed_is_whole
         for one in left[item.key].values():
             assert one.attempts <= there[item.key], "a manifest names a path that is gone"
             assert {pair for pair in one.inputs if pair in before} <= bytes_left, "it was made from what is gone"
-        if item.key in roots or item.adopted:
+        if item.key in roots:
             assert bool(left[item.key]) == bool(item.made)
             assert not item.made or max(left[item.key]) == max(one.number for one in item.made)

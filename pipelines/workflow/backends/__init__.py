@@ -49,23 +49,18 @@ class Backend(Protocol):
 
     def submit(self, spec: Spec, submission: str) -> Handle:
         """Start an attempt. Submitting a name again attaches to it. Raises InfraError when nothing can be started."""
-        ...
 
     def status(self, handle: Handle) -> JobState: ...
 
     def logs(self, handle: Handle) -> str:
         """What was printed so far, including what the backend says about a job that never got to print."""
-        ...
 
     def cancel(self, handle: Handle) -> None:
         """Ask the job to stop; it may take a moment until ``status`` says so."""
-        ...
 
     def describe(self) -> dict[str, Any]:
         """Where work goes (name, address), once it can be taken: waits for a cluster that is still coming up. Raises
         InfraError when it does not."""
-        ...
 
     def close(self) -> None:
         """Give back what this command started."""
-        ...

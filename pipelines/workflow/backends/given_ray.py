@@ -38,11 +38,7 @@ class GivenRay:
     @property
     def job_environment(self) -> dict[str, str]:
         """What a local Ray has from its keeper, a job on another machine is given."""
-        return {
-            **LEAN_MEMORY,
-            **JOB_ENVIRONMENT,
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        }
+        return LEAN_MEMORY | JOB_ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
     def start(self, *, keep: bool) -> bool:
         return False
@@ -53,12 +49,9 @@ class GivenRay:
         deadline = time.monotonic() + self.start_timeout_s
         while (found := self.state()) is None:
             if time.monotonic() > deadline:
-                raise InfraError(
-                    "the Ray cluster does not answer",
-                    where=f"cluster.address = {self.address}",
-                    why=f"no answer in {self.start_timeout_s:.0f} s",
-                    do="check the address; cluster=local starts a Ray on this machine",
-                )
+                where, why = f"cluster.address = {self.address}", f"no answer in {self.start_timeout_s:.0f} s"
+                do = "check the address; cluster=local starts a Ray on this machine"
+                raise InfraError("the Ray cluster does not answer", where=where, why=why, do=do)
             time.sleep(0.5)
         return found
 
@@ -68,9 +61,8 @@ class GivenRay:
         token = _token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(f"{self.address}/api/version", headers=headers), timeout=ANSWER_S
-            ):
+            request = urllib.request.Request(f"{self.address}/api/version", headers=headers)
+            with urllib.request.urlopen(request, timeout=ANSWER_S):
                 self._answered = time.monotonic()
         except OSError as error:
             if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
@@ -94,6 +86,5 @@ def _token() -> str:
     try:
         return os.environ.get("RAY_AUTH_TOKEN") or (Path(path).expanduser().read_text().strip() if path else "")
     except OSError as error:
-        raise ConfigError(
-            "the token of the Ray cluster cannot be read", where=f"RAY_AUTH_TOKEN_PATH = {path}", why=str(error)
-        ) from error
+        where = f"RAY_AUTH_TOKEN_PATH = {path}"
+        raise ConfigError("the token of the Ray cluster cannot be read", where=where, why=str(error)) from error

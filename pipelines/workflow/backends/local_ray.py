@@ -101,27 +101,22 @@ class LocalRay:
         """The state once Ray is up. Raises InfraError when it does not come up."""
         deadline = time.monotonic() + self.start_timeout_s
         starts = 1
+        what = f"did not come up in {self.start_timeout_s:.0f} s"
+        do = "cookhouse down, then try again, or give cluster.start_timeout_s=300"
         while time.monotonic() < deadline:
             state = self.state()
             if state is not None and "dashboard" in state:
                 return state
             if state is None and starts == STARTS:
-                raise InfraError(
-                    "the local Ray ended while it was starting",
-                    where=str(self.log_file),
-                    why=self._last_words(),
-                    do="see the log; cookhouse doctor checks memory and disk",
-                )
+                what, do = "ended while it was starting", "see the log; cookhouse doctor checks memory and disk"
+                break
             if state is None:
                 starts += 1
                 self.start(keep=False)
             time.sleep(0.05)
-        raise InfraError(
-            f"the local Ray did not come up in {self.start_timeout_s:.0f} s",
-            where=str(self.log_file),
-            why=self._last_words(),
-            do="cookhouse down, then try again, or give cluster.start_timeout_s=300",
-        )
+        printed = self.log_file.read_text(errors="replace") if self.log_file.is_file() else ""
+        last = ([line for line in printed.splitlines() if line.strip()] or ["it printed nothing"])[-1][:300]
+        raise InfraError(f"the local Ray {what}", where=str(self.log_file), why=last, do=do)
 
     def release(self) -> None:
         """This command is done with it: end Ray unless it is kept or another living command uses it."""
@@ -147,9 +142,8 @@ class LocalRay:
     def _spawn(self) -> dict[str, Any]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.token_file.exists():
-            handle = os.open(self.token_file, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
+            self.token_file.touch(0o600)
+            self.token_file.write_text(secrets.token_hex(32))
         self.temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {
             "ready_file": str(self.ready_file),
@@ -191,7 +185,8 @@ class LocalRay:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 20
         while process.is_alive(state["keeper"]):
-            _reap(pid)
+            with suppress(ChildProcessError):  # our child must not stay as a zombie
+                os.waitpid(pid, os.WNOHANG)
             if time.monotonic() > deadline:
                 os.killpg(pid, signal.SIGKILL)
                 deadline += 20
@@ -202,10 +197,6 @@ class LocalRay:
     def _discard(self) -> None:
         for file in (self.ready_file, self.state_file):
             file.unlink(missing_ok=True)
-
-    def _last_words(self) -> str:
-        printed = self.log_file.read_text(errors="replace") if self.log_file.is_file() else ""
-        return ([line for line in printed.splitlines() if line.strip()] or ["it printed nothing"])[-1][:300]
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -218,9 +209,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _reap(pid: int) -> None:
-    """Collect the keeper if it is our child, so that it does not stay as a zombie."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)

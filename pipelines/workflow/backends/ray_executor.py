@@ -29,9 +29,8 @@ def executor_here(address: str | None = None) -> Executor:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=True)
     except Exception as error:
-        raise InfraError(
-            "the step could not join its Ray", where=address, why=str(error), do="run the same command again"
-        ) from error
+        do = "run the same command again"
+        raise InfraError("the step could not join its Ray", where=address, why=str(error), do=do) from error
     return RayExecutor()
 
 

@@ -45,12 +45,8 @@ class RayJobs:
         try:
             return JobSubmissionClient(state["dashboard"])
         except Exception as error:
-            raise InfraError(
-                "the Ray dashboard does not answer",
-                where=state["dashboard"],
-                why=first_line(error),
-                do="cookhouse down, then run again",
-            ) from error
+            where, do = state["dashboard"], "cookhouse down, then run again"
+            raise InfraError("the Ray dashboard does not answer", where=where, why=first_line(error), do=do) from error
 
     def submit(self, spec: Spec, submission: str) -> Handle:
         if self.cluster.state() is None:  # it died since; a retry gets a new one
@@ -81,12 +77,8 @@ class RayJobs:
                 if AGENT_MISSING in str(error) and time.monotonic() < deadline:
                     time.sleep(0.2)
                     continue
-                raise InfraError(
-                    f"Ray did not take the job of step '{spec.step}'",
-                    where=submission,
-                    why=first_line(error),
-                    do="run the same command again",
-                ) from error
+                what, do = f"Ray did not take the job of step '{spec.step}'", "run the same command again"
+                raise InfraError(what, where=submission, why=first_line(error), do=do) from error
 
     def status(self, handle: Handle) -> JobState:
         try:
