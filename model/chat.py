@@ -11,7 +11,7 @@ block, as in pretraining. Earlier assistant turns lose their thoughts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,11 +45,6 @@ def text(value: str) -> Piece:
 
 def control(name: str) -> Piece:
     return Piece("control", name)
-
-
-def pieces_text(pieces: Iterable[Piece]) -> str:
-    """The prompt as people read it; pictures appear as ``(<image>./</image>)``."""
-    return "".join("(<image>./</image>)" if piece.kind == "visual" else piece.text for piece in pieces)
 
 
 def render(
@@ -169,14 +164,8 @@ def _calls(calls: Sequence[Mapping[str, Any]], answer: str) -> list[Piece]:
 
 def _tool(message: Message, *, opens: bool, closes: bool) -> list[Piece]:
     out = [control("<|im_start|>"), text("user")] if opens else []
-    out += [
-        text("\n"),
-        control("<tool_response>"),
-        text("\n"),
-        *_content(message),
-        text("\n"),
-        control("</tool_response>"),
-    ]
+    out += [text("\n"), control("<tool_response>"), text("\n"), *_content(message)]
+    out += [text("\n"), control("</tool_response>")]
     return out + ([control("<|im_end|>"), text("\n")] if closes else [])
 
 

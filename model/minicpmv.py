@@ -101,17 +101,8 @@ class MiniCPMV(nn.Module):
             self.llm.model.rotary_emb = Qwen3RotaryEmbedding(self.llm.config).to(old.inv_freq.device)
         return self
 
-    def set_checkpointing(self, *, vision: bool, language: bool) -> None:
-        """Recompute activations in the backward pass, per tower."""
-        self.vpm.checkpoint_activations = vision
-        if language:
-            self.llm.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.llm.gradient_checkpointing_disable()
-
     def set_attention(self, kernel: Kernel) -> None:
-        """Attention of tower, resampler and of packs in the decoder; see ``model/attention.py``. Decoding steps always
-        use SDPA."""
+        """Of tower, resampler and packs in the decoder (``model/attention.py``); decoding steps always use SDPA."""
         self.vpm.attention = self.resampler.attention = kernel
 
     def blocks(self, pack: Pack) -> Blocks:
@@ -128,8 +119,7 @@ class MiniCPMV(nn.Module):
             return self.given.unflatten(0, (-1, self.config.query_num))
         if torch.is_grad_enabled() or len(pack.patches) <= VISUAL_RUN:
             return self._visual(pack.patches, pack.tgt_sizes, pack.packages)
-        outputs = [self._visual(*run) for run in _runs(pack)]
-        return torch.cat(outputs)
+        return torch.cat([self._visual(*run) for run in _runs(pack)])
 
     def _visual(self, patches: Tensor, sizes: Tensor, packages: tuple[tuple[int, ...], ...]) -> Tensor:
         return self.resampler(self.vpm(patches, sizes), sizes, packages)
@@ -150,9 +140,8 @@ class MiniCPMV(nn.Module):
         joined = pack(samples).to(self.device, self.llm.lm_head.weight.dtype)
         if not joined.packages:
             return [torch.zeros(0, self.config.language.hidden_size)] * len(samples)
-        return [
-            part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)
-        ]  # a view would pickle them all
+        # A view would pickle them all.
+        return [part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)]
 
     def embed(self, pack: Pack) -> Tensor:
         """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.

@@ -47,7 +47,7 @@ def test_export_then_load_gives_the_same_logits(small_model, folder, tmp_path, m
     packed = pack([make_sample(0, 9, ((2, 3),)), make_sample(1, 30)])
     assert torch.equal(again(packed).logits, small_model(packed).logits)
     text = "Hé <|im_end|> 12!"
-    assert processor.encode_text(text) == load_model(folder)[1].encode_text(text)
+    assert processor.tokenizer.encode(text) == load_model(folder)[1].tokenizer.encode(text)
 
 
 def test_bfloat16_is_the_rounded_model(small_model, folder, tmp_path, make_sample):
