@@ -126,28 +126,22 @@ class ModelConfig(Record):
                 f"config.json lacks {', '.join(missing)}", do="give the folder of a MiniCPM-V 4.5 checkpoint"
             )
         own = dict(data.get(OWN_KEY, {}))
-        language = {name: data[name] for name in LanguageConfig.model_fields if name in data}
-        vision = {
-            name: data["vision_config"][name] for name in VisionConfig.model_fields if name in data["vision_config"]
+        parts = {
+            "language": _known(LanguageConfig, data),
+            "vision": _known(VisionConfig, data["vision_config"]) | own.pop("vision", {}),
+            "slicing": _known(SliceConfig, data.get("slice_config", {})) | own.pop("slicing", {}),
         }
-        cut = dict(data.get("slice_config", {}))
-        slicing = {name: cut[name] for name in SliceConfig.model_fields if name in cut}
-        slicing.update(own.pop("slicing", {}))
-        vision.update(own.pop("vision", {}))
-        rest = {name: data[name] for name in ("query_num", "use_image_id") if name in data}
-        return cls(language=language, vision=vision, slicing=slicing, **rest, **own)  # type: ignore[arg-type]
+        return cls(**_known(cls, data), **parts, **own)
 
     def to_released(self) -> dict[str, Any]:
         """The published ``config.json`` layout; our extra fields under ``cookhouse``."""
-        language = self.language.model_dump()
         vision = self.vision.model_dump()
         norm_eps = vision.pop("layer_norm_eps")
-        cut = self.slicing.model_dump()
         return {
             "version": 4.5,
             "architectures": ["MiniCPMV"],
             "model_type": "minicpmv",
-            **language,
+            **self.language.model_dump(),
             "attention_bias": False,
             "attention_dropout": 0.0,
             "hidden_act": "silu",
@@ -164,7 +158,7 @@ class ModelConfig(Record):
             "patch_size": self.vision.patch_size,
             "query_num": self.query_num,
             "slice_mode": self.slicing.max_slice_nums > 1,
-            "slice_config": {**cut, "model_type": "minicpmv"},
+            "slice_config": {**self.slicing.model_dump(), "model_type": "minicpmv"},
             "use_image_id": self.use_image_id,
             "vision_config": {**vision, "model_type": "siglip"},
             OWN_KEY: {
@@ -173,3 +167,7 @@ class ModelConfig(Record):
                 "max_package_frames": self.max_package_frames,
             },
         }
+
+
+def _known(record: type[Record], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in record.model_fields if name in data}

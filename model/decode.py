@@ -126,16 +126,12 @@ def generate(
         step = max(batch_rows // n, 1)
         for start in range(0, len(samples), step):
             batch = samples[start : start + step]
-            tell = None if on_token is None else _shifted(on_token, start * n)
-            rows = _decode(model, batch, n, max_new_tokens, sampling, generator, tuple(eos_ids), tuple(forbid), tell)
+            ids = tuple(eos_ids), tuple(forbid)
+            rows = _decode(model, batch, n, max_new_tokens, sampling, generator, *ids, on_token, start * n)
             out += [rows[i * n : (i + 1) * n] for i in range(len(batch))]
         return out
     finally:
         model.train(training)
-
-
-def _shifted(on_token: OnToken, first: int) -> OnToken:
-    return lambda row, token: on_token(first + row, token)
 
 
 def _decode(
@@ -148,6 +144,7 @@ def _decode(
     eos_ids: tuple[int, ...],
     forbid: tuple[int, ...],
     on_token: OnToken | None,
+    first: int,
 ) -> list[Completion]:
     device = model.device
     packed = pack(samples).to(device, model.llm.lm_head.weight.dtype)
@@ -187,7 +184,7 @@ def _decode(
         if on_token is not None:
             for row, token, over in zip(alive.tolist(), chosen.tolist(), done.tolist(), strict=True):
                 if not over:
-                    on_token(row, token)
+                    on_token(first + row, token)
         ending = torch.isin(chosen, ends) & ~done
         finished = alive[ending.cpu()]
         counts[finished], stopped[finished] = step + 1, True

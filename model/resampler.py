@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -93,10 +94,8 @@ class Resampler(nn.Module):
             )
         values = self.ln_kv(self.kv_proj(x))  # [N, D]
         keys = values + self._terms(sizes, lengths, ticks).to(values)
-        per_package, view = [], 0
-        for package in packages:
-            per_package.append(sum(lengths[view : view + len(package)]))
-            view += len(package)
+        views = iter(lengths)
+        per_package = [sum(islice(views, len(package))) for package in packages]
         blocks = Blocks.of(per_package, x.device, kernel=self.attention)
         out = self._attend(blocks.gather(keys), blocks.gather(values), blocks)  # [G, Q, D] in grouped order
         back = torch.tensor(blocks.order).argsort().to(x.device)

@@ -45,10 +45,6 @@ class SlicePlan:
             for col in range(cols)
         )
 
-    @property
-    def views(self) -> int:
-        return 1 + len(self.boxes)
-
 
 def snap(length: float, unit: int) -> int:
     """The nearest multiple of ``unit``, at least one (ties to the even multiple)."""

@@ -87,7 +87,6 @@ class Reward:
 
     total: float
     judgement: Judgement
-    preference: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load_model, preprocessor, save_model
 from model.config import ModelConfig
-from model.export import _against, expected, export_model, problems
+from model.export import CHAT_TEMPLATE, _against, expected, export_model, problems
 from model.pack import pack
 from model.processor import Processor
-from model.template import CHAT_TEMPLATE
 from pipelines.core.errors import ConfigError, DataError
 from tests.model.conftest import SHARED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.chat import render
-from model.template import CHAT_TEMPLATE
+from model.export import CHAT_TEMPLATE
 from tests.model.conftest import pieces_text
 
 

@@ -87,11 +87,6 @@ def right(accuracy=1.0, verdict="correct"):
 def test_equation_one():
     judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, -1.0, "format")]
     assert [reward.total for reward in compose(judged, RewardSettings())] == [2.0, 1.0, -1.0]
-    scored = compose(judged, RewardSettings(), preference=[3.0, 2.0, 1.0])
-    half = 0.5 * math.sqrt(1.5)  # standardised scores of 3, 2, 1 are +-sqrt(3/2) and 0
-    assert [reward.total for reward in scored] == pytest.approx([2.0 + half, 1.0, -1.0 - half], abs=1e-5)
-    with pytest.raises(ValueError, match="preference"):
-        compose(judged, RewardSettings(), preference=[1.0])
 
 
 def test_a_broken_verifier_neither_praises_nor_blames():
