@@ -152,16 +152,13 @@ def _explicit_dtype(v: Tensor) -> torch.dtype | None:
 
 @lru_cache(maxsize=32)
 def _future(length: int, dtype: torch.dtype) -> Tensor:
-    """``[length, length]``: -inf above the diagonal."""
     with torch.inference_mode(False):  # cached tensors must serve training too
         return torch.full((length, length), float("-inf"), dtype=dtype, device="cpu").triu(1)
 
 
 def block_attention(q_nhc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks, *, causal: bool = False) -> Tensor:
-    """Attention of each block to itself. Rows in grouped order; ``k``/``v`` may have fewer heads (grouped queries).
-
-    q ``[N, heads, c]``, k and v ``[N, kv_heads, c]`` -> ``[N, heads, c]``.
-    """
+    """Attention of each block to itself, rows in grouped order: q ``[N, heads, c]``, k and v ``[N, kv_heads, c]`` ->
+    ``[N, heads, c]``."""
     if blocks.kernel != "blocks":
         return _whole(q_nhc, k_nhc, v_nhc, blocks.ends, blocks, causal)
     outputs = []
@@ -215,11 +212,8 @@ def language_attention(
     blocks: Blocks | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``.
-
-    With ``blocks`` the batch is one pack in grouped order (training, prefill). Without, it is a plain causal sequence,
-    or rows with a ready mask ``[B, 1, T, K]``.
-    """
+    """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``. With
+    ``blocks`` the batch is one pack in grouped order, else a plain causal sequence, or rows with a mask ``[B, 1, T, K]``."""
     if blocks is not None:
         return block_attention(*(x[0].transpose(0, 1) for x in (query, key, value)), blocks, causal=True)[None], None
     if attention_mask is None:

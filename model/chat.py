@@ -87,11 +87,9 @@ def render(
 
 
 def split_thought(answer: str) -> tuple[str, str]:
-    """(thought, answer) of an assistant's text: before the first and after the last ``</think>``.
-
-    Models sometimes forget the opening tag, so the closing one decides; what lies between two closings is lost, as in
-    the released template (golden trap 14).
-    """
+    """(thought, answer) of an assistant's text: before the first and after the last ``</think>``. Models sometimes forget
+    the opening tag, so the closing one decides; what lies between two is lost, as in the released template (golden trap
+    14)."""
     if "</think>" not in answer:
         return "", answer
     thought = answer.split("</think>")[0].rstrip("\n").split("<think>")[-1].lstrip("\n")

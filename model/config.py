@@ -103,10 +103,7 @@ class ModelConfig(Record):
 
     @classmethod
     def from_released(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """A record from the published ``config.json`` layout.
-
-        Raises ConfigError for settings this implementation does not have (another rope scaling, a dropped tower layer).
-        """
+        """From the published ``config.json``. Raises ConfigError for settings we do not have (a rope scaling, for one)."""
         refused = {"rope_scaling": None, "attention_bias": False, "use_sliding_window": False, "hidden_act": "silu"}
         for name, only in refused.items():
             if data.get(name, only) != only:
@@ -120,8 +117,7 @@ class ModelConfig(Record):
                 why="a missing value means true in the released class; version 4.5 keeps all layers",
                 do="set drop_vision_last_layer to false",
             )
-        missing = [name for name in ("hidden_size", "vocab_size", "vision_config") if name not in data]
-        if missing:
+        if missing := [name for name in ("hidden_size", "vocab_size", "vision_config") if name not in data]:
             raise ConfigError(
                 f"config.json lacks {', '.join(missing)}", do="give the folder of a MiniCPM-V 4.5 checkpoint"
             )
@@ -134,7 +130,6 @@ class ModelConfig(Record):
         return cls(**_known(cls, data), **parts, **own)
 
     def to_released(self) -> dict[str, Any]:
-        """The published ``config.json`` layout; our extra fields under ``cookhouse``."""
         vision = self.vision.model_dump()
         norm_eps = vision.pop("layer_norm_eps")
         return {

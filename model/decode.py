@@ -104,13 +104,11 @@ def generate(
     batch_rows: int = 256,
     on_token: OnToken | None = None,
 ) -> list[list[Completion]]:
-    """``n`` completions for every prompt, in the order given.
-
-    ``temperature`` 0 is greedy; ``sampling`` says more than a temperature and takes its place. ``forbid``: ids never
-    sampled (image control tokens). At most ``batch_rows`` rows (prompts x n) are decoded together. ``on_token(row,
-    token)`` is told every token as it is chosen, the end token included; row = prompt * n + completion. Raises
-    ValueError when a prompt and its answer would exceed the position limit.
-    """
+    """``n`` completions for every prompt, in the order given. ``temperature`` 0 is greedy; ``sampling`` says more than a
+    temperature and takes its place. ``forbid``: ids never sampled (image control tokens). At most ``batch_rows`` rows
+    (prompts x n) are decoded together. ``on_token(row, token)`` is told every token as it is chosen, the end token
+    included; row = prompt * n + completion. Raises ValueError when a prompt and its answer would exceed the position
+    limit."""
     limit = model.config.language.max_position_embeddings
     longest = max(map(len, samples), default=0)
     if n < 1 or max_new_tokens < 1 or temperature < 0:

@@ -42,11 +42,8 @@ _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 def export_model(source: str | Path, target: str | Path, dtype: torch.dtype, shard_bytes: int = 5 * GIB) -> list[Path]:
-    """Write the folder ``source`` (any layout ``load_model`` reads) to ``target``; returns the files written.
-
-    Memory: one shard. Raises ConfigError when ``target`` already holds a model, DataError when the weights of
-    ``source`` do not fit its configuration.
-    """
+    """Write the folder ``source`` (any layout ``load_model`` reads) to ``target``; returns the files written. Memory: one
+    shard. Raises ConfigError when ``target`` already holds a model, DataError when the weights do not fit."""
     config, folder = load_config(source), Path(target)
     if (folder / CONFIG).exists():
         raise ConfigError("there is a model already", where=str(folder), do="give a new folder, or delete this one")
@@ -94,12 +91,9 @@ def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def problems(folder: str | Path, released: str | Path | None = None) -> list[str]:
-    """What is wrong with an exported folder, in sentences; empty when nothing is.
-
-    Every tensor the index names lies in its shard, in the shape the configuration asks for, and the sizes add up. With
-    ``released`` (the published ``model.safetensors.index.json``) the names must also be the released ones: all of them
-    for a model of the released size, else the same names per layer.
-    """
+    """What is wrong with an exported folder, in sentences: every tensor the index names must lie in its shard, in the shape
+    the configuration asks for, and the sizes add up. With ``released`` (the published ``model.safetensors.index.json``)
+    the names must also be the released ones: all of them for a model of the released size, else those of a layer."""
     where = Path(folder)
     config, index = load_config(where), _index(where / INDEX)
     found: dict[str, tuple[int, ...]] = {}
@@ -139,7 +133,6 @@ def _against(names: Iterable[str], released: Iterable[str], config: ModelConfig)
 
 
 def generation_config(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The released defaults of decoding, with this tokenizer's ids."""
     ids = special_ids(tokenizer)
     return {
         "bos_token_id": config.language.bos_token_id,

@@ -53,11 +53,8 @@ def _scaled(levels: np.ndarray) -> Tensor:
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
-    """An 8-bit RGB copy of any picture.
-
-    16-bit grey is scaled down (PIL alone would clip it to white). Raises DataError for empty pictures, strips beyond
-    400:1, and float or out-of-range integer pixels, which have no agreed scale.
-    """
+    """An 8-bit RGB copy; 16-bit grey is scaled down (PIL alone would clip it to white). Raises DataError for empty pictures,
+    strips beyond 400:1, and float or out-of-range integer pixels, which have no agreed scale."""
     width, height = image.size
     if width < 1 or height < 1:
         raise DataError(f"{name} has no pixels ({width}x{height})", do="drop the picture or render it again")

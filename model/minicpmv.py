@@ -110,11 +110,8 @@ class MiniCPMV(nn.Module):
         return Blocks.of(pack.lengths, self.device, slack=0.25, kernel=self.vpm.attention)
 
     def visual(self, pack: Pack) -> Tensor:
-        """``[G, Q, D]``: Q tokens for every image view and video package of the pack.
-
-        Without gradients long videos go through in runs of at most ``VISUAL_RUN`` patches, so that memory does not
-        grow with their length.
-        """
+        """``[G, Q, D]`` of all image views and video packages. Without gradients long videos go through in runs of at most
+        ``VISUAL_RUN`` patches, so that memory does not grow with their length."""
         if self.given is not None:
             return self.given.unflatten(0, (-1, self.config.query_num))
         if torch.is_grad_enabled() or len(pack.patches) <= VISUAL_RUN:
@@ -144,12 +141,9 @@ class MiniCPMV(nn.Module):
         return [part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)]
 
     def embed(self, pack: Pack) -> Tensor:
-        """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.
-
-        In training a pack without pictures still sends one blank patch through tower and resampler, with weight 0:
-        gradients then exist on every rank (ZeRO aborts or hangs otherwise). Raises ValueError when rows and
-        placeholders differ in number.
-        """
+        """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders; ValueError when they differ in number. In
+        training a pack without pictures still sends one blank patch through tower and resampler, with weight 0: gradients
+        then exist on every rank (ZeRO aborts or hangs otherwise)."""
         text = self.llm.model.embed_tokens(pack.input_ids)
         if not pack.packages:
             return text + 0.0 * self._blank(text).sum().to(text.dtype) if self.training else text

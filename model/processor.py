@@ -72,14 +72,11 @@ class Processor:
         temporal: bool | None = None,
         video_slices: int = 1,
     ) -> Encoded:
-        """One sample. ``images`` holds the pictures by the names the parts use.
-
-        ``generation``: the prompt only; a final assistant message is left out, an assistant turn in ``mode`` is opened
-        and no label is set. ``package``: frames per package of video parts (1-6); ``temporal``: whether frames carry
-        their ticks (default: only in packages of more than one, the 3D form); ``video_slices``: at most, of a frame.
-        Raises DataError for what ``model/images.py``, ``model/chat.py`` and ``model/video.py`` refuse, and for a picture
-        that is missing.
-        """
+        """One sample. ``images`` holds the pictures by the names the parts use. ``generation``: the prompt only; a final
+        assistant message is left out, an assistant turn in ``mode`` is opened and no label is set. ``package``: frames per
+        package of video parts (1-6); ``temporal``: whether frames carry their ticks (default: only in packages of more
+        than one, the 3D form); ``video_slices``: at most, of a frame. Raises DataError for what ``model/images.py``,
+        ``chat.py`` and ``video.py`` refuse, and for a picture that is missing."""
         if not 1 <= package <= self.config.max_package_frames:
             raise DataError(f"package = {package}", why=f"a package has 1 to {self.config.max_package_frames} frames")
         form = VideoForm(package, package > 1 if temporal is None else temporal, video_slices)

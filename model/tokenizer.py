@@ -110,10 +110,8 @@ def learn_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder: ``tokenizer.json``, or the released ``vocab.json`` + ``merges.txt`` pair.
-
-    Raises ConfigError when the folder holds neither, or lacks the special tokens.
-    """
+    """From ``tokenizer.json``, or the released ``vocab.json`` and ``merges.txt``. Raises ConfigError when the folder holds
+    neither, or lacks the special tokens."""
     folder = Path(directory)
     if (folder / "tokenizer.json").is_file():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)

@@ -23,12 +23,10 @@ from model.config import VisionConfig
 
 @lru_cache(maxsize=4096)
 def position_buckets(count: int, grid: int) -> tuple[int, ...]:
-    """Row (or column) of the learned table for each of ``count`` patches along one side.
-
-    Index i goes to the number of boundaries k/grid that are <= i/count. On exact ties float32 decides, so the released
-    arithmetic is kept operation by operation: float32 reciprocal, torch's vectorised ``arange``, bucketize from the
-    right (golden trap 1). Example: ``position_buckets(4, 70) == (0, 17, 35, 52)``.
-    """
+    """Row (or column) of the learned table for each of ``count`` patches along one side: index i goes to the number of
+    boundaries k/grid that are <= i/count. On exact ties float32 decides, so the released arithmetic is kept operation by
+    operation: float32 reciprocal, torch's vectorised ``arange``, bucketize from the right (golden trap 1).
+    ``position_buckets(4, 70) == (0, 17, 35, 52)``."""
     step = torch.tensor(count, dtype=torch.int32, device="cpu").reciprocal()
     fractions = torch.arange(0, 1 - 1e-6, step.item(), device="cpu")
     boundaries = torch.arange(1 / grid, 1.0, 1 / grid, device="cpu")

@@ -59,12 +59,9 @@ class Learner:
         self.step = step
 
     def learn(self, groups: Sequence[Group], *tensors: Sequence[PromptTensors]) -> LearnReport:
-        """One batch: ``minibatches`` updates. ``tensors`` hold the prompts of all groups. Metrics are means over the
-        batch's sampled tokens of informative groups, ``parity`` the largest difference to the sampler's
-        log-probabilities where both used one version.
-
-        Raises CookhouseError when parity is broken: the sampler would be teaching another model than the one it runs.
-        """
+        """One batch: ``minibatches`` updates. ``tensors`` hold the prompts of all groups. Metrics are means over the sampled
+        tokens of informative groups, ``parity`` the largest difference to the sampler's log-probabilities where both used
+        one version. Raises CookhouseError when it is broken: the sampler would teach another model than it runs."""
         begun = time.perf_counter()
         prompts = {prompt.uid: prompt for part in tensors for prompt in part}
         totals = dict.fromkeys(_SUMS, 0.0)
