@@ -133,10 +133,9 @@ def _assistant(message: Message, mode: Mode | Literal["auto"], *, after_query: b
     head = [control("<|im_start|>"), text("assistant\n")]
     if mode == "auto":
         mode = "none" if not after_query or not (last or thought) else "long" if thought else "short"
-        answer = answer.lstrip("\n") if mode != "none" else answer
     elif mode == "long" and not thought:
         raise DataError("a long-mode target has no thought", do="give the message a thought, or use mode short")
-    elif mode != "none":
+    if mode != "none":
         answer = answer.lstrip("\n")
     if mode == "short":
         head += _think("\n\n")

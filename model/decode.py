@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.attention import Blocks
 from model.minicpmv import MiniCPMV
 from model.pack import Encoded, pack
 from model.sampling import Sampling, choose
@@ -42,13 +41,8 @@ class Completion:
 class PrefillCache:
     """Catches the keys and values ``[1, kv_heads, T, c]`` of every layer while a pack runs through."""
 
-    def __init__(self, blocks: Blocks) -> None:
-        self.blocks = blocks
+    def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
-
-    def place(self, positions: Tensor) -> Tensor:
-        """Positions in the pack -> rows in the grouped order in which the pack ran."""
-        return positions if self.blocks.back is None else self.blocks.back[positions]
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         self.layers.append((key[0].to(value.dtype), value[0]))  # under autocast keys come out in float32
@@ -148,7 +142,7 @@ def _decode(
     packed = pack(samples).to(device, model.llm.lm_head.weight.dtype)
     lengths = packed.cu_seqlens.diff()
     width, total = int(lengths.max()), len(samples) * n
-    prefill = PrefillCache(model.blocks(packed))
+    prefill = PrefillCache()
     ends_of_prompts = (packed.cu_seqlens[1:] - 1).to(device)
     last = model.hidden(packed, ends_of_prompts, prefill).repeat_interleave(n, 0)  # [rows, D]
 
@@ -157,7 +151,8 @@ def _decode(
     source = (packed.cu_seqlens[:-1, None] + offsets.clamp(min=0)).repeat_interleave(n, 0).flatten()
     filled = torch.cat([offsets >= 0, torch.ones(len(samples), new, dtype=torch.bool)], 1)
     seen = None if bool(filled.all()) else filled.repeat_interleave(n, 0).to(device)
-    source = prefill.place(source.to(device))
+    back, source = model.blocks(packed).back, source.to(device)  # the pack ran in grouped order
+    source = source if back is None else back[source]
     cache = DecodeCache.from_prefill(prefill, source, total, width, new)
     position = lengths.repeat_interleave(n).to(device)
     ends = torch.tensor(eos_ids, dtype=torch.long, device=device)

@@ -33,19 +33,15 @@ class View:
     @property
     def patches(self) -> Tensor:
         """``[rows*cols, 3*P*P]`` float32 in [-1, 1]."""
-        return _scaled(self.levels)
+        return patches_of([self], 0)
 
 
 def patches_of(views: Sequence[View], patch_dim: int) -> Tensor:
-    """The patches of all views end to end, ``[N, 3*P*P]``: bytes are joined, then scaled once."""
+    """The patches of all views end to end, ``[N, 3*P*P]``: (x / 255 - mean) / std with mean = std = 0.5, rounded to float32
+    after each step as in the released processor."""
     if not views:
         return torch.zeros(0, patch_dim)
-    return _scaled(np.concatenate([view.levels for view in views]))
-
-
-def _scaled(levels: np.ndarray) -> Tensor:
-    """(x / 255 - mean) / std with mean = std = 0.5, rounded to float32 after each step as in the released processor."""
-    scaled = levels.astype(np.float32)
+    scaled = np.concatenate([view.levels for view in views]).astype(np.float32)
     scaled /= np.float32(255)
     scaled -= np.float32(0.5)
     scaled /= np.float32(0.5)

@@ -146,16 +146,16 @@ class MiniCPMV(nn.Module):
         then exist on every rank (ZeRO aborts or hangs otherwise)."""
         text = self.llm.model.embed_tokens(pack.input_ids)
         if not pack.packages:
-            return text + 0.0 * self._blank(text).sum().to(text.dtype) if self.training else text
+            if not self.training:
+                return text
+            blank = self._visual(
+                text.new_zeros(1, self.config.vision.patch_dim), torch.ones(1, 2).long(), (IMAGE_VIEW,)
+            )
+            return text + 0.0 * blank.sum().to(text.dtype)
         rows = self.visual(pack).flatten(0, 1)
         if len(rows) != len(pack.visual_positions):
             raise ValueError(f"{len(rows)} visual rows for {len(pack.visual_positions)} placeholders")
         return text.index_copy(0, pack.visual_positions, rows.to(text.dtype))
-
-    def _blank(self, like: Tensor) -> Tensor:
-        patches = torch.zeros(1, self.config.vision.patch_dim, device=like.device, dtype=like.dtype)
-        one = torch.ones(1, 2, dtype=torch.long)
-        return self.resampler(self.vpm(patches, one), one, (IMAGE_VIEW,))
 
     def hidden(self, pack: Pack, rows: Tensor | None = None, cache: object | None = None) -> Tensor:
         """Last hidden states ``[T, D]``, each sample attending to itself only; of ``rows`` ``[K]`` (positions in the
