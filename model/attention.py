@@ -215,7 +215,8 @@ def language_attention(
     """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``. With
     ``blocks`` the batch is one pack in grouped order, else a plain causal sequence, or rows with a mask ``[B, 1, T, K]``."""
     if blocks is not None:
-        return block_attention(*(x[0].transpose(0, 1) for x in (query, key, value)), blocks, causal=True)[None], None
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        return block_attention(q, k, v, blocks, causal=True)[None], None
     if attention_mask is None:
         return attend(query, key, value, causal=True).transpose(1, 2), None
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, enable_gqa=True)

@@ -97,14 +97,17 @@ class Controller:
 
     def _reward(self, closed: list[tuple[Rollout, ...]], tensors: Any) -> None:
         """Closed groups to judged ones: verdicts from text (one call for all of them), then the terms over the group."""
-        answers = iter(
-            self.crew.judge([Case.of(rollout, self.config.rewards) for members in closed for rollout in members])
-        )
+        answers = iter(self.crew.judge([self._case(rollout) for members in closed for rollout in members]))
         for members in closed:
             judged = scored(members, [next(answers) for _ in members])
             rewards = compose(judged, self.config.rewards)
             advantages = ESTIMATORS[self.config.advantage]([reward.total for reward in rewards])
             self.flow.put(Group(members, rewards, tuple(float(value) for value in advantages), tensors))
+
+    def _case(self, rollout: Rollout) -> Case:
+        question, rule = rollout.prompt.question, self.config.rewards
+        asked = (question.answer, question.verifier, question.mode)
+        return Case(*asked, rollout.text, rollout.finish, rule.window, rule.limit, rule.partial)
 
     def _take(self, step: int, rolling: Rolling) -> list[Group]:
         """The groups of update ``step``."""
