@@ -128,21 +128,14 @@ def list_source(
         key=lambda item: item[:2],
     )
     if not found:
-        if not remote and not os.path.lexists(path) and not glob.has_magic(path):
-            raise ConfigError(
-                f"the source '{value}' does not exist",
-                where=where,
-                why=f"there is nothing at {path}",
-                do="give a folder, a file or a quoted glob: source.documents=/data/pdfs",
-            )
-        raise ConfigError(
-            f"the source '{value}' holds no file",
-            where=where,
-            why=f"{path} matches nothing"
-            if remote or glob.has_magic(path)
-            else f"{path} is empty (hidden files do not count)",
-            do="put files there or give another folder",
-        )
+        what, do = "holds no file", "put files there or give another folder"
+        why = f"{path} is empty (hidden files do not count)"
+        if remote or glob.has_magic(path):
+            why = f"{path} matches nothing"
+        elif not os.path.lexists(path):
+            what, why = "does not exist", f"there is nothing at {path}"
+            do = "give a folder, a file or a quoted glob: source.documents=/data/pdfs"
+        raise ConfigError(f"the source '{value}' {what}", where=where, why=why, do=do)
     kept = (
         {name for name, _, _ in found} if limit is None else first_of_each_kind((name for name, _, _ in found), limit)
     )

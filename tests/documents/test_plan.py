@@ -91,7 +91,7 @@ def test_the_plan_file_gives_the_units_back_and_names_no_place_of_this_machine(t
     units = plan_pages(spans, bounds(30), 2)
     write_plan(tmp_path / "plan.parquet", units)
     assert b"/data" not in (tmp_path / "plan.parquet").read_bytes()
-    moved = [replace(one, path=f"/elsewhere/{one.name}") for one in items]
+    moved = [replace(one, address=f"/elsewhere/{one.name}") for one in items]
     again = read_plan(tmp_path / "plan.parquet", moved)
     assert [unit.name for unit in again] == [unit.name for unit in units]
     assert all(span.source.path.startswith("/elsewhere/") for unit in again for span in unit.spans)

@@ -94,7 +94,7 @@ def test_events_of_a_step_are_asked_for_now_and_then(s3, monkeypatch) -> None:
     lease = Lease.acquire(planned.facts.folder, run_id="test", step="numbers")
     watch = Watch(store, planned, lease, {}, Timeouts())
     watch.start(InProcess(), lambda _: None, lambda _: None)
-    assert len(watch.events()) == 5
+    assert len(watch.events()) == 4
     s3.requests.clear()
     assert [watch.events() for _ in range(5)] == [[]] * 5
     assert not s3.requests
