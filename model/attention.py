@@ -9,9 +9,8 @@ One function computes a group (``attend``): SDPA, or in bfloat16 on a CPU two pr
 faster there than the SDPA kernel at 100-500 tokens, and never slower up to 1,024). In float32 SDPA wins, with AVX-512 and
 with AVX2 alike (1.05-1.3x at 64-500 tokens; ``docs/performance.md``).
 
-That is the kernel ``blocks``, which runs everywhere and is the default. ``varlen`` (PyTorch's own) and ``flash`` (the
-flash-attn package) take the blocks in the order given, in one call; both need a CUDA device and 16-bit numbers.
-``dense`` is one big mask, the oracle of the tests. ``MiniCPMV.set_attention`` chooses.
+That is the kernel ``blocks``, which runs everywhere and is the default. ``varlen`` (PyTorch's own) takes the blocks in the
+order given, in one call; it needs a CUDA device and 16-bit numbers. ``MiniCPMV.set_attention`` chooses.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from transformers import AttentionInterface
 
 from pipelines.core.errors import ConfigError
 
-Kernel = Literal["blocks", "varlen", "flash", "dense"]
+Kernel = Literal["blocks", "varlen"]
 LANGUAGE_ATTENTION = "cookhouse_packed"
 EXPLICIT_UP_TO = 1024  # keys
 
@@ -47,6 +46,17 @@ class Group:
     spread: Tensor | None = None
     kept: Tensor | None = None
 
+    @classmethod
+    def of(cls, start: int, lengths: list[int], device: torch.device) -> Group:
+        """``lengths`` ascend."""
+        count, longest, rows = len(lengths), lengths[-1], sum(lengths)
+        if lengths[0] == longest:
+            return cls(start, rows, count, longest)
+        sizes, places = torch.tensor(lengths), torch.arange(longest)
+        spread = ((sizes.cumsum(0) - sizes)[:, None] + places).clamp(max=rows - 1).flatten()
+        kept = (places < sizes[:, None]).flatten().nonzero()[:, 0]
+        return cls(start, rows, count, longest, spread.to(device), kept.to(device))
+
     def take(self, x: Tensor) -> Tensor:
         """Rows ``[N, heads, c]`` of the whole sequence -> ``[count, heads, length, c]``."""
         x = x[self.start : self.start + self.rows]
@@ -62,8 +72,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Blocks:
-    """An order of blocks in which equal lengths are neighbours. Kernels other than ``blocks`` keep the order given and
-    need no groups. ``lengths`` are in the new order.
+    """An order of blocks in which equal lengths are neighbours. The kernel ``varlen`` keeps the order given and needs
+    no groups. ``lengths`` are in the new order.
 
     Example: lengths (3, 5, 3) give order (0, 2, 1) and two groups: two blocks of 3 rows, then one of 5.
     """
@@ -90,7 +100,7 @@ class Blocks:
                 runs.append([lengths[i]])
         groups, start = [], 0
         for run in runs:
-            groups.append(_group(start, run, device))
+            groups.append(Group.of(start, run, device))
             start += sum(run)
         forth = back = None
         if order != list(range(len(lengths))):
@@ -113,17 +123,6 @@ class Blocks:
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of ``gather``."""
         return x if self.back is None else x.index_select(0, self.back)
-
-
-def _group(start: int, lengths: list[int], device: torch.device) -> Group:
-    count, longest, rows = len(lengths), lengths[-1], sum(lengths)
-    if lengths[0] == longest:
-        return Group(start, rows, count, longest)
-    sizes = torch.tensor(lengths)
-    places = torch.arange(longest)
-    spread = ((sizes.cumsum(0) - sizes)[:, None] + places).clamp(max=rows - 1).flatten()
-    kept = (places < sizes[:, None]).flatten().nonzero()[:, 0]
-    return Group(start, rows, count, longest, spread.to(device), kept.to(device))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
@@ -153,16 +152,13 @@ def _explicit_dtype(v: Tensor) -> torch.dtype | None:
 
 @lru_cache(maxsize=32)
 def _future(length: int, dtype: torch.dtype) -> Tensor:
-    """``[length, length]``: -inf above the diagonal."""
     with torch.inference_mode(False):  # cached tensors must serve training too
         return torch.full((length, length), float("-inf"), dtype=dtype, device="cpu").triu(1)
 
 
 def block_attention(q_nhc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks, *, causal: bool = False) -> Tensor:
-    """Attention of each block to itself. Rows in grouped order; ``k``/``v`` may have fewer heads (grouped queries).
-
-    q ``[N, heads, c]``, k and v ``[N, kv_heads, c]`` -> ``[N, heads, c]``.
-    """
+    """Attention of each block to itself, rows in grouped order: q ``[N, heads, c]``, k and v ``[N, kv_heads, c]`` ->
+    ``[N, heads, c]``."""
     if blocks.kernel != "blocks":
         return _whole(q_nhc, k_nhc, v_nhc, blocks.ends, blocks, causal)
     outputs = []
@@ -187,11 +183,9 @@ def query_attention(q_hqc: Tensor, k_nhc: Tensor, v_nhc: Tensor, blocks: Blocks)
 
 
 def _whole(q: Tensor, k: Tensor, v: Tensor, q_ends: Tensor, blocks: Blocks, causal: bool) -> Tensor:
-    """All blocks in one call of the chosen kernel; query block i (between ``q_ends`` i and i + 1) sees key block i."""
+    """All blocks in one call; query block i (between ``q_ends`` i and i + 1) sees key block i."""
     k_ends = blocks.ends
-    if blocks.kernel == "dense":
-        return dense_attention(q, k, v, q_ends.diff().tolist(), list(blocks.lengths), causal=causal)
-    call = varlen_kernel(blocks.kernel, q.device)
+    call = varlen_kernel(q.device)
     q, k = q.to(v.dtype), k.to(v.dtype)  # under autocast the norms of the decoder leave float32
     longest = int(q_ends.diff().max()), int(k_ends.diff().max())
     ends = q_ends.to(q.device, non_blocking=True), k_ends.to(q.device, non_blocking=True)
@@ -199,46 +193,13 @@ def _whole(q: Tensor, k: Tensor, v: Tensor, q_ends: Tensor, blocks: Blocks, caus
     return out
 
 
-def varlen_kernel(kernel: Kernel, device: torch.device) -> Any:
-    """``f(q, k, v, q_ends, k_ends, q_longest, k_longest, causal)`` of a library.
-
-    Raises ConfigError when the device or the package is not there.
-    """
+def varlen_kernel(device: torch.device) -> Any:
+    """``f(q, k, v, q_ends, k_ends, q_longest, k_longest, causal)``. Raises ConfigError off CUDA."""
     if device.type != "cuda":
-        raise ConfigError(f"attention {kernel!r} needs a CUDA device", why=f"the model is on {device}", do="use blocks")
-    if kernel == "flash":
-        try:
-            flash = import_module("flash_attn").flash_attn_varlen_func
-        except ImportError as error:
-            raise ConfigError("the package flash-attn is not installed", do="install it, or use varlen") from error
-        return lambda q, k, v, a, b, m, n, causal: flash(q, k, v, a, b, m, n, causal=causal)
+        raise ConfigError("attention 'varlen' needs a CUDA device", why=f"the model is on {device}", do="use blocks")
     varlen = import_module("torch.nn.attention.varlen").varlen_attn
     return lambda q, k, v, a, b, m, n, causal: varlen(
         q, k, v, a, b, m, n, window_size=(-1, 0) if causal else (-1, -1), enable_gqa=q.shape[1] != k.shape[1]
-    )
-
-
-def dense_attention(
-    q_nhc: Tensor,
-    k_nhc: Tensor,
-    v_nhc: Tensor,
-    lengths: Sequence[int],
-    key_lengths: Sequence[int] | None = None,
-    *,
-    causal: bool = False,
-) -> Tensor:
-    """The oracle: the same result through one ``[N, K]`` mask; rows in the given order."""
-    query_block, key_block = (
-        torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(q_nhc.device)
-        for sizes in (lengths, key_lengths or lengths)
-    )
-    mask = query_block[:, None] == key_block
-    if causal:
-        mask = mask.tril()
-    q, k, v = (x.transpose(0, 1)[None] for x in (q_nhc, k_nhc, v_nhc))
-    gqa = q_nhc.shape[1] != k_nhc.shape[1]
-    return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask, enable_gqa=gqa)[0].transpose(
-        0, 1
     )
 
 
@@ -251,15 +212,11 @@ def language_attention(
     blocks: Blocks | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``.
-
-    With ``blocks`` the batch is one pack in grouped order (training, prefill). Without, it is a plain causal sequence,
-    or rows with a ready mask ``[B, 1, T, K]``.
-    """
+    """What transformers calls in every decoder layer: query ``[B, heads, T, c]``, key, value ``[B, kv_heads, K, c]``. With
+    ``blocks`` the batch is one pack in grouped order, else a plain causal sequence, or rows with a mask ``[B, 1, T, K]``."""
     if blocks is not None:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-        out = block_attention(q, k, v, blocks, causal=True)
-        return out[None], None
+        return block_attention(q, k, v, blocks, causal=True)[None], None
     if attention_mask is None:
         return attend(query, key, value, causal=True).transpose(1, 2), None
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, enable_gqa=True)

@@ -11,7 +11,7 @@ block, as in pretraining. Earlier assistant turns lose their thoughts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -45,11 +45,6 @@ def text(value: str) -> Piece:
 
 def control(name: str) -> Piece:
     return Piece("control", name)
-
-
-def pieces_text(pieces: Iterable[Piece]) -> str:
-    """The prompt as people read it; pictures appear as ``(<image>./</image>)``."""
-    return "".join("(<image>./</image>)" if piece.kind == "visual" else piece.text for piece in pieces)
 
 
 def render(
@@ -92,11 +87,9 @@ def render(
 
 
 def split_thought(answer: str) -> tuple[str, str]:
-    """(thought, answer) of an assistant's text: before the first and after the last ``</think>``.
-
-    Models sometimes forget the opening tag, so the closing one decides; what lies between two closings is lost, as in
-    the released template (golden trap 14).
-    """
+    """(thought, answer) of an assistant's text: before the first and after the last ``</think>``. Models sometimes forget
+    the opening tag, so the closing one decides; what lies between two is lost, as in the released template (golden trap
+    14)."""
     if "</think>" not in answer:
         return "", answer
     thought = answer.split("</think>")[0].rstrip("\n").split("<think>")[-1].lstrip("\n")
@@ -140,10 +133,9 @@ def _assistant(message: Message, mode: Mode | Literal["auto"], *, after_query: b
     head = [control("<|im_start|>"), text("assistant\n")]
     if mode == "auto":
         mode = "none" if not after_query or not (last or thought) else "long" if thought else "short"
-        answer = answer.lstrip("\n") if mode != "none" else answer
     elif mode == "long" and not thought:
         raise DataError("a long-mode target has no thought", do="give the message a thought, or use mode short")
-    elif mode != "none":
+    if mode != "none":
         answer = answer.lstrip("\n")
     if mode == "short":
         head += _think("\n\n")
@@ -169,14 +161,8 @@ def _calls(calls: Sequence[Mapping[str, Any]], answer: str) -> list[Piece]:
 
 def _tool(message: Message, *, opens: bool, closes: bool) -> list[Piece]:
     out = [control("<|im_start|>"), text("user")] if opens else []
-    out += [
-        text("\n"),
-        control("<tool_response>"),
-        text("\n"),
-        *_content(message),
-        text("\n"),
-        control("</tool_response>"),
-    ]
+    out += [text("\n"), control("<tool_response>"), text("\n"), *_content(message)]
+    out += [text("\n"), control("</tool_response>")]
     return out + ([control("<|im_end|>"), text("\n")] if closes else [])
 
 

@@ -103,10 +103,7 @@ class ModelConfig(Record):
 
     @classmethod
     def from_released(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """A record from the published ``config.json`` layout.
-
-        Raises ConfigError for settings this implementation does not have (another rope scaling, a dropped tower layer).
-        """
+        """From the published ``config.json``. Raises ConfigError for settings we do not have (a rope scaling, for one)."""
         refused = {"rope_scaling": None, "attention_bias": False, "use_sliding_window": False, "hidden_act": "silu"}
         for name, only in refused.items():
             if data.get(name, only) != only:
@@ -120,34 +117,26 @@ class ModelConfig(Record):
                 why="a missing value means true in the released class; version 4.5 keeps all layers",
                 do="set drop_vision_last_layer to false",
             )
-        missing = [name for name in ("hidden_size", "vocab_size", "vision_config") if name not in data]
-        if missing:
+        if missing := [name for name in ("hidden_size", "vocab_size", "vision_config") if name not in data]:
             raise ConfigError(
                 f"config.json lacks {', '.join(missing)}", do="give the folder of a MiniCPM-V 4.5 checkpoint"
             )
         own = dict(data.get(OWN_KEY, {}))
-        language = {name: data[name] for name in LanguageConfig.model_fields if name in data}
-        vision = {
-            name: data["vision_config"][name] for name in VisionConfig.model_fields if name in data["vision_config"]
+        parts = {
+            "language": _known(LanguageConfig, data),
+            "vision": _known(VisionConfig, data["vision_config"]) | own.pop("vision", {}),
+            "slicing": _known(SliceConfig, data.get("slice_config", {})) | own.pop("slicing", {}),
         }
-        cut = dict(data.get("slice_config", {}))
-        slicing = {name: cut[name] for name in SliceConfig.model_fields if name in cut}
-        slicing.update(own.pop("slicing", {}))
-        vision.update(own.pop("vision", {}))
-        rest = {name: data[name] for name in ("query_num", "use_image_id") if name in data}
-        return cls(language=language, vision=vision, slicing=slicing, **rest, **own)  # type: ignore[arg-type]
+        return cls(**_known(cls, data), **parts, **own)
 
     def to_released(self) -> dict[str, Any]:
-        """The published ``config.json`` layout; our extra fields under ``cookhouse``."""
-        language = self.language.model_dump()
         vision = self.vision.model_dump()
         norm_eps = vision.pop("layer_norm_eps")
-        cut = self.slicing.model_dump()
         return {
             "version": 4.5,
             "architectures": ["MiniCPMV"],
             "model_type": "minicpmv",
-            **language,
+            **self.language.model_dump(),
             "attention_bias": False,
             "attention_dropout": 0.0,
             "hidden_act": "silu",
@@ -164,7 +153,7 @@ class ModelConfig(Record):
             "patch_size": self.vision.patch_size,
             "query_num": self.query_num,
             "slice_mode": self.slicing.max_slice_nums > 1,
-            "slice_config": {**cut, "model_type": "minicpmv"},
+            "slice_config": {**self.slicing.model_dump(), "model_type": "minicpmv"},
             "use_image_id": self.use_image_id,
             "vision_config": {**vision, "model_type": "siglip"},
             OWN_KEY: {
@@ -173,3 +162,7 @@ class ModelConfig(Record):
                 "max_package_frames": self.max_package_frames,
             },
         }
+
+
+def _known(record: type[Record], data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in record.model_fields if name in data}

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.attention import Blocks
 from model.minicpmv import MiniCPMV
 from model.pack import Encoded, pack
 from model.sampling import Sampling, choose
@@ -42,13 +41,8 @@ class Completion:
 class PrefillCache:
     """Catches the keys and values ``[1, kv_heads, T, c]`` of every layer while a pack runs through."""
 
-    def __init__(self, blocks: Blocks) -> None:
-        self.blocks = blocks
+    def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
-
-    def place(self, positions: Tensor) -> Tensor:
-        """Positions in the pack -> rows in the grouped order in which the pack ran."""
-        return positions if self.blocks.back is None else self.blocks.back[positions]
 
     def update(self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         self.layers.append((key[0].to(value.dtype), value[0]))  # under autocast keys come out in float32
@@ -104,13 +98,11 @@ def generate(
     batch_rows: int = 256,
     on_token: OnToken | None = None,
 ) -> list[list[Completion]]:
-    """``n`` completions for every prompt, in the order given.
-
-    ``temperature`` 0 is greedy; ``sampling`` says more than a temperature and takes its place. ``forbid``: ids never
-    sampled (image control tokens). At most ``batch_rows`` rows (prompts x n) are decoded together. ``on_token(row,
-    token)`` is told every token as it is chosen, the end token included; row = prompt * n + completion. Raises
-    ValueError when a prompt and its answer would exceed the position limit.
-    """
+    """``n`` completions for every prompt, in the order given. ``temperature`` 0 is greedy; ``sampling`` says more than a
+    temperature and takes its place. ``forbid``: ids never sampled (image control tokens). At most ``batch_rows`` rows
+    (prompts x n) are decoded together. ``on_token(row, token)`` is told every token as it is chosen, the end token
+    included; row = prompt * n + completion. Raises ValueError when a prompt and its answer would exceed the position
+    limit."""
     limit = model.config.language.max_position_embeddings
     longest = max(map(len, samples), default=0)
     if n < 1 or max_new_tokens < 1 or temperature < 0:
@@ -126,16 +118,12 @@ def generate(
         step = max(batch_rows // n, 1)
         for start in range(0, len(samples), step):
             batch = samples[start : start + step]
-            tell = None if on_token is None else _shifted(on_token, start * n)
-            rows = _decode(model, batch, n, max_new_tokens, sampling, generator, tuple(eos_ids), tuple(forbid), tell)
+            ids = tuple(eos_ids), tuple(forbid)
+            rows = _decode(model, batch, n, max_new_tokens, sampling, generator, *ids, on_token, start * n)
             out += [rows[i * n : (i + 1) * n] for i in range(len(batch))]
         return out
     finally:
         model.train(training)
-
-
-def _shifted(on_token: OnToken, first: int) -> OnToken:
-    return lambda row, token: on_token(first + row, token)
 
 
 def _decode(
@@ -148,12 +136,13 @@ def _decode(
     eos_ids: tuple[int, ...],
     forbid: tuple[int, ...],
     on_token: OnToken | None,
+    first: int,
 ) -> list[Completion]:
     device = model.device
     packed = pack(samples).to(device, model.llm.lm_head.weight.dtype)
     lengths = packed.cu_seqlens.diff()
     width, total = int(lengths.max()), len(samples) * n
-    prefill = PrefillCache(model.blocks(packed))
+    prefill = PrefillCache()
     ends_of_prompts = (packed.cu_seqlens[1:] - 1).to(device)
     last = model.hidden(packed, ends_of_prompts, prefill).repeat_interleave(n, 0)  # [rows, D]
 
@@ -162,7 +151,8 @@ def _decode(
     source = (packed.cu_seqlens[:-1, None] + offsets.clamp(min=0)).repeat_interleave(n, 0).flatten()
     filled = torch.cat([offsets >= 0, torch.ones(len(samples), new, dtype=torch.bool)], 1)
     seen = None if bool(filled.all()) else filled.repeat_interleave(n, 0).to(device)
-    source = prefill.place(source.to(device))
+    back, source = model.blocks(packed).back, source.to(device)  # the pack ran in grouped order
+    source = source if back is None else back[source]
     cache = DecodeCache.from_prefill(prefill, source, total, width, new)
     position = lengths.repeat_interleave(n).to(device)
     ends = torch.tensor(eos_ids, dtype=torch.long, device=device)
@@ -187,7 +177,7 @@ def _decode(
         if on_token is not None:
             for row, token, over in zip(alive.tolist(), chosen.tolist(), done.tolist(), strict=True):
                 if not over:
-                    on_token(row, token)
+                    on_token(first + row, token)
         ending = torch.isin(chosen, ends) & ~done
         finished = alive[ending.cpu()]
         counts[finished], stopped[finished] = step + 1, True

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from model.chat import TOOLS_HEAD, TOOLS_SHAPE, TOOLS_TAIL
 from model.checkpoint import CONFIG, PREPROCESSOR, empty_model, load_config, preprocessor
 from model.config import ModelConfig
-from model.template import CHAT_TEMPLATE
-from model.tokenizer import load_tokenizer, special_ids
+from model.tokenizer import ROLES, load_tokenizer, special_ids
 from model.weights import INDEX, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
 PUBLISHED = "openbmb/MiniCPM-V-4_5"
 GIB = 1 << 30
+# The chat format for programs that know only templates: ``model/chat.py`` is the definition. User text is not protected
+# here (a template sees one string): only our processor keeps ``<|im_end|>`` typed by a user as letters.
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+for _name, _text in (("HEAD", TOOLS_HEAD), ("TAIL", TOOLS_TAIL), ("SHAPE", TOOLS_SHAPE)):
+    CHAT_TEMPLATE = CHAT_TEMPLATE.replace(_name, repr(_text))
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 
 def export_model(source: str | Path, target: str | Path, dtype: torch.dtype, shard_bytes: int = 5 * GIB) -> list[Path]:
-    """Write the folder ``source`` (any layout ``load_model`` reads) to ``target``; returns the files written.
-
-    Memory: one shard. Raises ConfigError when ``target`` already holds a model, DataError when the weights of
-    ``source`` do not fit its configuration.
-    """
+    """Write the folder ``source`` (any layout ``load_model`` reads) to ``target``; returns the files written. Memory: one
+    shard. Raises ConfigError when ``target`` already holds a model, DataError when the weights do not fit."""
     config, folder = load_config(source), Path(target)
     if (folder / CONFIG).exists():
         raise ConfigError("there is a model already", where=str(folder), do="give a new folder, or delete this one")
@@ -62,16 +64,22 @@ def export_model(source: str | Path, target: str | Path, dtype: torch.dtype, sha
 
 def fits(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
     """Raises DataError unless names and shapes are exactly those of a model of this configuration."""
-    wanted = expected(config)
-    wrong = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
-    if wrong:
-        name = wrong[0]
+    if wrong := _unfit(config, shapes):
         raise DataError(
             f"{len(wrong)} tensors do not fit config.json",
             where=where,
-            why=f"first: {name} is {shapes.get(name, 'missing')}, the model has {wanted.get(name, 'no such tensor')}",
+            why=f"first: {wrong[0]}",
             do="check that config.json and the weights are of the same model",
         )
+
+
+def _unfit(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    wanted = expected(config)
+    return [
+        f"{name} is {shapes.get(name, 'missing')}, the model has {wanted.get(name, 'no such tensor')}"
+        for name in sorted(wanted.keys() | shapes.keys())
+        if wanted.get(name) != shapes.get(name)
+    ]
 
 
 def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -83,29 +91,25 @@ def expected(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def problems(folder: str | Path, released: str | Path | None = None) -> list[str]:
-    """What is wrong with an exported folder, in sentences; empty when nothing is.
-
-    Every tensor the index names lies in its shard, in the shape the configuration asks for, and the sizes add up. With
-    ``released`` (the published ``model.safetensors.index.json``) the names must also be the released ones: all of them
-    for a model of the released size, else the same names per layer.
-    """
+    """What is wrong with an exported folder, in sentences: every tensor the index names must lie in its shard, in the shape
+    the configuration asks for, and the sizes add up. With ``released`` (the published ``model.safetensors.index.json``)
+    the names must also be the released ones: all of them for a model of the released size, else those of a layer."""
     where = Path(folder)
     config, index = load_config(where), _index(where / INDEX)
     found: dict[str, tuple[int, ...]] = {}
     wrong, total = [], 0
     for shard in sorted(set(index["weight_map"].values())):
-        for name, tensor in _tensors(where / shard):
-            found[name] = tuple(tensor.shape)
-            total += tensor.numel() * tensor.element_size()
-            if index["weight_map"].get(name) != shard:
-                wrong.append(f"{name} lies in {shard}, the index says {index['weight_map'].get(name, 'nothing')}")
+        with safe_open(where / shard, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                tensor = file.get_tensor(name)
+                found[name] = tuple(tensor.shape)
+                total += tensor.nbytes
+                if index["weight_map"].get(name) != shard:
+                    wrong.append(f"{name} lies in {shard}, the index says {index['weight_map'].get(name, 'nothing')}")
     wrong += [
         f"the index names {name}, no shard holds it" for name in sorted(index["weight_map"].keys() - found.keys())
     ]
-    for name, shape in expected(config).items():
-        if found.get(name) != shape:
-            wrong.append(f"{name} is {found.get(name, 'missing')}, the model has {shape}")
-    wrong += [f"the model has no {name}" for name in sorted(found.keys() - expected(config).keys())]
+    wrong += _unfit(config, found)
     if total != index["metadata"]["total_size"]:
         wrong.append(f"the tensors have {total} bytes, the index says {index['metadata']['total_size']}")
     if released is not None:
@@ -113,14 +117,14 @@ def problems(folder: str | Path, released: str | Path | None = None) -> list[str
     return wrong
 
 
-def _against(names: Any, released: Any, config: ModelConfig) -> list[str]:
-    def kinds(all_names: Any) -> set[str]:
-        return {_LAYER.sub(".layers.*.", name) for name in all_names}
-
-    counts = [len({match[1] for name in released if (match := _LAYER.search(name)) and name.startswith(part)})
-              for part in ("llm.", "vpm.")]  # fmt: skip
-    same_size = counts == [config.language.num_hidden_layers, config.vision.num_hidden_layers]
-    ours, theirs = (set(names), set(released)) if same_size else (kinds(names), kinds(released))
+def _against(names: Iterable[str], released: Iterable[str], config: ModelConfig) -> list[str]:
+    ours, theirs = set(names), set(released)
+    counts = [
+        len({match[1] for name in theirs if name.startswith(part) and (match := _LAYER.search(name))})
+        for part in ("llm.", "vpm.")
+    ]
+    if counts != [config.language.num_hidden_layers, config.vision.num_hidden_layers]:
+        ours, theirs = ({_LAYER.sub(".layers.*.", name) for name in all_names} for all_names in (ours, theirs))
     if config.language.tie_word_embeddings:
         theirs -= {"llm.lm_head.weight"}
     return [f"not in the released index: {name}" for name in sorted(ours - theirs)] + [
@@ -129,7 +133,6 @@ def _against(names: Any, released: Any, config: ModelConfig) -> list[str]:
 
 
 def generation_config(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The released defaults of decoding, with this tokenizer's ids."""
     ids = special_ids(tokenizer)
     return {
         "bos_token_id": config.language.bos_token_id,
@@ -161,12 +164,12 @@ def _write_shards(folder: Path, state: Mapping[str, Tensor], dtype: torch.dtype,
     shards: list[list[str]] = [[]]
     filled = 0
     for name in sorted(state):
-        bytes_ = state[name].numel() * size
-        if shards[-1] and filled + bytes_ > shard_bytes:
+        needed = state[name].numel() * size
+        if shards[-1] and filled + needed > shard_bytes:
             shards.append([])
             filled = 0
         shards[-1].append(name)
-        filled += bytes_
+        filled += needed
     where: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -181,12 +184,10 @@ def _write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """``tokenizer.json`` and the files the released tokenizer class reads."""
     tokenizer.save_pretrained(folder)
     core = json.loads(tokenizer.backend_tokenizer.to_str())
-    _json(folder / "vocab.json", core["model"]["vocab"], indent=None)
-    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in core["model"]["merges"])
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json, merges.txt
     added = sorted((token["id"], token["content"]) for token in core["added_tokens"])
     _json(folder / "added_tokens.json", {name: id_ for id_, name in added if name not in core["model"]["vocab"]})
-    roles = {name: getattr(tokenizer, name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    roles = {name: getattr(tokenizer, name) for name in ROLES}
     special = [token["content"] for token in core["added_tokens"] if token["special"]]
     _json(folder / "special_tokens_map.json", {**roles, "additional_special_tokens": special})
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -203,17 +204,11 @@ def _write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     (folder / "chat_template.jinja").unlink(missing_ok=True)  # it stands in tokenizer_config.json, as released
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118
-            yield name, file.get_tensor(name)
-
-
 def _index(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError("there is no index of tensors", where=str(path), do="give a model.safetensors.index.json")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _json(path: Path, data: Mapping[str, Any], indent: int | None = 2) -> None:
-    path.write_text(json.dumps(data, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

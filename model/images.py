@@ -33,19 +33,15 @@ class View:
     @property
     def patches(self) -> Tensor:
         """``[rows*cols, 3*P*P]`` float32 in [-1, 1]."""
-        return _scaled(self.levels)
+        return patches_of([self], 0)
 
 
 def patches_of(views: Sequence[View], patch_dim: int) -> Tensor:
-    """The patches of all views end to end, ``[N, 3*P*P]``: bytes are joined, then scaled once."""
+    """The patches of all views end to end, ``[N, 3*P*P]``: (x / 255 - mean) / std with mean = std = 0.5, rounded to float32
+    after each step as in the released processor."""
     if not views:
         return torch.zeros(0, patch_dim)
-    return _scaled(np.concatenate([view.levels for view in views]))
-
-
-def _scaled(levels: np.ndarray) -> Tensor:
-    """(x / 255 - mean) / std with mean = std = 0.5, rounded to float32 after each step as in the released processor."""
-    scaled = levels.astype(np.float32)
+    scaled = np.concatenate([view.levels for view in views]).astype(np.float32)
     scaled /= np.float32(255)
     scaled -= np.float32(0.5)
     scaled /= np.float32(0.5)
@@ -53,11 +49,8 @@ def _scaled(levels: np.ndarray) -> Tensor:
 
 
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
-    """An 8-bit RGB copy of any picture.
-
-    16-bit grey is scaled down (PIL alone would clip it to white). Raises DataError for empty pictures, strips beyond
-    400:1, and float or out-of-range integer pixels, which have no agreed scale.
-    """
+    """An 8-bit RGB copy; 16-bit grey is scaled down (PIL alone would clip it to white). Raises DataError for empty pictures,
+    strips beyond 400:1, and float or out-of-range integer pixels, which have no agreed scale."""
     width, height = image.size
     if width < 1 or height < 1:
         raise DataError(f"{name} has no pixels ({width}x{height})", do="drop the picture or render it again")

@@ -101,17 +101,8 @@ class MiniCPMV(nn.Module):
             self.llm.model.rotary_emb = Qwen3RotaryEmbedding(self.llm.config).to(old.inv_freq.device)
         return self
 
-    def set_checkpointing(self, *, vision: bool, language: bool) -> None:
-        """Recompute activations in the backward pass, per tower."""
-        self.vpm.checkpoint_activations = vision
-        if language:
-            self.llm.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            self.llm.gradient_checkpointing_disable()
-
     def set_attention(self, kernel: Kernel) -> None:
-        """Attention of tower, resampler and of packs in the decoder; see ``model/attention.py``. Decoding steps always
-        use SDPA."""
+        """Of tower, resampler and packs in the decoder (``model/attention.py``); decoding steps always use SDPA."""
         self.vpm.attention = self.resampler.attention = kernel
 
     def blocks(self, pack: Pack) -> Blocks:
@@ -119,17 +110,13 @@ class MiniCPMV(nn.Module):
         return Blocks.of(pack.lengths, self.device, slack=0.25, kernel=self.vpm.attention)
 
     def visual(self, pack: Pack) -> Tensor:
-        """``[G, Q, D]``: Q tokens for every image view and video package of the pack.
-
-        Without gradients long videos go through in runs of at most ``VISUAL_RUN`` patches, so that memory does not
-        grow with their length.
-        """
+        """``[G, Q, D]`` of all image views and video packages. Without gradients long videos go through in runs of at most
+        ``VISUAL_RUN`` patches, so that memory does not grow with their length."""
         if self.given is not None:
             return self.given.unflatten(0, (-1, self.config.query_num))
         if torch.is_grad_enabled() or len(pack.patches) <= VISUAL_RUN:
             return self._visual(pack.patches, pack.tgt_sizes, pack.packages)
-        outputs = [self._visual(*run) for run in _runs(pack)]
-        return torch.cat(outputs)
+        return torch.cat([self._visual(*run) for run in _runs(pack)])
 
     def _visual(self, patches: Tensor, sizes: Tensor, packages: tuple[tuple[int, ...], ...]) -> Tensor:
         return self.resampler(self.vpm(patches, sizes), sizes, packages)
@@ -150,29 +137,25 @@ class MiniCPMV(nn.Module):
         joined = pack(samples).to(self.device, self.llm.lm_head.weight.dtype)
         if not joined.packages:
             return [torch.zeros(0, self.config.language.hidden_size)] * len(samples)
-        return [
-            part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)
-        ]  # a view would pickle them all
+        # A view would pickle them all.
+        return [part.clone() for part in self.visual(joined).flatten(0, 1).split(counts)]
 
     def embed(self, pack: Pack) -> Tensor:
-        """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders.
-
-        In training a pack without pictures still sends one blank patch through tower and resampler, with weight 0:
-        gradients then exist on every rank (ZeRO aborts or hangs otherwise). Raises ValueError when rows and
-        placeholders differ in number.
-        """
+        """inputs_embeds ``[T, D]`` with visual rows in place of the placeholders; ValueError when they differ in number. In
+        training a pack without pictures still sends one blank patch through tower and resampler, with weight 0: gradients
+        then exist on every rank (ZeRO aborts or hangs otherwise)."""
         text = self.llm.model.embed_tokens(pack.input_ids)
         if not pack.packages:
-            return text + 0.0 * self._blank(text).sum().to(text.dtype) if self.training else text
+            if not self.training:
+                return text
+            blank = self._visual(
+                text.new_zeros(1, self.config.vision.patch_dim), torch.ones(1, 2).long(), (IMAGE_VIEW,)
+            )
+            return text + 0.0 * blank.sum().to(text.dtype)
         rows = self.visual(pack).flatten(0, 1)
         if len(rows) != len(pack.visual_positions):
             raise ValueError(f"{len(rows)} visual rows for {len(pack.visual_positions)} placeholders")
         return text.index_copy(0, pack.visual_positions, rows.to(text.dtype))
-
-    def _blank(self, like: Tensor) -> Tensor:
-        patches = torch.zeros(1, self.config.vision.patch_dim, device=like.device, dtype=like.dtype)
-        one = torch.ones(1, 2, dtype=torch.long)
-        return self.resampler(self.vpm(patches, one), one, (IMAGE_VIEW,))
 
     def hidden(self, pack: Pack, rows: Tensor | None = None, cache: object | None = None) -> Tensor:
         """Last hidden states ``[T, D]``, each sample attending to itself only; of ``rows`` ``[K]`` (positions in the

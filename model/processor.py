@@ -30,15 +30,12 @@ Sample = tuple[Sequence[Message], Mapping[str, Image.Image], Mode]
 
 
 @dataclass(frozen=True)
-class Options:
-    """How samples of a batch are encoded; see ``Processor.encode``."""
+class VideoForm:
+    """How videos are encoded; see ``Processor.encode``."""
 
     package: int = 1
-    temporal: bool | None = None
-    max_slice_nums: int | None = None
-    use_image_id: bool | None = None
-    video_slices: int = 1
-    tools: tuple[Mapping[str, Any], ...] = ()
+    temporal: bool = False
+    slices: int = 1
 
 
 @dataclass
@@ -73,33 +70,24 @@ class Processor:
         *,
         package: int = 1,
         temporal: bool | None = None,
-        max_slice_nums: int | None = None,
-        use_image_id: bool | None = None,
         video_slices: int = 1,
-        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Encoded:
-        """One sample. ``images`` holds the pictures by the names the parts use.
-
-        ``generation``: the prompt only; a final assistant message is left out, an assistant turn in ``mode`` is opened
-        and no label is set. ``package``: frames per package of video parts (1-6); ``temporal``: whether frames carry
-        their ticks (default: only in packages of more than one, the 3D form). ``max_slice_nums`` applies to images,
-        ``video_slices`` to frames. Raises DataError for what ``model/images.py``, ``model/chat.py`` and
-        ``model/video.py`` refuse, and for a picture that is missing.
-        """
-        options = Options(package, temporal, max_slice_nums, use_image_id, video_slices, tuple(tools))
-        return self.encode_batch([(messages, images, mode)], generation, options)[0]
+        """One sample. ``images`` holds the pictures by the names the parts use. ``generation``: the prompt only; a final
+        assistant message is left out, an assistant turn in ``mode`` is opened and no label is set. ``package``: frames per
+        package of video parts (1-6); ``temporal``: whether frames carry their ticks (default: only in packages of more
+        than one, the 3D form); ``video_slices``: at most, of a frame. Raises DataError for what ``model/images.py``,
+        ``chat.py`` and ``video.py`` refuse, and for a picture that is missing."""
+        if not 1 <= package <= self.config.max_package_frames:
+            raise DataError(f"package = {package}", why=f"a package has 1 to {self.config.max_package_frames} frames")
+        form = VideoForm(package, package > 1 if temporal is None else temporal, video_slices)
+        return self.encode_batch([(messages, images, mode)], generation, form)[0]
 
     def encode_batch(
-        self, samples: Sequence[Sample], generation: bool = False, options: Options | None = None
+        self, samples: Sequence[Sample], generation: bool = False, form: VideoForm | None = None
     ) -> list[Encoded]:
         """The same for several (messages, images, mode): their texts take one call of the tokenizer, and the pixels of a
         sample become numbers once."""
-        options = options or Options()
-        if not 1 <= options.package <= self.config.max_package_frames:
-            raise DataError(
-                f"package = {options.package}", why=f"a package has 1 to {self.config.max_package_frames} frames"
-            )
-        drafts = [self._draft(*sample, generation, options) for sample in samples]
+        drafts = [self._draft(*sample, generation, form or VideoForm()) for sample in samples]
         written = self.writer.write([draft.stream for draft in drafts])
         return [self._encoded(draft, ids, generation) for draft, ids in zip(drafts, written, strict=True)]
 
@@ -109,25 +97,23 @@ class Processor:
         images: Mapping[str, Image.Image],
         mode: Mode,
         generation: bool,
-        options: Options,
+        form: VideoForm,
     ) -> _Draft:
         """Pictures cut, and the pieces of the prompt with their markup."""
         if generation and messages and messages[-1]["role"] == "assistant":
             messages = messages[:-1]
-        temporal = options.package > 1 if options.temporal is None else options.temporal
-        show_id = self.config.use_image_id if options.use_image_id is None else options.use_image_id
         draft, count = _Draft(), 0
-        for piece in render(messages, mode, generation=generation, tools=options.tools):
+        for piece in render(messages, mode, generation=generation):
             if piece.kind != "visual" or piece.part is None:
                 draft.stream.append(piece)
             elif piece.part["type"] == "image":
-                pictures, grid = self._cut(piece.part["part"], images, options.max_slice_nums)
-                draft.stream += _image_markup(grid, count if show_id else None)
+                pictures, grid = self._cut(piece.part["part"], images, self.config.slicing.max_slice_nums)
+                draft.stream += _image_markup(grid, count if self.config.use_image_id else None)
                 draft.views += pictures
                 draft.packages += [IMAGE_VIEW] * len(pictures)
                 count += 1
             else:
-                self._video(piece.part, images, options.package, temporal, options.video_slices, draft)
+                self._video(piece.part, images, form, draft)
         return draft
 
     def _encoded(self, draft: _Draft, written: Written, generation: bool) -> Encoded:
@@ -148,45 +134,33 @@ class Processor:
         """Text of a completion, control tokens dropped (``<think>`` is kept: ``chat.split_thought`` reads it)."""
         return str(self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=True))
 
-    def encode_text(self, value: str) -> list[int]:
-        """Ids of plain text; strings that look like special tokens stay letters."""
-        return self.writer.encode([value])[0][0].tolist()
-
-    def _cut(self, name: str, images: Mapping[str, Image.Image], slices: int | None) -> tuple[list[View], Size | None]:
+    def _cut(self, name: str, images: Mapping[str, Image.Image], slices: int) -> tuple[list[View], Size | None]:
         if name not in images:
             raise DataError(
                 f"the sample names a picture {name!r} that it does not hold", why=f"it has {sorted(images)[:8]}"
             )
-        settings = self.config.slicing
-        if slices is not None:
-            settings = settings.model_copy(update={"max_slice_nums": slices})
+        settings = self.config.slicing.model_copy(update={"max_slice_nums": slices})
         pictures, grid = cut(images[name], settings, name)
         return [patchify(picture, settings.patch_size) for picture in pictures], grid
 
     def _video(
-        self,
-        part: Mapping[str, Any],
-        images: Mapping[str, Image.Image],
-        package: int,
-        temporal: bool,
-        slices: int,
-        draft: _Draft,
+        self, part: Mapping[str, Any], images: Mapping[str, Image.Image], form: VideoForm, draft: _Draft
     ) -> None:
         """Append the markup of a video, its views and packages. Frames of a package go view by view: all thumbnails,
         then all first slices, and so on, each such row one package."""
         names, ticks = part["parts"], [int(tick) for tick in part["ticks"]]
-        groups = group_ticks(ticks, package)
+        groups = group_ticks(ticks, form.package)
         check_ticks(ticks, len(names), len(groups), self.config.max_packages)
         start = 0
         for group in groups:
-            frames = [self._cut(name, images, slices) for name in names[start : start + len(group)]]
+            frames = [self._cut(name, images, form.slices) for name in names[start : start + len(group)]]
             start += len(group)
             grid = frames[0][1]
             if any(other != grid for _, other in frames):
                 raise DataError("frames of one package are cut into different grids", do="give frames of one size")
             for row in zip(*(pictures for pictures, _ in frames), strict=True):
                 draft.views += row
-                draft.packages.append(group if temporal else IMAGE_VIEW * len(group))
+                draft.packages.append(group if form.temporal else IMAGE_VIEW * len(group))
             draft.stream += [text("\n")] if start > len(group) else []
             draft.stream += _image_markup(grid, None)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -27,11 +28,8 @@ NO_TICK = -1
 
 
 def sincos(positions: np.ndarray, channels: int) -> Tensor:
-    """``[n]`` positions -> ``[n, channels]`` float32: sines, then cosines, of p / 10000^(2i/channels).
-
-    float32 throughout, like the released tables: at late ticks the rounding of the angle is part of the definition
-    (golden trap 2).
-    """
+    """``[n]`` positions -> ``[n, channels]`` float32: sines, then cosines, of p / 10000^(2i/channels). float32 throughout,
+    like the released tables: at late ticks the rounding of the angle is part of the definition (golden trap 2)."""
     omega = np.arange(channels // 2, dtype=np.float32)
     omega /= np.float32(channels / 2.0)
     omega = np.float32(1.0) / np.float32(10000) ** omega
@@ -79,10 +77,8 @@ class Resampler(nn.Module):
         return cls(config.query_num, config.language.hidden_size, config.vision.hidden_size)
 
     def forward(self, x: Tensor, tgt_sizes: Tensor, packages: Sequence[Sequence[int]]) -> Tensor:
-        """``packages``: for each output row the ticks of its views, in the order of the views; -1 = no temporal term.
-
-        Raises ValueError when packages, sizes and patches do not agree.
-        """
+        """``packages``: for each output row the ticks of its views, in the order of the views; -1 = no temporal term. Raises
+        ValueError when packages, sizes and patches do not agree."""
         sizes: list[tuple[int, int]] = [tuple(size) for size in tgt_sizes.tolist()]
         lengths = [rows * cols for rows, cols in sizes]
         ticks = [tick for package in packages for tick in package]
@@ -93,10 +89,8 @@ class Resampler(nn.Module):
             )
         values = self.ln_kv(self.kv_proj(x))  # [N, D]
         keys = values + self._terms(sizes, lengths, ticks).to(values)
-        per_package, view = [], 0
-        for package in packages:
-            per_package.append(sum(lengths[view : view + len(package)]))
-            view += len(package)
+        views = iter(lengths)
+        per_package = [sum(islice(views, len(package))) for package in packages]
         blocks = Blocks.of(per_package, x.device, kernel=self.attention)
         out = self._attend(blocks.gather(keys), blocks.gather(values), blocks)  # [G, Q, D] in grouped order
         back = torch.tensor(blocks.order).argsort().to(x.device)

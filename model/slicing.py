@@ -45,10 +45,6 @@ class SlicePlan:
             for col in range(cols)
         )
 
-    @property
-    def views(self) -> int:
-        return 1 + len(self.boxes)
-
 
 def snap(length: float, unit: int) -> int:
     """The nearest multiple of ``unit``, at least one (ties to the even multiple)."""
@@ -56,10 +52,7 @@ def snap(length: float, unit: int) -> int:
 
 
 def best_resize(width: float, height: float, settings: SliceConfig, upscale: bool) -> Size:
-    """A size of the same aspect with about the area of one view, in whole patches.
-
-    Smaller pictures are only enlarged when ``upscale`` is set.
-    """
+    """A size of the same aspect with about the area of one view, in whole patches; only ``upscale`` enlarges."""
     side = settings.scale_resolution
     if upscale or width * height > side * side:
         ratio = width / height
@@ -69,11 +62,8 @@ def best_resize(width: float, height: float, settings: SliceConfig, upscale: boo
 
 
 def best_grid(width: int, height: int, settings: SliceConfig) -> Size | None:
-    """(columns, rows) of the slices, or None when one view is enough.
-
-    Of the factor pairs of N-1, N and N+1 slices (N = area over view area, capped), the one whose aspect is nearest to
-    the picture's in log scale; the first found wins ties.
-    """
+    """(columns, rows) of the slices, or None when one view is enough: of the factor pairs of N-1, N and N+1 slices (N = area
+    over view area, capped), the one whose aspect is nearest in log scale; the first found wins ties."""
     limit = settings.max_slice_nums
     ideal = min(math.ceil(width * height / settings.scale_resolution**2), limit)
     if ideal <= 1:

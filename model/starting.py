@@ -29,10 +29,8 @@ _TOKENS, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def tower_state(path: str | Path, config: VisionConfig) -> dict[str, Tensor]:
-    """Tensors of ``VisionTower`` from a file or folder of weights. Names and shapes are checked where they are loaded.
-
-    Raises DataError for a position table that is no square.
-    """
+    """Tensors of ``VisionTower`` from a file or folder of weights; names and shapes are checked where they are loaded.
+    Raises DataError for a position table that is no square."""
     state = {}
     for name, tensor in _all(path, "vpm.", "llm.").items():
         name = name.rpartition("vision_model.")[2]
@@ -40,10 +38,11 @@ def tower_state(path: str | Path, config: VisionConfig) -> dict[str, Tensor]:
             state[name] = tensor
     if _POSITIONS in state:
         state[_POSITIONS] = resized_positions(state[_POSITIONS], config.grid)
-    if _PATCHES in state and state[_PATCHES].ndim == 2:  # the NaFlex towers project flat (row, column, channel) patches
-        side = config.patch_size
-        if state[_PATCHES].shape[1] == config.patch_dim:
-            state[_PATCHES] = state[_PATCHES].unflatten(1, (side, side, 3)).permute(0, 3, 1, 2).contiguous()
+    flat = state.get(_PATCHES)
+    if flat is not None and flat.shape[1:] == (
+        config.patch_dim,
+    ):  # NaFlex towers project (row, column, channel) patches
+        state[_PATCHES] = flat.unflatten(1, (config.patch_size, config.patch_size, 3)).permute(0, 3, 1, 2).contiguous()
     return state
 
 

@@ -10,7 +10,7 @@ Shapes: rows R, width D, heads H, key heads K, channels c: x ``[R, D]`` -> q ``[
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,48 +25,23 @@ class Cache(Protocol):
         ...
 
 
-class _Norm(NamedTuple):
-    weight: Tensor
-    eps: float
-
-    @classmethod
-    def of(cls, module: Qwen3RMSNorm) -> _Norm:
-        return cls(module.weight, module.variance_epsilon)
+class _Norm:
+    def __init__(self, module: Qwen3RMSNorm) -> None:
+        self.weight, self.eps = module.weight, module.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
         wide = x.float()
         return self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
-class _Layer(NamedTuple):
-    before: _Norm
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    q_norm: _Norm
-    k_norm: _Norm
-    o: Tensor
-    between: _Norm
-    gate: Tensor
-    up: Tensor
-    down: Tensor
-
-
-def _layer(layer: Qwen3DecoderLayer) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    return _Layer(
-        before=_Norm.of(layer.input_layernorm),
-        q=attention.q_proj.weight,
-        k=attention.k_proj.weight,
-        v=attention.v_proj.weight,
-        q_norm=_Norm.of(attention.q_norm),
-        k_norm=_Norm.of(attention.k_norm),
-        o=attention.o_proj.weight,
-        between=_Norm.of(layer.post_attention_layernorm),
-        gate=mlp.gate_proj.weight,
-        up=mlp.up_proj.weight,
-        down=mlp.down_proj.weight,
-    )
+class _Layer:
+    def __init__(self, layer: Qwen3DecoderLayer) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.between = _Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)
+        self.q_norm, self.k_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
+        self.q, self.k, self.v = attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight
+        self.o = attention.o_proj.weight
+        self.gate, self.up, self.down = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight
 
 
 class DecoderStep:
@@ -76,8 +51,8 @@ class DecoderStep:
         self.embedding = llm.model.embed_tokens.weight
         self.rotary = llm.model.rotary_emb
         self.head_dim: int = llm.model.layers[0].self_attn.head_dim
-        self.norm = _Norm.of(llm.model.norm)
-        self.layers = [_layer(layer) for layer in llm.model.layers]
+        self.norm = _Norm(llm.model.norm)
+        self.layers = [_Layer(layer) for layer in llm.model.layers]
 
     def __call__(self, tokens: Tensor, positions: Tensor, cache: Cache, seen: Tensor | None) -> Tensor:
         """``seen`` ``[R, columns]``: the columns that hold tokens of the row (None: all)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from pipelines.core.errors import ConfigError
 
@@ -30,16 +31,12 @@ BYTE_SPECIALS: tuple[tuple[str, bool], ...] = (
     *((f"<{slash}{name}>", False) for name in ("think", "tool_call", "tool_response") for slash in ("", "/")),
     *((f"<|reserved_{i}|>", True) for i in range(6)),
 )
+ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 REQUIRED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", *VISUAL[:7])
 
 
-def byte_alphabet() -> list[str]:
-    """The printable character that stands for each byte value in byte-level vocabularies (index = byte)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = {value: chr(value) for value in printable}
-    for shift, value in enumerate(value for value in range(256) if value not in letters):
-        letters[value] = chr(256 + shift)
-    return [letters[value] for value in range(256)]
+BYTES = [letter for _, letter in sorted(bytes_to_unicode().items())]
+"""The printable character that stands for each byte in byte-level vocabularies (index = byte)."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,9 @@ def special_ids(tokenizer: PreTrainedTokenizerFast) -> SpecialIds:
 
 
 def build_byte_tokenizer(directory: str | Path, merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
-    """Write and return the byte-level tokenizer: 256 bytes, 32 special tokens, then one id per merge.
-
-    ``merges`` are pairs in the byte-level alphabet, as in ``merges.txt``. Saved as ``tokenizer.json`` and
-    ``tokenizer_config.json`` in ``directory``.
-    """
-    vocab = {letter: value for value, letter in enumerate(byte_alphabet())}
+    """Write and return the byte-level tokenizer: 256 bytes, 32 special tokens, then one id per merge. ``merges`` are
+    pairs in the byte-level alphabet, as in ``merges.txt``."""
+    vocab = {letter: value for value, letter in enumerate(BYTES)}
     vocab.update({name: 256 + i for i, (name, _) in enumerate(BYTE_SPECIALS)})
     for left, right in merges:
         vocab.setdefault(left + right, len(vocab))
@@ -100,62 +94,45 @@ def build_byte_tokenizer(directory: str | Path, merges: Sequence[tuple[str, str]
         model_max_length=131072,
         clean_up_tokenization_spaces=False,
     )
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(directory)
     return tokenizer
 
 
 def learn_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
     """The ``count`` most useful merges of byte-level BPE over ``texts`` (fewer when the texts hold no more pairs that occur
     twice), for ``build_byte_tokenizer``. Same texts, same merges: ties go by the pair's own order, not by hash."""
-    core = _core({letter: value for value, letter in enumerate(byte_alphabet())}, (), ())
+    core = _core({letter: value for value, letter in enumerate(BYTES)}, (), ())
     trainer = trainers.BpeTrainer(
-        vocab_size=256 + count,
-        min_frequency=2,
-        initial_alphabet=byte_alphabet(),
-        special_tokens=[],
-        show_progress=False,
+        vocab_size=256 + count, min_frequency=2, initial_alphabet=BYTES, special_tokens=[], show_progress=False
     )
     core.train_from_iterator(texts, trainer)
     return [(left, right) for left, right in json.loads(core.to_str())["model"]["merges"]]
 
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder: ``tokenizer.json``, or the released ``vocab.json`` + ``merges.txt`` pair.
-
-    Raises ConfigError when the folder holds neither, or lacks the special tokens.
-    """
+    """From ``tokenizer.json``, or the released ``vocab.json`` and ``merges.txt``. Raises ConfigError when the folder holds
+    neither, or lacks the special tokens."""
     folder = Path(directory)
     if (folder / "tokenizer.json").is_file():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = _from_vocab(folder)
     else:
-        raise ConfigError(
-            "no tokenizer found",
-            where=str(folder),
-            do="the folder must hold tokenizer.json, or vocab.json and merges.txt",
-        )
+        do = "the folder must hold tokenizer.json, or vocab.json and merges.txt"
+        raise ConfigError("no tokenizer found", where=str(folder), do=do)
     special_ids(tokenizer)
     return tokenizer
 
 
 def _from_vocab(folder: Path) -> PreTrainedTokenizerFast:
     """The released data files hold no ``tokenizer.json``: build it from vocabulary, merges and added tokens."""
-    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-    split = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
+    vocab, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     added = sorted(settings["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
     specials = [(token["content"], token["special"]) for _, token in added]
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_core(vocab, [(left, right) for left, _, right in split], specials),
-        bos_token=settings.get("bos_token"),
-        eos_token=settings.get("eos_token"),
-        pad_token=settings.get("pad_token"),
-        unk_token=settings.get("unk_token"),
-        chat_template=settings.get("chat_template"),
+        tokenizer_object=_core(vocab, merges, specials),
+        **{name: settings.get(name) for name in (*ROLES, "chat_template")},
         model_max_length=settings.get("model_max_length", 131072),
         clean_up_tokenization_spaces=False,
     )

@@ -16,7 +16,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from model.attention import Blocks, Kernel, block_attention
 from model.config import VisionConfig
@@ -24,12 +23,10 @@ from model.config import VisionConfig
 
 @lru_cache(maxsize=4096)
 def position_buckets(count: int, grid: int) -> tuple[int, ...]:
-    """Row (or column) of the learned table for each of ``count`` patches along one side.
-
-    Index i goes to the number of boundaries k/grid that are <= i/count. On exact ties float32 decides, so the released
-    arithmetic is kept operation by operation: float32 reciprocal, torch's vectorised ``arange``, bucketize from the
-    right (golden trap 1). Example: ``position_buckets(4, 70) == (0, 17, 35, 52)``.
-    """
+    """Row (or column) of the learned table for each of ``count`` patches along one side: index i goes to the number of
+    boundaries k/grid that are <= i/count. On exact ties float32 decides, so the released arithmetic is kept operation by
+    operation: float32 reciprocal, torch's vectorised ``arange``, bucketize from the right (golden trap 1).
+    ``position_buckets(4, 70) == (0, 17, 35, 52)``."""
     step = torch.tensor(count, dtype=torch.int32, device="cpu").reciprocal()
     fractions = torch.arange(0, 1 - 1e-6, step.item(), device="cpu")
     boundaries = torch.arange(1 / grid, 1.0, 1 / grid, device="cpu")
@@ -113,7 +110,6 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpoint_activations = False
         self.attention: Kernel = "blocks"
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
@@ -124,10 +120,7 @@ class VisionTower(nn.Module):
         return self.embeddings(patches, self._positions(tgt_sizes.tolist(), patches.device))
 
     def forward(self, patches: Tensor, tgt_sizes: Tensor) -> Tensor:
-        """Encode views of (rows, cols) patches each.
-
-        Raises ValueError when the sizes do not add up to the patches given.
-        """
+        """Raises ValueError when the sizes do not add up to the patches given."""
         sizes: list[tuple[int, int]] = tgt_sizes.tolist()
         lengths = [rows * cols for rows, cols in sizes]
         if sum(lengths) != len(patches) or min(lengths, default=1) < 1:
@@ -136,10 +129,7 @@ class VisionTower(nn.Module):
         positions = self._positions([sizes[i] for i in blocks.order], patches.device)
         x_nd = self.embeddings(blocks.gather(patches), positions)
         for layer in self.encoder.layers:
-            if self.checkpoint_activations and self.training:
-                x_nd = checkpoint(layer, x_nd, blocks, use_reentrant=False)
-            else:
-                x_nd = layer(x_nd, blocks)
+            x_nd = layer(x_nd, blocks)
         return self.post_layernorm(blocks.restore(x_nd))
 
     def _positions(self, sizes: list[tuple[int, int]], device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ seed.
 * ``flow`` is the way of a group, the unit of the loop: dispatched, closed by its last rollout, judged, taken.
 * ``tree`` lays the rollouts of one prompt behind one copy of it, so nothing is computed twice.
 * ``worker`` (over an ``engine``) and ``learner`` are plain classes; ``crew`` runs them in this process or as Ray actors.
-* ``transport`` carries weights from learner to engines, ``proof`` shows that they arrived.
+* ``transport`` carries weights from learner to engines and proves that they arrived.
 * ``controller`` is the loop on one page. It holds no weights.
 
 Imports ``model`` and ``pipelines.{core,shards}``; only ``cookhouse`` may import this package.

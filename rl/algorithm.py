@@ -8,7 +8,6 @@ is split. Micro-batches, packs and learner ranks therefore cannot change the gra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -50,16 +49,11 @@ def rloo(rewards: Sequence[float]) -> np.ndarray:
 ESTIMATORS: dict[Estimator, Callable[[Sequence[float]], np.ndarray]] = {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo}
 
 
-@dataclass(frozen=True)
-class Clip:
-    """Bounds of the ratio, ``[1 - low, 1 + high]``; a wider upper side keeps rare tokens alive (DAPO; RLPR)."""
-
-    low: float = 0.2
-    high: float = 0.28
-
-
-def ppo_clip(logprobs: Tensor, behaviour: Tensor, advantages: Tensor, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over tokens of ``-min(r A, clip(r) A)`` with ``r = exp(logprobs - behaviour)``.
+def ppo_clip(
+    logprobs: Tensor, behaviour: Tensor, advantages: Tensor, low: float, high: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum over tokens of ``-min(r A, clip(r) A)`` with ``r = exp(logprobs - behaviour)`` clipped to ``[1 - low, 1 +
+    high]``; a wider upper side keeps rare tokens alive (DAPO; RLPR).
 
     ``logprobs`` (current policy, with gradient), ``behaviour`` (what sampled them) and ``advantages`` are float32 [K].
     The sampler's own log-probabilities stand for the old policy (bypass form: the embedded engine agrees with the
@@ -72,13 +66,13 @@ def ppo_clip(logprobs: Tensor, behaviour: Tensor, advantages: Tensor, clip: Clip
         )
     log_ratio = (logprobs - behaviour).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1.0 - clip.low, 1.0 + clip.high)
+    clipped = ratio.clamp(1.0 - low, 1.0 + high)
     loss = -(ratio * advantages).minimum(clipped * advantages)
     ratio, log_ratio = ratio.detach(), log_ratio.detach()
     return loss.sum(), {
         "kl": (ratio - log_ratio - 1.0).sum(),  # k3 estimate of KL(sampler, policy); always >= 0
-        "clip_high": ((ratio > 1.0 + clip.high) & (advantages > 0)).sum(),
-        "clip_low": ((ratio < 1.0 - clip.low) & (advantages < 0)).sum(),
+        "clip_high": ((ratio > 1.0 + high) & (advantages > 0)).sum(),
+        "clip_low": ((ratio < 1.0 - low) & (advantages < 0)).sum(),
     }
 
 

@@ -17,7 +17,7 @@ from model.minicpmv import Supervised
 from model.training.engine import Engine, StepResult, TorchEngine
 from model.training.phases import PREFIX, Optimizer
 from pipelines.core.errors import CookhouseError
-from rl.algorithm import Clip, ppo_clip, token_logprobs
+from rl.algorithm import ppo_clip, token_logprobs
 from rl.policy import Policy
 from rl.records import Group, LearnReport, PolicyVersion
 from rl.settings import ReinforceConfig
@@ -59,12 +59,9 @@ class Learner:
         self.step = step
 
     def learn(self, groups: Sequence[Group], *tensors: Sequence[PromptTensors]) -> LearnReport:
-        """One batch: ``minibatches`` updates. ``tensors`` hold the prompts of all groups. Metrics are means over the
-        batch's sampled tokens of informative groups, ``parity`` the largest difference to the sampler's
-        log-probabilities where both used one version.
-
-        Raises CookhouseError when parity is broken: the sampler would be teaching another model than the one it runs.
-        """
+        """One batch: ``minibatches`` updates. ``tensors`` hold the prompts of all groups. Metrics are means over the sampled
+        tokens of informative groups, ``parity`` the largest difference to the sampler's log-probabilities where both used
+        one version. Raises CookhouseError when it is broken: the sampler would teach another model than it runs."""
         begun = time.perf_counter()
         prompts = {prompt.uid: prompt for part in tensors for prompt in part}
         totals = dict.fromkeys(_SUMS, 0.0)
@@ -154,15 +151,14 @@ class _Loss:
     """The engine's loss function for one pack; keeps the sums the report needs."""
 
     def __init__(self, tree: TreePack, config: ReinforceConfig, denominator: int) -> None:
-        self.tree, self.denominator, self.temperature = tree, denominator, config.temperature
-        self.clip = Clip(config.clip_low, config.clip_high)
+        self.tree, self.config, self.denominator = tree, config, denominator
         self.sums: dict[str, float] = {}
         self.widest = 0.0
 
     def __call__(self, supervised: Supervised) -> torch.Tensor:
-        logprobs, entropy = token_logprobs(supervised.logits, supervised.targets, self.temperature)
+        logprobs, entropy = token_logprobs(supervised.logits, supervised.targets, self.config.temperature)
         behaviour, advantages = self.tree.behaviour.to(logprobs.device), self.tree.advantages.to(logprobs.device)
-        loss, sums = ppo_clip(logprobs, behaviour, advantages, self.clip)
+        loss, sums = ppo_clip(logprobs, behaviour, advantages, self.config.clip_low, self.config.clip_high)
         self.sums = {name: float(value) for name, value in sums.items()}
         self.sums |= {"entropy": float(entropy.sum()), "tokens": float(len(logprobs))}
         self.widest = float((logprobs.detach() - behaviour).abs().max())

@@ -24,9 +24,8 @@ def load_questions(
     families: tuple[str, ...] = (),
     limit: int | None = None,
 ) -> list[Question]:
-    """Questions with a short or long mode, in index order. Empty ``kinds`` or ``families`` take all.
-
-    Raises DataError when nothing matches, with what is there."""
+    """Questions with a short or long mode, in index order; empty ``kinds`` or ``families`` take all. Raises DataError when
+    nothing matches, with what is there."""
     questions, seen = [], set()
     for ref in ShardIndex.from_artifacts(artifacts).select(split="train", kind="question"):
         sample = read_json(ref)
@@ -62,10 +61,7 @@ class Chunk:
 
 
 class PromptPlan:
-    """Batches of ``prompts_per_step`` prompts, ``round(long_share * prompts_per_step)`` of them long.
-
-    Raises DataError when a mode that is wanted has no question.
-    """
+    """Raises DataError when a mode that is wanted has no question."""
 
     def __init__(self, questions: Sequence[Question], config: ReinforceConfig, seed: int) -> None:
         self.seed, self.chunk = seed, config.chunk

@@ -1,9 +1,5 @@
-"""The frozen records that travel between the parts of the loop. No torch, no Ray: a record can be pickled, logged,
-compared.
-
-Every rollout says which weights sampled it, and every reward says why it has its value: nothing else in the system has
-to guess either.
-"""
+"""The frozen records that travel between the parts of the loop, without torch or Ray. Every rollout says which weights
+sampled it, and every reward says why it has its value."""
 
 from __future__ import annotations
 
@@ -87,7 +83,6 @@ class Reward:
 
     total: float
     judgement: Judgement
-    preference: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,13 @@
-"""The completions of one prompt, laid behind one copy of it: what the learner's forward pass reads.
-
-A group of 8 short answers repeats its prompt (64 visual tokens and the question) eight times when every completion is a
-sequence of its own. Here the prompt is computed once and the completions follow it in the same row; a mask lets each
-see the prompt and itself, and positions restart behind the prompt, so the numbers are those of separate sequences.
+"""The completions of one prompt, laid behind one copy of it: what the learner's forward pass reads. A mask lets each see the
+prompt and itself, and positions restart behind the prompt, so the numbers are those of separate sequences (at tiny size,
+90 prompt tokens and 8 x 5 answer tokens: 130 tokens instead of 760).
 
     row:        p0 p1 p2 | a0 a1 | b0 b1 b2          a, b: two completions of prompt p
-    positions:   0  1  2 |  3  4 |  3  4  5
-    b1 sees:     p0 p1 p2, b0 b1
+    positions:   0  1  2 |  3  4 |  3  4  5          b1 sees p0 p1 p2, b0 b1
     predicts:   p2 -> a0, p2 -> b0, a0 -> a1, ...    the last token of a completion predicts nothing
 
-Measured at tiny size (90 prompt tokens, 8 x 5 answer tokens): 130 tokens instead of 760.
-
 Below, how the learner's share of a batch is cut into forward passes. The denominator of the loss is the token count of the
-whole batch, taken *before* the cut. Groups without information are then left out of the computation, packs are filled to
-a budget and spread over ranks; none of it can move the gradient.
+whole batch, taken *before* the cut; none of what follows can move the gradient.
 """
 
 from __future__ import annotations
@@ -158,10 +152,8 @@ def tree_pack(prompts: Sequence[PromptTensors], groups: Sequence[Sequence[Branch
 
 
 def split_minibatches(groups: Sequence[Group], count: int) -> list[list[Group]]:
-    """``count`` interleaved parts (group i goes to part i mod count), so that modes stay mixed. Empty parts are
-    dropped."""
-    parts = [list(groups[start::count]) for start in range(count)]
-    return [part for part in parts if part]
+    """``count`` interleaved parts, so that modes stay mixed. Empty parts are dropped."""
+    return [list(groups[start::count]) for start in range(min(count, len(groups)))]
 
 
 def plan_packs(costs: Sequence[int], budget: int, ranks: int) -> list[list[tuple[int, ...]]]:

@@ -14,10 +14,9 @@ from pipelines.shards.read import decode_parts, read_sample
 from rl.crew.protocol import Rolled
 from rl.engine import RolloutEngine
 from rl.prompts import Chunk
-from rl.proof import prove
 from rl.records import Prompt, Rollout
 from rl.settings import ReinforceConfig
-from rl.transport import Weights
+from rl.transport import Weights, prove
 from rl.tree import PromptTensors
 
 Scorer = Callable[[RolloutEngine, Prompt, PromptTensors, Sequence[Completion]], Sequence[float | None]]

@@ -177,7 +177,6 @@ class _Seed:
         self.kept = folder
 
     def _files(self, folder: Path) -> list[str]:
-        """Logical names of the files under a folder of this attempt."""
         return sorted(path.relative_to(self.out.dir).as_posix() for path in folder.rglob("*") if path.is_file())
 
     def _drop_checkpoint(self) -> None:

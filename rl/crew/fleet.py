@@ -1,9 +1,8 @@
 """Which rollout worker does what, who is dead, and what must be rolled again: a state machine without Ray or clocks.
 
-A worker is idle, busy or dead. The transition that must not exist is dead -> idle: only ``replaced`` brings a slot
-back, and the new process holds no weights, so its first chunk makes it load and prove the version it samples with. A
-chunk leaves the queue exactly once as done; a failure puts it back, in front, because the rest of the batch waits for
-it.
+The transition that must not exist is dead -> idle: only ``replaced`` brings a slot back, and the new process holds no
+weights, so its first chunk makes it load and prove the version it samples with. A chunk leaves the queue exactly once as
+done; a failure puts it back, in front, because the rest of the batch waits for it.
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@ COMMITTED = REPO / "tests" / "golden"
 SHARED = Path(os.environ.get("COOKHOUSE_SHARED", REPO.parent / "shared"))
 
 
+def pieces_text(pieces) -> str:
+    """The prompt as people read it; pictures appear as ``(<image>./</image>)``."""
+    return "".join("(<image>./</image>)" if piece.kind == "visual" else piece.text for piece in pieces)
+
+
 class Golden:
     """Files by their path in the golden folder: the committed copy, else the shared one, else the test is skipped."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.chat import pieces_text, render, split_thought
+from model.chat import render, split_thought
 from pipelines.core.errors import DataError
+from tests.model.conftest import pieces_text
 
 MODES = {True: "long", False: "short", None: "none"}
 

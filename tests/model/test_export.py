@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint import load_model, preprocessor, save_model
 from model.config import ModelConfig
-from model.export import _against, expected, export_model, problems
+from model.export import CHAT_TEMPLATE, _against, expected, export_model, problems
 from model.pack import pack
 from model.processor import Processor
-from model.template import CHAT_TEMPLATE
 from pipelines.core.errors import ConfigError, DataError
 from tests.model.conftest import SHARED
 
@@ -47,7 +46,7 @@ def test_export_then_load_gives_the_same_logits(small_model, folder, tmp_path, m
     packed = pack([make_sample(0, 9, ((2, 3),)), make_sample(1, 30)])
     assert torch.equal(again(packed).logits, small_model(packed).logits)
     text = "Hé <|im_end|> 12!"
-    assert processor.encode_text(text) == load_model(folder)[1].encode_text(text)
+    assert processor.tokenizer.encode(text) == load_model(folder)[1].tokenizer.encode(text)
 
 
 def test_bfloat16_is_the_rounded_model(small_model, folder, tmp_path, make_sample):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.chat import pieces_text, render
-from model.template import CHAT_TEMPLATE
+from model.chat import render
+from model.export import CHAT_TEMPLATE
+from tests.model.conftest import pieces_text
 
 
 @pytest.fixture(scope="module")

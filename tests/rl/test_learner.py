@@ -16,7 +16,6 @@ from rl.learner import Learner
 from rl.prompts import PromptPlan
 from rl.records import Group, Judgement, Reward
 from rl.rewards.compose import compose, scored
-from rl.rewards.probability import probability_reward
 from rl.settings import ReinforceConfig
 from rl.transport import Weights, flatten
 from rl.worker import RolloutWorker
@@ -219,7 +218,7 @@ def test_what_the_worker_scores_reaches_the_reward(noisy_model, questions, rolle
     def scorer(engine, prompt, tensors, completions):
         target = tuple(engine.processor.tokenizer(prompt.question.answer)["input_ids"])
         requests = [ScoreRequest(tensors, item.token_ids, target) for item in completions]
-        return [probability_reward(found, base=0.0) for found in engine.score(requests)]
+        return [float(np.exp(found).mean()) for found in engine.score(requests)]
 
     chunk = PromptPlan(questions, CONFIG, seed=0).batch(0)[0]
     worker = RolloutWorker(noisy_model, CONFIG, scorer)

@@ -1,6 +1,5 @@
 """Rewards: what is judged, how terms join, and that a verifier that hangs, dies or prints harms nobody."""
 
-import math
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +10,6 @@ import pytest
 from model.answers import parse_answer
 from rl.records import Judgement
 from rl.rewards.compose import compose
-from rl.rewards.probability import mean_probability, probability_reward, thought_prefix
 from rl.rewards.rules import resolve
 from rl.rewards.service import RewardService
 from rl.rewards.verify import Case, repetition, verify
@@ -87,27 +85,12 @@ def right(accuracy=1.0, verdict="correct"):
 def test_equation_one():
     judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, -1.0, "format")]
     assert [reward.total for reward in compose(judged, RewardSettings())] == [2.0, 1.0, -1.0]
-    scored = compose(judged, RewardSettings(), preference=[3.0, 2.0, 1.0])
-    half = 0.5 * math.sqrt(1.5)  # standardised scores of 3, 2, 1 are +-sqrt(3/2) and 0
-    assert [reward.total for reward in scored] == pytest.approx([2.0 + half, 1.0, -1.0 - half], abs=1e-5)
-    with pytest.raises(ValueError, match="preference"):
-        compose(judged, RewardSettings(), preference=[1.0])
 
 
 def test_a_broken_verifier_neither_praises_nor_blames():
     judged = [right(), right(0.0, "wrong"), Judgement(0.0, 0.0, 0.0, "timeout")]
     assert compose(judged, RewardSettings())[2].total == 1.5
     assert compose([Judgement(0.0, 0.0, 0.0, "error")] * 2, RewardSettings())[0].total == 0.0
-
-
-def test_probability_reward():
-    logprobs = [math.log(0.5), math.log(1.0)]
-    assert mean_probability(logprobs) == pytest.approx(0.75)
-    assert probability_reward(logprobs, base=0.25) == pytest.approx(0.5)
-    assert probability_reward(logprobs, base=0.9) == 0.0
-    assert thought_prefix([5, 6, 9, 7], close_id=9) == (5, 6, 9)
-    assert thought_prefix([5, 9, 9], close_id=9) is None
-    assert thought_prefix([5], close_id=9) is None
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.images.words import word_split
+from pipelines.images.words import split_of, word_split
 from toy.corpus.clips import PLANS, write_clips
-from toy.corpus.pictures import PICTURES, caption_split, write_pictures
+from toy.corpus.pictures import PICTURES, write_pictures
 from toy.corpus.texts import LINES, write_texts
 
 Writer = Callable[[Path, int], list[dict]]
@@ -59,7 +59,7 @@ def test_captions_of_test_pictures_never_occur_in_training(tmp_path: Path) -> No
         split = splits[line["file"]]
         captions[split].add(line["caption"])
         word = re.fullmatch(r"The word (\w+) in \w+\.", line["caption"])
-        assert split == (word_split(word[1]) if word else caption_split(line["caption"]))
+        assert split == (word_split(word[1]) if word else split_of("caption", line["caption"]))
     assert len(lines) == PICTURES
     assert not captions["train"] & captions["test"]
     assert len(captions["test"]) >= 5

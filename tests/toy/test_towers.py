@@ -15,8 +15,8 @@ from model.pack import IGNORE, Encoded
 from model.training.engine import TorchEngine
 from model.vision import VisionTower
 from pipelines.workflow.attempt import Attempt
-from toy.towers.bridge import fit_bridge, nearest_token_share
 from toy.towers.language import NOTHING, CardPack, CardReader, Example, answers_right, blend, card_pack
+from toy.towers.reading import fit_bridge, nearest_token_share
 from toy.towers.stage import (
     Backbone,
     Bridge,

@@ -36,7 +36,7 @@ def test_two_phases_run_from_shards_to_a_model_folder(job: Job) -> None:
     assert totals["samples"] > 20
     model, processor = load_model(job.folder / "model")
     assert sum(p.numel() for p in model.parameters()) > 0
-    assert processor.decode(processor.encode_text("oat")) == "oat"
+    assert processor.decode(processor.tokenizer.encode("oat")) == "oat"
     lines = metrics_of(job)
     assert sorted(lines) == list(range(1, 11))
     assert lines[10]["train/phase"] == 1

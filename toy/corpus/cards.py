@@ -55,7 +55,6 @@ def pair_split(a: int, b: int) -> str:
 
 
 def draw_pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
-    """Two numbers of a split, to be added."""
     while True:
         a, b = (int(rng.integers(1, LARGEST_ADDEND + 1)) for _ in range(2))
         if pair_split(a, b) == split:
@@ -63,7 +62,6 @@ def draw_pair(rng: np.random.Generator, split: str) -> tuple[int, int]:
 
 
 def draw_card(rng: np.random.Generator, split: str, fits: Fits, shares: Sequence[float] = KIND_SHARES) -> Card:
-    """One card of the split, of a kind drawn by ``shares``."""
     kind = KINDS[int(rng.choice(len(KINDS), p=shares))]
     if kind == "add":
         a, b = draw_pair(rng, split)
@@ -140,7 +138,6 @@ class Face:
         self.sizes: tuple[float, float] = (low, high)
 
     def width(self, line: str, size: float) -> float:
-        """Points the line takes."""
         return text_width(self.name, line, size)
 
     def fits(self, line: str) -> bool:

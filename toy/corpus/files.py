@@ -11,7 +11,7 @@ Row = dict[str, str]
 
 
 def row(file: str, family: str, split: str) -> Row:
-    return {"file": file, "family": family, "split": split}
+    return {"family": family, "file": file, "split": split}
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

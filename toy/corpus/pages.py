@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from pymupdf import Document
 
 WIDTH, HEIGHT, MARGIN = 420.0, 595.0, 36.0
-PAGES = {"columns": (9, 3), "report": (9, 3), "table": (9, 3), "scripts": (8, 2)}
-"""Kind -> pages of the train and of the test file."""
-
 SCANS = {"train": 4, "test": 2}
 SCAN_SIZE = (700, 500)  # pixels, at SCAN_DPI
 SCAN_DPI = 120
@@ -162,12 +159,13 @@ def _scripts(page: Page, number: int) -> None:
         y = page.block(text.split(" "), y, HEIGHT - MARGIN, 11) + 8
 
 
-KINDS: dict[str, Callable[[Page, int], None]] = {
-    "columns": _columns,
-    "report": _report,
-    "table": _table,
-    "scripts": _scripts,
+PAGES: dict[str, tuple[Callable[[Page, int], None], int, int]] = {
+    "columns": (_columns, 9, 3),
+    "report": (_report, 9, 3),
+    "table": (_table, 9, 3),
+    "scripts": (_scripts, 8, 2),
 }
+"""Kind -> how a page is set, pages of the train and of the test file."""
 SCRIPT_FACES = {"train": ("figo",), "test": ("notos",)}  # the faces with Greek and Cyrillic letters
 
 
@@ -175,14 +173,14 @@ def write_pages(directory: Path, seed: int) -> list[Row]:
     """Write ``documents/{columns,report,table,scripts}-{split}.pdf``, ``scans-{split}.pdf`` and ``bad-*.pdf`` under
     ``directory``; families ``page``, ``scan``, ``bad``."""
     rows = []
-    for kind, counts in PAGES.items():
+    for kind, (typeset, *counts) in PAGES.items():
         for split, count in zip(("train", "test"), counts, strict=True):
             rng = generator("pages", seed, kind, split)
             document = open_pdf()
             choice = SCRIPT_FACES[split] if kind == "scripts" else faces(split)
             for number in range(count):
                 page = Page(document, pick(rng, choice), rng, split)
-                KINDS[kind](page, number)
+                typeset(page, number)
                 page.finish()
             rows.append(row(f"documents/{kind}-{split}.pdf", "page", split))
             save_pdf(document, directory / rows[-1]["file"])

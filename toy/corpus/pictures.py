@@ -21,11 +21,6 @@ SMOOTH = 4
 PICTURES = 120
 
 
-def caption_split(caption: str) -> str:
-    """``train`` or ``test``, a pure function of the caption."""
-    return split_of("caption", caption)
-
-
 def write_pictures(directory: Path, seed: int) -> list[Row]:
     """Write ``images/picture-NNN.png|jpg`` and ``images/captions.jsonl`` under ``directory``; family ``image``."""
     folder = directory / "images"
@@ -53,7 +48,7 @@ def _counted(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
         x = (place + 0.5) * WIDTH / count
         y = HEIGHT / 2 + float(rng.uniform(-18, 18))
         mask = np.maximum(mask, _shape(shape, x, y, size))
-    return paint(mask, COLOURS[colour], PAPER), caption, caption_split(caption)
+    return paint(mask, COLOURS[colour], PAPER), caption, split_of("caption", caption)
 
 
 def _pair(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
@@ -64,7 +59,7 @@ def _pair(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:
     mask = _shape(right, WIDTH * 0.72, HEIGHT / 2, 56)
     ink = paint(mask, COLOURS[second], PAPER)
     caption = caption.replace("A orange", "An orange").replace(" a orange", " an orange")
-    return np.where(mask[..., None] > 0, ink, pixels), caption, caption_split(caption)
+    return np.where(mask[..., None] > 0, ink, pixels), caption, split_of("caption", caption)
 
 
 def _word(rng: np.random.Generator) -> tuple[np.ndarray, str, str]:

@@ -5,7 +5,6 @@ every file."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from pydantic import Field
 
 from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
-from toy.corpus.files import Row
+from toy.corpus.files import Row, write_lines
 
 Part = Literal["cards", "pages", "clips", "pictures", "texts"]
 
@@ -67,8 +66,7 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
         out.events.progress(number, len(config.parts), "parts")
         rows += writers[part](out.dir, config.seed)
     rows.sort(key=lambda row: row["file"])
-    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
-    (out.dir / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(out.dir / "corpus.jsonl", rows)
     return {
         "samples": len(rows),
         "files": dict(sorted(Counter(row["family"] for row in rows).items())),

@@ -1,23 +1,51 @@
 """A resampler that can nearly read before its first step, so that pretraining refines a reading instead of discovering
 that pictures matter (docs/log.md). Made once, as the file that stage ``pretrain`` takes on its port ``start``.
 
-Each query starts on a cell of a grid over a reference view and attends to the patches there; values pass through the
-linear bridge between the two towers (``toy.towers.bridge``), so a query writes about the mean token embedding of its cell.
+The bridge is a linear map from patch features to token embeddings: where a glyph sheet says which character a patch holds,
+the decoder has an embedding for it. Each query starts on a cell of a grid over a reference view and attends to the patches
+there; values pass through the bridge, so a query writes about the mean token embedding of its cell.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model.resampler import Resampler, init_resampler, sincos
+from toy.towers.language import blend
 
 VIEW = (8, 16)
 """Rows and columns of patches of a card, the reference view."""
+BLANK_WEIGHT = 0.2
 FREQUENCIES, GAIN, QUIET = 8, 3.0, 0.1
+
+
+def fit_bridge(sheets: Iterable[tuple[Tensor, Tensor]], embeddings: Tensor, blank: int, ridge: float) -> Tensor:
+    """``[width, decoder width]`` float32 from ``features [n, width]`` and ``tokens [n, slots]`` of each sheet; the target
+    of a patch is the blend of its tokens. Patches whose first token is ``blank`` are many and weigh less. Embeddings
+    ``[vocabulary, decoder width]``; ``ridge`` is relative to the mean of the diagonal of ``X^T X``."""
+    products = []
+    for features, tokens in sheets:
+        x = features.double()
+        weighted = (x * torch.where(tokens[:, :1] == blank, BLANK_WEIGHT, 1.0)).T
+        products.append((weighted @ x, weighted @ blend(embeddings, tokens).double()))
+    if not products:
+        raise ValueError("no sheets to fit the bridge on")
+    xx, xy = (torch.stack(part).sum(0) for part in zip(*products, strict=True))
+    return torch.linalg.solve(xx + ridge * xx.diagonal().mean() * torch.eye(len(xx)), xy).float()
+
+
+def nearest_token_share(bridge: Tensor, features: Tensor, tokens: Tensor, embeddings: Tensor, blank: int) -> float:
+    """Share of glyph patches whose mapped feature is nearest (cosine) to the embedding of their first token."""
+    normed = functional.normalize(embeddings, dim=1)
+    guess = (functional.normalize(features @ bridge, dim=1) @ normed.T).argmax(1)
+    glyph = tokens[:, 0] != blank
+    return (guess == tokens[:, 0])[glyph].float().mean().item()
 
 
 def init_reading(resampler: Resampler, seed: int, bridge: Tensor, embeddings: Tensor) -> None:

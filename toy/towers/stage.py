@@ -14,6 +14,7 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model.pack import Pack
     from model.vision import VisionTower
 
 SHEETS = 24
@@ -52,14 +53,11 @@ def train_vision_backbone(config: VisionBackbone, inputs: Inputs, out: Attempt) 
     from toy.towers.vision import GlyphReader, glyph_accuracy, glyph_loss, sheet_pack
 
     vision = config.model.vision
-    engine = learn(
-        GlyphReader(vision, config.seed),
-        "vision",
-        lambda step: sheet_pack(vision, "train", config.seed, step, config.batch),
-        config,
-        out,
-        loss=glyph_loss,
-    )
+
+    def draw(step: int) -> Pack:
+        return sheet_pack(vision, "train", config.seed, step, config.batch)
+
+    engine = learn(GlyphReader(vision, config.seed), "vision", draw, config, out, loss=glyph_loss)
     held = (sheet_pack(vision, "test", config.seed, n, SHEETS, clean=True) for n in range(config.test_packs))
     accuracy = glyph_accuracy(engine, held)
     save_part(engine, "vpm.", out.dir / "vision.safetensors")
@@ -133,7 +131,7 @@ def fit_tower_bridge(config: Bridge, inputs: Inputs, out: Attempt) -> dict[str, 
 
     from model.starting import tower_state
     from model.vision import VisionTower
-    from toy.towers.bridge import fit_bridge, nearest_token_share
+    from toy.towers.reading import fit_bridge, nearest_token_share
     from toy.towers.textcards import BLANK
 
     torch.set_num_threads(1)
