@@ -22,7 +22,8 @@ from model.processor import Processor
 from model.resampler import init_resampler
 from model.starting import language_state, tower_state
 from model.tokenizer import VISUAL, load_tokenizer
-from model.weights import WEIGHTS, read_weights
+from model.vision import init_vision
+from model.weights import WEIGHTS, read_file, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -104,22 +105,40 @@ def assign(model: MiniCPMV, state: Mapping[str, Tensor], dtype: torch.dtype, whe
 
 def init_from_parts(
     config: ModelConfig,
-    vision_file: str | Path,
-    llm_file: str | Path,
+    vision: str | Path | None = None,
+    language: str | Path | None = None,
+    start: str | Path | None = None,
     *,
     seed: int = 0,
 ) -> MiniCPMV:
-    """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
+    """The start of the recipe, in float32: a pretrained tower and language model, or neither (both from scratch), and a
+    resampler from scratch; ``start`` holds any parameters under released names, put over all that.
 
     Files or folders; names as in our checkpoints or as SigLIP2 and Qwen3 publish them (``model/starting.py``).
+
+    Raises ConfigError for one tower without the other.
     """
-    model = empty_model(config)
-    model.resampler.to_empty(device="cpu")
+    if (vision is None) != (language is None):
+        raise ConfigError(
+            "a model starts from both a vision and a language file, or from neither",
+            do="set `vision` and `language`, or leave both out to train from scratch",
+        )
+    if vision is None or language is None:
+        torch.manual_seed(seed)
+        model = MiniCPMV(config)
+        init_vision(model.vpm, torch.Generator().manual_seed(seed))
+    else:
+        model = empty_model(config)
+        model.resampler.to_empty(device="cpu")
     init_resampler(model.resampler, torch.Generator().manual_seed(seed))
-    state = {f"vpm.{name}": tensor for name, tensor in tower_state(vision_file, config.vision).items()}
-    state |= {f"llm.{name}": tensor for name, tensor in language_state(llm_file, config.language).items()}
-    state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
-    assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
+    state: dict[str, Tensor] = dict(model.state_dict())
+    if vision is not None and language is not None:
+        state = {name: tensor for name, tensor in state.items() if name.startswith("resampler.")}
+        state |= {f"vpm.{name}": tensor for name, tensor in tower_state(vision, config.vision).items()}
+        state |= {f"llm.{name}": tensor for name, tensor in language_state(language, config.language).items()}
+    if start is not None:
+        state |= read_file(Path(start))
+    assign(model, state, torch.float32, ", ".join(str(file) for file in (vision, language, start) if file))
     return model
 
 

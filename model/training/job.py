@@ -134,32 +134,17 @@ def read_result(job: Job) -> dict[str, Any]:
 
 def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any, ModelConfig]:
     """(MiniCPMV, Processor, ModelConfig) of a source. Fresh parts depend on ``seed`` only."""
-    import torch
-
-    from model.checkpoint import assign, init_from_parts, load_model
-    from model.minicpmv import MiniCPMV
+    from model.checkpoint import init_from_parts, load_model
     from model.processor import Processor
-    from model.resampler import init_resampler
     from model.tokenizer import build_byte_tokenizer, load_tokenizer
-    from model.weights import read_file
 
     if source.folder is not None:
         model, processor = load_model(source.folder)
         return model, processor, model.config
-    if source.config is None or (source.vision is None) != (source.language is None):
-        raise ConfigError(
-            "a model starts from a folder, or from a configuration with both a vision and a language file, or neither",
-            do="set `vision` and `language`, or leave both out to train from scratch",
-        )
+    if source.config is None:
+        raise ConfigError("a model starts from a folder or a configuration, this one has neither")
     tokenizer = load_tokenizer(source.tokenizer) if source.tokenizer else build_byte_tokenizer(scratch / "tokenizer")
-    if source.vision is not None and source.language is not None:
-        model = init_from_parts(source.config, source.vision, source.language, seed=seed)
-    else:
-        torch.manual_seed(seed)
-        model = MiniCPMV(source.config)
-        init_resampler(model.resampler, torch.Generator().manual_seed(seed))
-    if source.start is not None:
-        assign(model, model.state_dict() | read_file(source.start), torch.float32, str(source.start))
+    model = init_from_parts(source.config, source.vision, source.language, source.start, seed=seed)
     return model, Processor(source.config, tokenizer), source.config
 
 
