@@ -41,16 +41,19 @@ def save_weights(directory: str | Path, state: Mapping[str, Tensor], config: Mod
     """The folder without the tokenizer, from a gathered state dict (for engines that hold the weights in parts)."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in state.items()
-        if not (config.language.tie_word_embeddings and name == _HEAD)
-    }
-    dtype = str(next(iter(kept.values())).dtype).removeprefix("torch.")
-    save_file(kept, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
     _write_json(folder / CONFIG, config.to_released() | {"torch_dtype": dtype})
     _write_json(folder / PREPROCESSOR, preprocessor(config))
-    (folder / (WEIGHTS + ".tmp")).replace(folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, state, config)
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """One safetensors file of all weights, whole or not at all; a tied head is its embedding and is not written."""
+    tied = config.language.tie_word_embeddings
+    kept = {name: t.detach().cpu().contiguous() for name, t in state.items() if not (tied and name == _HEAD)}
+    draft = file.with_name(f"{file.name}.tmp")
+    save_file(kept, draft, metadata={"format": "pt"})
+    draft.replace(file)
 
 
 def load_config(directory: str | Path) -> ModelConfig:
@@ -72,6 +75,13 @@ def load_model(directory: str | Path, dtype: torch.dtype = torch.float32) -> tup
     model = empty_model(config)
     assign(model, read_weights(directory), dtype, str(directory))
     return model.eval(), Processor(config, load_tokenizer(directory))
+
+
+def load_weights(config: ModelConfig, file: Path) -> MiniCPMV:
+    """A model from one file of all its weights, in float32."""
+    model = empty_model(config)
+    assign(model, read_file(file), torch.float32, str(file))
+    return model
 
 
 def empty_model(config: ModelConfig) -> MiniCPMV:
