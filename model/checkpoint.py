@@ -22,7 +22,8 @@ from model.processor import Processor
 from model.resampler import init_resampler
 from model.starting import language_state, tower_state
 from model.tokenizer import VISUAL, load_tokenizer
-from model.weights import WEIGHTS, read_weights
+from model.vision import init_vision
+from model.weights import WEIGHTS, read_file, read_weights
 from pipelines.core.errors import ConfigError, DataError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -40,16 +41,19 @@ def save_weights(directory: str | Path, state: Mapping[str, Tensor], config: Mod
     """The folder without the tokenizer, from a gathered state dict (for engines that hold the weights in parts)."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in state.items()
-        if not (config.language.tie_word_embeddings and name == _HEAD)
-    }
-    dtype = str(next(iter(kept.values())).dtype).removeprefix("torch.")
-    save_file(kept, folder / (WEIGHTS + ".tmp"), metadata={"format": "pt"})
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
     _write_json(folder / CONFIG, config.to_released() | {"torch_dtype": dtype})
     _write_json(folder / PREPROCESSOR, preprocessor(config))
-    (folder / (WEIGHTS + ".tmp")).replace(folder / WEIGHTS)
+    write_weights(folder / WEIGHTS, state, config)
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor], config: ModelConfig) -> None:
+    """One safetensors file of all weights, whole or not at all; a tied head is its embedding and is not written."""
+    tied = config.language.tie_word_embeddings
+    kept = {name: t.detach().cpu().contiguous() for name, t in state.items() if not (tied and name == _HEAD)}
+    draft = file.with_name(f"{file.name}.tmp")
+    save_file(kept, draft, metadata={"format": "pt"})
+    draft.replace(file)
 
 
 def load_config(directory: str | Path) -> ModelConfig:
@@ -71,6 +75,13 @@ def load_model(directory: str | Path, dtype: torch.dtype = torch.float32) -> tup
     model = empty_model(config)
     assign(model, read_weights(directory), dtype, str(directory))
     return model.eval(), Processor(config, load_tokenizer(directory))
+
+
+def load_weights(config: ModelConfig, file: Path) -> MiniCPMV:
+    """A model from one file of all its weights, in float32."""
+    model = empty_model(config)
+    assign(model, read_file(file), torch.float32, str(file))
+    return model
 
 
 def empty_model(config: ModelConfig) -> MiniCPMV:
@@ -104,22 +115,40 @@ def assign(model: MiniCPMV, state: Mapping[str, Tensor], dtype: torch.dtype, whe
 
 def init_from_parts(
     config: ModelConfig,
-    vision_file: str | Path,
-    llm_file: str | Path,
+    vision: str | Path | None = None,
+    language: str | Path | None = None,
+    start: str | Path | None = None,
     *,
     seed: int = 0,
 ) -> MiniCPMV:
-    """The start of the recipe: a pretrained tower and language model, the resampler from scratch (float32).
+    """The start of the recipe, in float32: a pretrained tower and language model, or neither (both from scratch), and a
+    resampler from scratch; ``start`` holds any parameters under released names, put over all that.
 
     Files or folders; names as in our checkpoints or as SigLIP2 and Qwen3 publish them (``model/starting.py``).
+
+    Raises ConfigError for one tower without the other.
     """
-    model = empty_model(config)
-    model.resampler.to_empty(device="cpu")
+    if (vision is None) != (language is None):
+        raise ConfigError(
+            "a model starts from both a vision and a language file, or from neither",
+            do="set `vision` and `language`, or leave both out to train from scratch",
+        )
+    if vision is None or language is None:
+        torch.manual_seed(seed)
+        model = MiniCPMV(config)
+        init_vision(model.vpm, torch.Generator().manual_seed(seed))
+    else:
+        model = empty_model(config)
+        model.resampler.to_empty(device="cpu")
     init_resampler(model.resampler, torch.Generator().manual_seed(seed))
-    state = {f"vpm.{name}": tensor for name, tensor in tower_state(vision_file, config.vision).items()}
-    state |= {f"llm.{name}": tensor for name, tensor in language_state(llm_file, config.language).items()}
-    state |= {f"resampler.{name}": tensor for name, tensor in model.resampler.state_dict().items()}
-    assign(model, state, torch.float32, f"{vision_file}, {llm_file}")
+    state: dict[str, Tensor] = dict(model.state_dict())
+    if vision is not None and language is not None:
+        state = {name: tensor for name, tensor in state.items() if name.startswith("resampler.")}
+        state |= {f"vpm.{name}": tensor for name, tensor in tower_state(vision, config.vision).items()}
+        state |= {f"llm.{name}": tensor for name, tensor in language_state(language, config.language).items()}
+    if start is not None:
+        state |= read_file(Path(start))
+    assign(model, state, torch.float32, ", ".join(str(file) for file in (vision, language, start) if file))
     return model
 
 

@@ -41,10 +41,10 @@ class Learner:
         config = self.config
         settings = Optimizer(betas=(0.9, 0.95), weight_decay=config.weight_decay, clip=config.grad_clip)
         if config.learners == 1:
-            return TorchEngine(policy, settings, device="cuda" if config.learner_gpus else "cpu")
+            return TorchEngine(policy, config.trains, settings, device="cuda" if config.learner_gpus else "cpu")
         from model.training.engine_deepspeed import DeepSpeedEngine
 
-        return DeepSpeedEngine(policy, settings)
+        return DeepSpeedEngine(policy, config.trains, settings)
 
     def start(self, step: int = 0, checkpoint: Path | None = None) -> None:
         """Begin a seed: the weights of the input model and a fresh optimizer, or what ``save`` wrote after ``step``
@@ -53,7 +53,6 @@ class Learner:
             self.engine.close()
         network, self.processor = load_model(self.model_dir)
         self.engine = self.build(Policy.adopt(network))
-        self.engine.set_trainable(self.config.trains)
         if checkpoint is not None:
             self.engine.load(checkpoint)
         self.step = step

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cookhouse.stages.training import GangConfig, run_phases
+from cookhouse.stages.training import run_phases
 from model.config import ModelConfig
+from model.training.config import TrainConfig
 from pipelines.core.identity import ExternalFile, Identity
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
 
-class Pretrain(GangConfig):
+class Pretrain(TrainConfig):
     """Shards -> `model/`. ``vision`` and ``language`` are safetensors of pretrained towers (both, or neither: all from
     scratch); ``tokenizer`` is the `tokenizer.json` of the language model, or comes from an input of that name (a step
     of stage ``tokenizer``), or is the byte tokenizer if neither is given. An input ``start`` holds ``start.safetensors``:

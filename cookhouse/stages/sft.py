@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cookhouse.stages.training import GangConfig, run_phases
+from cookhouse.stages.training import run_phases
+from model.training.config import TrainConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 
 
-class FineTune(GangConfig):
+class FineTune(TrainConfig):
     """`model/` of an earlier step + shards -> `model/`."""
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16"]
 ADAMW = Optimizer()
 LossFn = Callable[["Supervised"], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,30 @@ class StepResult:
     updated: bool
 
 
-class Engine(Protocol):
-    """Forward, backward, update. All ranks call the same methods in the same order (``backward`` equally often)."""
+class Group(Protocol):
+    """The processes of a gang. All call the same methods in the same order."""
 
     rank: int
     world_size: int
 
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise sum over the ranks."""
+        ...
+
+    def broadcast(self, value: T) -> T:
+        """What rank 0 gave."""
+        ...
+
+    def barrier(self) -> None: ...
+
+
+class Engine(Group, Protocol):
+    """Forward, backward, update of one phase: what learns is chosen when it is built, all else stays byte-identical.
+    ``backward`` is called equally often on all ranks."""
+
     @property
     def module(self) -> nn.Module:
         """The network; with ZeRO-3 its parameters are partitioned."""
-        ...
-
-    def set_trainable(self, parts: Sequence[Part], lr_scale: Mapping[Part, float] | None = None) -> None:
-        """Choose what learns; all else stays byte-identical. Starts a fresh optimizer (weights-only handover)."""
         ...
 
     def set_lr(self, lr: float) -> None: ...
@@ -69,12 +81,6 @@ class Engine(Protocol):
         """Forward without gradient (reference or old-policy log-probabilities)."""
         ...
 
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Elementwise sum over the ranks."""
-        ...
-
-    def barrier(self) -> None: ...
-
     def save(self, directory: Path) -> None:
         """Write this rank's files of weights, optimizer and step into ``directory`` (the same on every rank)."""
         ...
@@ -83,11 +89,14 @@ class Engine(Protocol):
         """Read what ``save`` wrote, with the same trainable parts and world size."""
         ...
 
-    def export_weights(self) -> dict[str, Tensor]:
-        """The full state in float32 on the CPU, gathered on rank 0; an empty dict on the other ranks."""
+    def export_weights(self, *, each_machine: bool = False) -> dict[str, Tensor]:
+        """The full state in float32 on the CPU, gathered on rank 0 (or on the first rank of each machine); an empty dict on
+        the other ranks."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the network and the optimizer."""
+        ...
 
 
 def freeze(model: nn.Module, parts: Iterable[Part]) -> None:
@@ -142,40 +151,47 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-class TorchEngine:
-    """One process, plain PyTorch. The reference in tests, and the engine of machines without DeepSpeed."""
+class Alone:
+    """The group of one process."""
 
     rank, world_size = 0, 1
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return [float(value) for value in values]
+
+    def broadcast(self, value: T) -> T:
+        return value
+
+    def barrier(self) -> None:
+        pass
+
+
+class TorchEngine(Alone):
+    """One process, plain PyTorch. The reference in tests, and the engine of machines without DeepSpeed. ``trains`` learn,
+    with a fresh optimizer."""
 
     def __init__(
         self,
         model: nn.Module,
+        trains: Sequence[Part],
         optimizer: Optimizer = ADAMW,
         *,
+        lr_scale: Mapping[Part, float] | None = None,
         precision: Precision = "fp32",
         device: torch.device | str = "cpu",
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self.precision, self.clip = torch.device(device), precision, optimizer.clip or math.inf
         self.model = model.to(self.device)
-        self.settings, self.precision = optimizer, precision
-        self.optimizer: torch.optim.AdamW | None = None
+        freeze(self.model, trains)
+        self.optimizer = adamw(parameter_groups(self.model, optimizer, lr_scale), optimizer)
+        self.model.train()
 
     @property
     def module(self) -> nn.Module:
         return self.model
 
-    def set_trainable(self, parts: Sequence[Part], lr_scale: Mapping[Part, float] | None = None) -> None:
-        freeze(self.model, parts)
-        self.optimizer = adamw(parameter_groups(self.model, self.settings, lr_scale), self.settings)
-        self.model.train()
-
-    def _ready(self) -> torch.optim.AdamW:
-        if self.optimizer is None:
-            raise ConfigError("the engine has nothing to train yet", do="call set_trainable first")
-        return self.optimizer
-
     def set_lr(self, lr: float) -> None:
-        set_rate(self._ready(), lr)
+        set_rate(self.optimizer, lr)
 
     def backward(self, loss_fn: LossFn, pack: Pack) -> dict[str, float]:
         with autocast(self.device, self.precision):
@@ -185,14 +201,12 @@ class TorchEngine:
         return {"loss": float(loss.detach())}
 
     def step(self) -> StepResult:
-        optimizer = self._ready()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        clip = self.settings.clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip))
         updated = math.isfinite(norm)
         if updated:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         return StepResult(norm, updated)
 
     @torch.no_grad()
@@ -200,25 +214,19 @@ class TorchEngine:
         with autocast(self.device, self.precision):
             return self.model(pack.to(self.device))
 
-    def sum(self, values: Sequence[float]) -> list[float]:
-        return [float(value) for value in values]
-
-    def barrier(self) -> None:
-        pass
-
     def save(self, directory: Path) -> None:
-        state = {"model": self.model.state_dict(), "optimizer": self._ready().state_dict()}
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         torch.save(state, directory / "torch.pt")
 
     def load(self, directory: Path) -> None:
         state = torch.load(directory / "torch.pt", map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self._ready().load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
-    def export_weights(self) -> dict[str, Tensor]:
+    def export_weights(self, *, each_machine: bool = False) -> dict[str, Tensor]:
         return {
             name: value.detach().to("cpu", torch.float32).clone() for name, value in self.model.state_dict().items()
         }
 
     def close(self) -> None:
-        self.optimizer = None
+        del self.model, self.optimizer

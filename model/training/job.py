@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.config import ModelConfig
-from model.training.phases import Optimizer, Phase
+from model.training.config import TrainConfig
+from model.training.phases import Phase
 from pipelines.core.errors import ConfigError
 from pipelines.core.storage import put
 from pipelines.shards.index import SampleRef
+
+if TYPE_CHECKING:
+    from model.minicpmv import MiniCPMV
+    from model.processor import Processor
+    from model.training.engine import Engine, Group
 
 
 @dataclass(frozen=True)
@@ -32,32 +39,40 @@ class ModelSource:
     language: Path | None = None
     start: Path | None = None
 
+    def processor(self, scratch: Path) -> Processor:
+        """Tokenizer and configuration; a byte tokenizer is written to ``scratch``."""
+        from model.checkpoint import load_config
+        from model.processor import Processor
+        from model.tokenizer import build_byte_tokenizer, load_tokenizer
+
+        if self.folder is None and self.config is None:
+            raise ConfigError("a model starts from a folder or a configuration, this one has neither")
+        tokenizer = self.folder or self.tokenizer
+        read = load_tokenizer(tokenizer) if tokenizer else build_byte_tokenizer(scratch / "tokenizer")
+        return Processor(self.config or load_config(tokenizer or ""), read)
+
+    def model(self, config: ModelConfig, seed: int) -> MiniCPMV:
+        """The weights training starts from. Fresh parts depend on ``seed`` only."""
+        from model.checkpoint import init_from_parts, load_model
+
+        if self.folder is not None:
+            return load_model(self.folder)[0]
+        return init_from_parts(config, self.vision, self.language, self.start, seed=seed)
+
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a worker needs. ``samples``: dataset -> its training samples. ``zero_stage`` None trains with plain
-    torch (one process). ``threads``: torch threads per process (0 = torch's default). ``folder`` takes checkpoints and
-    the model; ``roots`` are checkpoint folders of earlier attempts; ``scratch`` takes what is not a result."""
+    """Everything a worker needs. ``samples``: dataset -> its training samples. ``folder`` takes checkpoints and the model;
+    ``roots`` are checkpoint folders of earlier attempts; ``scratch`` takes what is not a result."""
 
+    config: TrainConfig
     model: ModelSource
     samples: dict[str, tuple[SampleRef, ...]]
-    phases: tuple[Phase, ...]
-    optimizer: Optimizer
-    seed: int
-    world_size: int
     folder: Path
     scratch: Path
-    zero_stage: int | None = 1
-    precision: str = "fp32"
-    bytes_per_token: float = 1.0
     fingerprint: str = ""
     roots: tuple[Path, ...] = ()
     events: Path | None = None
-    log_every: int = 10
-    checkpoint_every: int = 100
-    on_error: str = "skip"
-    prefetch: bool = False
-    threads: int = 1
 
     @property
     def result(self) -> Path:
@@ -69,58 +84,45 @@ def run_job(job: Job, rank: int) -> None:
     started = time.perf_counter()
     import torch
 
-    if job.threads:
-        torch.set_num_threads(job.threads)
+    config = job.config
+    torch.set_num_threads(max(1, config.threads))
     from model.training.lean import without
 
     with without("scipy", "sklearn", "pandas"):
         from model.checkpoint import save_weights
     from model.training.loader import Loader
-    from model.training.loop import LoopSettings, train
+    from model.training.loop import train
     from model.training.plan import Geometry, plan_phase
+    from model.training.saver import Saver
     from pipelines.core.events import EventWriter
 
     events = EventWriter(job.events) if rank == 0 and job.events else None
-    model, processor, config = build_model(job.model, job.seed, job.scratch / f"rank-{rank}")
-    engine = _engine(job, model)
-    geometry = Geometry.of(config, job.bytes_per_token)
+    processor = job.model.processor(job.scratch / f"rank-{rank}")
+    group = _group(config)
+    geometry = Geometry.of(processor.config, config.bytes_per_token)
     plans = [
-        plan_phase(job.samples, phase, index=number, seed=job.seed, geometry=geometry, world_size=job.world_size)
-        for number, phase in enumerate(job.phases)
+        plan_phase(job.samples, phase, index=n, seed=config.seed, geometry=geometry, world_size=config.world_size)
+        for n, phase in enumerate(config.phases)
     ]
     if events is not None:
-        events.emit("note", text=f"worker ready after {time.perf_counter() - started:.1f} s", world_size=job.world_size)
-    progress = train(
-        engine,
-        job.phases,
+        events.emit(
+            "note", text=f"worker ready after {time.perf_counter() - started:.1f} s", world_size=group.world_size
+        )
+    engine, cursor, meter = train(
+        group,
+        config,
         plans,
-        lambda plan: Loader(
-            plan,
-            processor,
-            rank=rank,
-            world_size=job.world_size,
-            on_error=job.on_error,  # type: ignore[arg-type]
-            prefetch=job.prefetch,
-        ),
-        LoopSettings(
-            checkpoints=job.folder / "checkpoints",
-            fingerprint=job.fingerprint,
-            roots=job.roots,
-            log_every=job.log_every,
-            checkpoint_every=job.checkpoint_every,
-        ),
+        partial(_build, job, processor.config),
+        lambda plan: Loader(plan, processor, config, rank),
+        Saver(job.folder / "checkpoints", job.fingerprint, job.roots, config.keep_checkpoints),
         events,
     )
     weights = engine.export_weights()
     if rank == 0:
-        save_weights(job.folder / "model", weights, config)
+        save_weights(job.folder / "model", weights, processor.config)
         processor.tokenizer.save_pretrained(job.folder / "model")
-        result = {
-            **asdict(progress),
-            "dropped_samples": sum(plan.dropped for plan in plans),
-            "fill": [plan.fill for plan in plans],
-        }
-        put(job.result, json.dumps(result).encode())
+        plain = {"dropped_samples": sum(plan.dropped for plan in plans), "fill": [plan.fill for plan in plans]}
+        put(job.result, json.dumps(asdict(cursor) | meter.state() | plain).encode())
         if events is not None:
             events.close()
     engine.barrier()
@@ -132,45 +134,51 @@ def read_result(job: Job) -> dict[str, Any]:
     return json.loads(job.result.read_text(encoding="utf-8"))
 
 
-def build_model(source: ModelSource, seed: int, scratch: Path) -> tuple[Any, Any, ModelConfig]:
-    """(MiniCPMV, Processor, ModelConfig) of a source. Fresh parts depend on ``seed`` only."""
-    import torch
+def _group(config: TrainConfig) -> Group:
+    if config.zero_stage is None:
+        from model.training.engine import Alone
 
-    from model.checkpoint import assign, init_from_parts, load_model
-    from model.minicpmv import MiniCPMV
-    from model.processor import Processor
-    from model.resampler import init_resampler
-    from model.tokenizer import build_byte_tokenizer, load_tokenizer
-    from model.weights import read_file
+        return Alone()
+    from model.training.engine_deepspeed import Gang
 
-    if source.folder is not None:
-        model, processor = load_model(source.folder)
-        return model, processor, model.config
-    if source.config is None or (source.vision is None) != (source.language is None):
-        raise ConfigError(
-            "a model starts from a folder, or from a configuration with both a vision and a language file, or neither",
-            do="set `vision` and `language`, or leave both out to train from scratch",
-        )
-    tokenizer = load_tokenizer(source.tokenizer) if source.tokenizer else build_byte_tokenizer(scratch / "tokenizer")
-    if source.vision is not None and source.language is not None:
-        model = init_from_parts(source.config, source.vision, source.language, seed=seed)
+    return Gang()
+
+
+def _build(job: Job, model_config: ModelConfig, phase: Phase, before: Engine | None) -> Engine:
+    """The engine of a phase. Weights come from the start, or go through a file: the first rank of each machine writes what
+    the engine ``before`` holds, all build a new network from it."""
+    if before is None:
+        model = job.model.model(model_config, job.config.seed)
     else:
-        torch.manual_seed(seed)
-        model = MiniCPMV(source.config)
-        init_resampler(model.resampler, torch.Generator().manual_seed(seed))
-    if source.start is not None:
-        assign(model, model.state_dict() | read_file(source.start), torch.float32, str(source.start))
-    return model, Processor(source.config, tokenizer), source.config
+        from model.checkpoint import load_weights, write_weights
+
+        file = job.scratch / "phase.safetensors"
+        if weights := before.export_weights(each_machine=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_weights(file, weights, model_config)
+        before.barrier()
+        before.close()
+        model = load_weights(model_config, file)
+    return _engine(job.config, model, phase)
 
 
-def _engine(job: Job, model: Any) -> Any:
-    if job.zero_stage is None:
+def _engine(config: TrainConfig, model: MiniCPMV, phase: Phase) -> Engine:
+    if config.zero_stage is None:
         import torch
 
         from model.training.engine import TorchEngine
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return TorchEngine(model, job.optimizer, precision=job.precision, device=device)  # type: ignore[arg-type]
+        return TorchEngine(
+            model, phase.trains, config.optimizer, lr_scale=phase.lr_scale, precision=config.precision, device=device
+        )
     from model.training.engine_deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(model, job.optimizer, precision=job.precision, zero_stage=job.zero_stage)  # type: ignore[arg-type]
+    return DeepSpeedEngine(
+        model,
+        phase.trains,
+        config.optimizer,
+        lr_scale=phase.lr_scale,
+        precision=config.precision,
+        zero_stage=config.zero_stage,
+    )

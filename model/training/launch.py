@@ -10,28 +10,26 @@ from typing import Any, Literal
 
 from model.training.job import Job, read_result, run_job
 from pipelines.core.errors import ConfigError, InfraError
-from pipelines.core.executor import ONE_CPU, Resources
 
 Kind = Literal["ray", "local", "torchrun"]
 
 
-def launch(kind: Kind, job: Job, *, rank: Resources = ONE_CPU, max_failures: int = 1) -> dict[str, Any]:
-    """Train and return the totals (``job.read_result``). On Ray each process reserves what a ``rank`` needs. Blocks until
-    the gang has ended.
+def launch(kind: Kind, job: Job) -> dict[str, Any]:
+    """Train and return the totals (``job.read_result``). Blocks until the gang has ended.
 
     Raises ConfigError for a gang the launcher cannot make, InfraError when a worker was lost for good, and the
     worker's own error when it raised one.
     """
-    if job.zero_stage is None and job.world_size > 1:
+    if job.config.zero_stage is None and job.config.world_size > 1:
         raise ConfigError(
-            f"plain torch trains in one process, not {job.world_size}", do="set zero_stage, or world_size: 1"
+            f"plain torch trains in one process, not {job.config.world_size}", do="set zero_stage, or world_size: 1"
         )
     job.scratch.mkdir(parents=True, exist_ok=True)
     job.result.unlink(missing_ok=True)
     if kind == "ray":
         from model.training.launch_ray import run_on_ray
 
-        run_on_ray(job, rank=rank, max_failures=max_failures)
+        run_on_ray(job)
     elif kind == "local":
         _run_here(job)
     else:
@@ -45,7 +43,7 @@ def launch(kind: Kind, job: Job, *, rank: Resources = ONE_CPU, max_failures: int
 
 def _run_here(job: Job) -> None:
     """One process: in this one. More: spawned children that meet on a loopback port."""
-    if job.zero_stage is None:
+    if job.config.zero_stage is None:
         run_job(job, 0)
         return
     import torch.multiprocessing as mp
@@ -53,7 +51,7 @@ def _run_here(job: Job) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_spawned, args=(job, port), nprocs=job.world_size, join=True)
+    mp.spawn(_spawned, args=(job, port), nprocs=job.config.world_size, join=True)
 
 
 def _spawned(rank: int, job: Job, port: int) -> None:
@@ -62,7 +60,7 @@ def _spawned(rank: int, job: Job, port: int) -> None:
         MASTER_PORT=str(port),
         RANK=str(rank),
         LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(job.world_size),
+        WORLD_SIZE=str(job.config.world_size),
     )
     run_job(job, rank)
 
@@ -73,9 +71,9 @@ def _run_as_rank(job: Job) -> None:
         raise ConfigError(
             f"not inside torchrun: {', '.join(missing)} not set", do="start with torchrun, or launcher: local"
         )
-    if int(os.environ["WORLD_SIZE"]) != job.world_size:
+    if int(os.environ["WORLD_SIZE"]) != job.config.world_size:
         raise ConfigError(
-            f"torchrun started {os.environ['WORLD_SIZE']} processes, the step is defined for {job.world_size}",
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, the step is defined for {job.config.world_size}",
             why="the world size is part of the step's key",
         )
     run_job(job, int(os.environ["RANK"]))

@@ -13,7 +13,6 @@ from typing import Any
 
 from model.training.job import Job, run_job
 from pipelines.core.errors import CookhouseError, InfraError
-from pipelines.core.executor import ONE_CPU, Resources
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -23,15 +22,8 @@ def _worker(config: dict[str, Any]) -> None:
     config["run"](config["job"], train.get_context().get_world_rank())
 
 
-def run_on_ray(
-    job: Job,
-    *,
-    rank: Resources = ONE_CPU,
-    max_failures: int = 1,
-    run: Callable[[Job, int], None] = run_job,
-) -> None:
-    """Train ``job`` on the connected cluster. ``max_failures``: restarts of the whole gang after lost workers.
-    ``run`` is what every worker calls with the job and its rank.
+def run_on_ray(job: Job, run: Callable[[Job, int], None] = run_job) -> None:
+    """Train ``job`` on the connected cluster. ``run`` is what every worker calls with the job and its rank.
 
     Raises the worker's own CookhouseError, or InfraError for anything else that ended the gang.
     """
@@ -40,6 +32,7 @@ def run_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    rank = job.config.rank
     reserved = {
         name: count for name, count in (("CPU", rank.cpus), ("GPU", rank.gpus), ("memory", rank.memory)) if count
     }
@@ -48,14 +41,14 @@ def run_on_ray(
         train_loop_config={"job": job, "run": run},
         torch_config=TorchConfig(timeout_s=600),
         scaling_config=ScalingConfig(
-            num_workers=job.world_size,
+            num_workers=job.config.world_size,
             use_gpu=bool(rank.gpus),
             resources_per_worker=reserved,
         ),
         run_config=RunConfig(
             name="gang",
             storage_path=str(job.scratch / "ray"),
-            failure_config=FailureConfig(max_failures=max_failures),
+            failure_config=FailureConfig(max_failures=job.config.max_failures),
         ),
     )
     try:

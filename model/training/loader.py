@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from model.pack import Encoded, Pack, pack
 from model.processor import Processor
+from model.training.config import TrainConfig
 from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator
@@ -25,7 +26,6 @@ from pipelines.corruption.view import ONLINE, redraw
 from pipelines.shards.read import decode_parts, pictures_shown, read_sample, unfold_clips
 from pipelines.shards.sample import image_content, text_content, turn
 
-OnError = Literal["skip", "fail"]
 _BROKEN = (DataError, OSError, UnidentifiedImageError, ValueError, KeyError, Image.DecompressionBombError)
 
 
@@ -49,23 +49,12 @@ class Loader:
     ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        processor: Processor,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-        on_error: OnError = "skip",
-        prefetch: bool = False,
-    ) -> None:
-        self.plan, self.processor = plan, processor
-        self.rank, self.world_size = rank, world_size
-        self.on_error, self.prefetch = on_error, prefetch
+    def __init__(self, plan: Plan, processor: Processor, config: TrainConfig, rank: int = 0) -> None:
+        self.plan, self.processor, self.config, self.rank = plan, processor, config, rank
 
     def steps(self, first: int = 0) -> Iterator[list[Loaded]]:
         numbers = range(first, len(self.plan.packs) // self.plan.packs_per_step)
-        if not self.prefetch:
+        if not self.config.prefetch:
             yield from map(self.load_step, numbers)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
@@ -77,7 +66,8 @@ class Loader:
 
     def load_step(self, step: int) -> list[Loaded]:
         """This rank's packs of one step."""
-        return [self.load(number, items) for number, items in self.plan.of_rank(step, self.rank, self.world_size)]
+        packs = self.plan.of_rank(step, self.rank, self.config.world_size)
+        return [self.load(number, items) for number, items in packs]
 
     def load(self, number: int, items: Sequence[Item]) -> Loaded:
         """Decode and pack. Raises DataError for a broken sample with ``on_error="fail"``."""
@@ -86,7 +76,7 @@ class Loader:
             try:
                 encoded.append(encode_item(item, self.processor))
             except _BROKEN as error:
-                if self.on_error == "fail":
+                if self.config.on_error == "fail":
                     raise DataError(
                         f"sample {item.ref.key!r} cannot be used: {error}",
                         where=item.ref.shard,

@@ -124,3 +124,19 @@ def test_start_from_a_tower_and_a_language_model(small_model, small_config, tmp_
     assert torch.equal(starts[0].resampler.query, starts[1].resampler.query)
     assert not torch.equal(starts[0].resampler.query, starts[2].resampler.query)
     assert all(p.requires_grad and p.device.type == "cpu" for p in starts[0].parameters())
+
+
+def test_a_start_without_towers_is_the_published_one_and_takes_given_weights(small_config, tmp_path):
+    query = torch.full((small_config.query_num, small_config.language.hidden_size), 0.25)
+    save_file({"resampler.query": query}, tmp_path / "start.safetensors")
+    first, again, given = (
+        init_from_parts(small_config, start=start, seed=1) for start in (None, None, tmp_path / "start.safetensors")
+    )
+    positions = first.vpm.embeddings.position_embedding.weight
+    assert positions.std().item() == pytest.approx(small_config.vision.hidden_size**-0.5, rel=0.1)  # torch's own: 1
+    assert torch.equal(given.resampler.query, query)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+        assert torch.equal(value, given.state_dict()[name]) == (name != "resampler.query"), name
+    with pytest.raises(ConfigError, match="both a vision and a language file"):
+        init_from_parts(small_config, vision=tmp_path / "vision.safetensors")

@@ -80,8 +80,7 @@ def noisy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     network, processor = build_network(folder / "tokenizer")
-    engine = TorchEngine(network, Optimizer(weight_decay=0.0))
-    engine.set_trainable(("language",))
+    engine = TorchEngine(network, ("language",), Optimizer(weight_decay=0.0))
     draw = random.Random(0)
     for step in range(WARM_STEPS):
         samples = []

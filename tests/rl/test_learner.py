@@ -99,7 +99,7 @@ def test_gradient_does_not_depend_on_ranks(noisy_model, rolled):
 
     class Rank(TorchEngine):
         def __init__(self, policy, rank, ranks):
-            super().__init__(policy)
+            super().__init__(policy, CONFIG.trains)
             self.rank, self.world_size, self.gradient = rank, ranks, {}
 
         def step(self):

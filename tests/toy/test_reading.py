@@ -12,7 +12,7 @@ from stage_runs import run_stage_inprocess
 
 from cookhouse.project import load_project
 from model.resampler import Resampler, init_resampler, position_terms
-from model.training.job import ModelSource, build_model
+from model.training.job import ModelSource
 from toy.towers.reading import grid_of, start_on_grid
 from toy.towers.stage import make_reading_start
 
@@ -57,7 +57,7 @@ def test_pretraining_starts_from_towers_and_this(recipe: dict[str, Any], start: 
     config = recipe["pretrain"]
     towers = {name: getattr(config, name).locate() for name in ("vision", "language")}
     fresh, begun = (
-        build_model(ModelSource(config=config.model, **towers, start=file), 0, tmp_path)[0].state_dict()
+        ModelSource(config=config.model, **towers, start=file).model(config.model, 0).state_dict()
         for file in (None, start)
     )
     given = load_file(start)

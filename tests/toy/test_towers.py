@@ -94,7 +94,7 @@ def test_the_decoder_learns_to_spell_out_shared_cells(tmp_path: Path) -> None:
     """Three of eight letters: chance is an eighth a token; order within a cell has to come from the blend's weights."""
     model = reader()
     held = [copies(999, 200, noisy=False)]
-    before = answers_right(TorchEngine(model), held)
+    before = answers_right(TorchEngine(model, ("language",)), held)
     out = Attempt(tmp_path, tmp_path)
     engine = learn(
         model, "language", lambda step: copies(step, 32), Backbone(model=SIZE, steps=250, batch=32, lr=5e-3), out
@@ -131,7 +131,8 @@ def test_precision_changes_the_products_and_nothing_else() -> None:
     model = reader().eval()
     batch = copies(0, 1)
     exact, rounded = (
-        TorchEngine(model, precision=precision).forward(batch).logprobs() for precision in ("fp32", "bf16")
+        TorchEngine(model, ("language",), precision=precision).forward(batch).logprobs()
+        for precision in ("fp32", "bf16")
     )
     torch.testing.assert_close(rounded, exact, rtol=0, atol=5e-2)
     assert not torch.equal(rounded, exact)
@@ -142,7 +143,7 @@ def test_the_tower_learns_glyphs_where_they_stand(tmp_path: Path) -> None:
     model = GlyphReader(SIZE.vision, 0)
 
     def loss() -> float:
-        return float(glyph_loss(TorchEngine(model).forward(held[0]), 1))
+        return float(glyph_loss(TorchEngine(model, ("vision",)).forward(held[0]), 1))
 
     before = loss()
     draw = lambda step: sheet_pack(SIZE.vision, "train", 0, step, 8)  # noqa: E731

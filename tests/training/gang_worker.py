@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 import tiny  # noqa: E402
 
+from model.checkpoint import load_weights, write_weights  # noqa: E402
 from model.training.engine_deepspeed import DeepSpeedEngine  # noqa: E402
 from model.training.loop import token_loss  # noqa: E402
 from model.training.phases import Optimizer  # noqa: E402
@@ -36,10 +37,16 @@ def train_steps(engine, steps: int) -> list[float]:
 
 def scenario_steps(folder: Path, zero_stage: int) -> None:
     """Two phases with a rebuild between, a checkpoint in the second, two steps more; then again from the checkpoint."""
-    engine = DeepSpeedEngine(tiny.tiny_model(), Optimizer(eps=1e-3), zero_stage=zero_stage)
-    engine.set_trainable(("resampler",))
-    norms = train_steps(engine, 2)
-    engine.set_trainable(("resampler", "vision", "language"))
+    settings = Optimizer(eps=1e-3)
+    first = DeepSpeedEngine(tiny.tiny_model(), ("resampler",), settings, zero_stage=zero_stage)
+    norms = train_steps(first, 2)
+    weights = first.export_weights(each_machine=True)
+    if weights:
+        write_weights(folder / f"phase-{zero_stage}.safetensors", weights, tiny.CONFIG)
+    first.barrier()
+    first.close()
+    model = load_weights(tiny.CONFIG, folder / f"phase-{zero_stage}.safetensors")
+    engine = DeepSpeedEngine(model, ("resampler", "vision", "language"), settings, zero_stage=zero_stage)
     norms += train_steps(engine, 2)
     (folder / "checkpoint").mkdir(exist_ok=True)
     engine.save(folder / "checkpoint")

@@ -18,22 +18,23 @@ import pytest
 import tiny
 import torch
 
+from model.checkpoint import load_model
 from model.training.engine import TorchEngine
+from model.training.job import ModelSource
+from model.training.launch import launch
 from model.training.loop import token_loss
 from model.training.phases import PREFIX, Optimizer
-from pipelines.core.errors import ConfigError
 
 ALL = ("resampler", "vision", "language")
 STAGES = (0, 1, 2, 3)
 
 
-def engine(**settings) -> TorchEngine:
-    return TorchEngine(tiny.tiny_model(), Optimizer(**({"eps": 1e-3} | settings)))
+def engine(trains=ALL, model=None, lr_scale=None) -> TorchEngine:
+    return TorchEngine(model or tiny.tiny_model(), trains, Optimizer(eps=1e-3), lr_scale=lr_scale)
 
 
 def step_over(groups: list[list[int]]) -> dict[str, torch.Tensor]:
     made = engine()
-    made.set_trainable(ALL)
     made.set_lr(1e-3)
     packs = tiny.packs(groups, text_only=(4,))
     total = sum(pack.supervised for pack in packs)
@@ -55,9 +56,8 @@ def test_one_step_is_the_same_however_samples_fall_into_packs() -> None:
 
 
 def test_only_the_chosen_parts_move() -> None:
-    made = engine()
+    made = engine(("resampler", "vision"))
     start = {name: value.clone() for name, value in made.module.state_dict().items()}
-    made.set_trainable(("resampler", "vision"))
     gang_worker.train_steps(made, 1)
     moved = {name for name, value in made.export_weights().items() if not torch.equal(value, start[name])}
     assert not any(name.startswith(PREFIX["language"]) for name in moved)
@@ -67,7 +67,6 @@ def test_only_the_chosen_parts_move() -> None:
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_a_step_without_finite_gradient_changes_nothing(factor: float) -> None:
     made = engine()
-    made.set_trainable(ALL)
     gang_worker.train_steps(made, 1)
     before = made.export_weights()
     made.backward(lambda supervised: token_loss(supervised, 1) * factor, tiny.packs([[1]])[0])
@@ -80,21 +79,18 @@ def test_a_step_without_finite_gradient_changes_nothing(factor: float) -> None:
 
 def test_saving_and_loading_continues_to_the_same_bytes(tmp_path: Path) -> None:
     made = engine()
-    made.set_trainable(ALL)
     gang_worker.train_steps(made, 2)
     made.save(tmp_path)
     gang_worker.train_steps(made, 2)
     expected = made.export_weights()
-    other = TorchEngine(tiny.tiny_model(seed=9), Optimizer(eps=1e-3))
-    other.set_trainable(ALL)
+    other = engine(model=tiny.tiny_model(seed=9))
     other.load(tmp_path)
     gang_worker.train_steps(other, 2)
     assert distance(expected, other.export_weights()) == 0
 
 
 def test_the_rate_of_a_part_can_be_scaled() -> None:
-    made = engine()
-    made.set_trainable(ALL, {"vision": 0.0})
+    made = engine(lr_scale={"vision": 0.0})
     start = made.export_weights()
     gang_worker.train_steps(made, 1)
     moved = {name.split(".")[0] for name, value in made.export_weights().items() if not torch.equal(value, start[name])}
@@ -104,17 +100,11 @@ def test_the_rate_of_a_part_can_be_scaled() -> None:
 def test_bfloat16_keeps_float32_weights_and_nearly_the_same_loss() -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        made = TorchEngine(tiny.tiny_model(), precision=precision)
-        made.set_trainable(ALL)
+        made = TorchEngine(tiny.tiny_model(), ALL, precision=precision)
         losses.append(made.backward(partial(token_loss, total=10), tiny.packs([[1, 2]])[0])["loss"])
         assert {p.dtype for p in made.module.parameters()} == {torch.float32}
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert losses[0] != losses[1]
-
-
-def test_an_engine_without_trainable_parts_says_what_to_do() -> None:
-    with pytest.raises(ConfigError, match="nothing to train"):
-        engine().step()
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +140,9 @@ def gang(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def alone() -> tuple[list[float], dict[str, torch.Tensor]]:
     """The same two phases in one process: gradient norms and final weights."""
-    made = engine()
-    made.set_trainable(("resampler",))
+    made = engine(("resampler",))
     norms = gang_worker.train_steps(made, 2)
-    made.set_trainable(ALL)
+    made = engine(model=made.module)
     norms += gang_worker.train_steps(made, 4)
     return norms, made.export_weights()
 
@@ -179,3 +168,24 @@ def test_the_gang_is_quiet_and_compiles_nothing(gang: Path) -> None:
         assert "deprecated" not in log
         assert "shm_comm" not in log
         assert len(log.splitlines()) < 20, log
+
+
+@pytest.mark.parametrize("zero_stage", [None, 1])
+def test_tied_weights_stay_tied_over_a_phase_change(tmp_path: Path, samples, zero_stage: int | None) -> None:
+    """One tensor is decoder head and token embedding, before, between and after: nothing of what either learned is lost."""
+    config = tiny.CONFIG.model_copy(
+        update={"language": tiny.CONFIG.language.model_copy(update={"tie_word_embeddings": True})}
+    )
+    source, world = ModelSource(config=config), 1 if zero_stage is None else 2
+    start = source.model(config, 3)
+    job = tiny.make_job(samples, tmp_path, model=source, zero_stage=zero_stage, world_size=world)
+    launch("local", job)
+    made, _ = load_model(job.folder / "model")
+    assert made.llm.lm_head.weight is made.llm.model.embed_tokens.weight
+    assert sum(p.numel() for p in made.parameters()) == sum(p.numel() for p in start.parameters())
+    assert not torch.equal(made.llm.lm_head.weight, start.llm.lm_head.weight)
+    if zero_stage is None:
+        file = job.folder / "checkpoints" / "step-000010" / "torch.pt"
+        held = torch.load(file, weights_only=True)["model"]
+        assert torch.equal(held["llm.lm_head.weight"], held["llm.model.embed_tokens.weight"])
+        assert torch.equal(held["llm.lm_head.weight"], made.llm.lm_head.weight)

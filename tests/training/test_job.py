@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
+from tiny import changed
 
 from model.checkpoint import load_model
 from model.training import loop
-from model.training.job import Job, build_model
+from model.training.engine import TorchEngine
+from model.training.job import Job
 from model.training.launch import launch
+from model.training.loader import Loaded
 from model.training.phases import PREFIX
+from model.training.progress import Cursor, Meter
+from model.training.saver import Saver
 from model.weights import read_weights
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.core.events import read_events
@@ -44,9 +51,9 @@ def test_two_phases_run_from_shards_to_a_model_folder(job: Job) -> None:
 
 
 def test_progress_is_told_at_every_step_and_counts_all_phases(job: Job) -> None:
-    launch("local", replace(job, log_every=100))
-    first, second = (f"steps ({phase.name})" for phase in job.phases)
-    steps = job.phases[0].steps
+    launch("local", changed(job, log_every=100))
+    first, second = (f"steps ({phase.name})" for phase in job.config.phases)
+    steps = job.config.phases[0].steps
     assert progress_of(job) == [(done, 10, first) for done in range(steps + 1)] + [
         (done, 10, second) for done in range(steps, 11)
     ]
@@ -54,16 +61,16 @@ def test_progress_is_told_at_every_step_and_counts_all_phases(job: Job) -> None:
 
 
 def test_a_part_that_is_not_trained_stays_byte_identical(job: Job) -> None:
-    launch("local", replace(job, phases=job.phases[:1]))
+    launch("local", changed(job, phases=job.config.phases[:1]))
     trained = read_weights(job.folder / "model")
-    start = build_model(job.model, job.seed, job.scratch / "again")[0].state_dict()
+    start = job.model.model(tiny.CONFIG, job.config.seed).state_dict()
     for name, value in start.items():
         same = torch.equal(trained[name], value)
         assert same != name.startswith(PREFIX["resampler"]), name
 
 
 def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    whole = replace(job, folder=tmp_path / "whole", events=tmp_path / "whole.jsonl")
+    whole = changed(job, folder=tmp_path / "whole", events=tmp_path / "whole.jsonl")
     whole.folder.mkdir()
     expected = launch("local", whole)
 
@@ -82,7 +89,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.Mo
         launch("local", job)
     monkeypatch.setattr(loop, "learning_rate", step)
     before = len(progress_of(job))
-    later = replace(job, folder=tmp_path / "later", roots=(job.folder / "checkpoints",))
+    later = changed(job, folder=tmp_path / "later", roots=(job.folder / "checkpoints",))
     later.folder.mkdir()
     totals = launch("local", later)
     for name in ("total_steps", "samples", "tokens", "losses"):
@@ -96,31 +103,59 @@ def test_a_killed_job_resumes_to_the_same_bytes(job: Job, monkeypatch: pytest.Mo
 
 def test_a_checkpoint_without_manifest_or_of_another_job_is_not_read(job: Job, tmp_path) -> None:
     launch("local", job)
-    checkpoint = next((job.folder / "checkpoints").glob("step-*"))
-    manifest = json.loads((checkpoint / "checkpoint.json").read_text())
-    (checkpoint / "checkpoint.json").write_text(json.dumps({**manifest, "fingerprint": "another"}))
-    again = replace(job, events=tmp_path / "again.jsonl")
+    older, newest = sorted((job.folder / "checkpoints").glob("step-*"))
+    manifest = json.loads((newest / "checkpoint.json").read_text())
+    (newest / "checkpoint.json").write_text(json.dumps({**manifest, "fingerprint": "another"}))
+    (older / "checkpoint.json").unlink()
+    again = changed(job, events=tmp_path / "again.jsonl")
     assert launch("local", again)["total_steps"] == 10
     assert not any("resumed" in event.get("text", "") for event in read_events(again.events))
 
 
 def test_a_changed_checkpoint_file_is_refused(job: Job) -> None:
     launch("local", job)
-    file = next((job.folder / "checkpoints").glob("step-*/torch.pt"))
+    older, newest = sorted((job.folder / "checkpoints").glob("step-*"))
+    file = newest / "torch.pt"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match="changed after it was written"):
         launch("local", job)
+    shutil.rmtree(newest)  # what the message says: training goes on from the one before
+    assert launch("local", job)["total_steps"] == 10
+    notes = [event.get("checkpoint") for event in read_events(job.events) if event["kind"] == "note"]
+    assert str(older) in notes
+
+
+def test_the_furthest_checkpoints_are_kept_and_half_written_ones_are_not_counted(tmp_path) -> None:
+    """A crash that left half of a checkpoint must not cost the whole one before; a million sorts behind 999,999."""
+    saver, engine = Saver(tmp_path, keep=2), TorchEngine(tiny.tiny_model(), ("resampler",))
+    (tmp_path / "step-1000001").mkdir()
+    for steps in (100, 999_999, 1_000_000):
+        saver.save(engine, Cursor(total_steps=steps), Meter())
+    assert sorted(path.parent.name for path in tmp_path.glob("*/checkpoint.json")) == ["step-1000000", "step-999999"]
+    found = saver.newest(engine)
+    assert found is not None and found[0].name == "step-1000000"
+
+
+def test_a_skipped_step_does_not_make_the_mean_loss_of_its_line_no_number() -> None:
+    meter, engine = Meter(), TorchEngine(tiny.tiny_model(), ("resampler",))
+    pack = Loaded(tiny.packs([[1]])[0], 0, 1, 10, 4, 4, ())
+    for loss in (8.0, float("nan"), 4.0):
+        meter.count(pack, loss)
+    assert meter.read(engine, 1.0)["train/loss"] == 12.0 / 8
+    meter.count(pack, float("nan"))
+    assert math.isnan(meter.read(engine, 1.0)["train/loss"])
+    assert meter.losses == [1.5]
 
 
 def test_broken_samples_fail_the_run_when_asked(job: Job) -> None:
     with pytest.raises(DataError, match="document-003"):
-        launch("local", replace(job, on_error="fail"))
+        launch("local", changed(job, on_error="fail"))
 
 
 def test_prefetching_changes_nothing(job: Job, tmp_path) -> None:
-    plain = launch("local", replace(job, checkpoint_every=0))
+    plain = launch("local", changed(job, checkpoint_every=0))
     (tmp_path / "other").mkdir()
-    ahead = launch("local", replace(job, folder=tmp_path / "other", prefetch=True, checkpoint_every=0))
+    ahead = launch("local", changed(job, folder=tmp_path / "other", prefetch=True, checkpoint_every=0))
     assert plain["losses"] == ahead["losses"]
 
 
@@ -135,20 +170,20 @@ def test_pretrained_towers_enter_and_the_resampler_is_fresh(job: Job, tmp_path) 
     state = {name: value.clone() for name, value in tiny.tiny_model(seed=5).state_dict().items()}
     for part, prefix in (("vision", "vpm."), ("language", "llm.")):
         save_file({n: v for n, v in state.items() if n.startswith(prefix)}, tmp_path / f"{part}.safetensors")
-    source = replace(job.model, vision=tmp_path / "vision.safetensors", language=tmp_path / "language.safetensors")
-    model, processor, config = build_model(source, 0, tmp_path)
+    source = changed(job.model, vision=tmp_path / "vision.safetensors", language=tmp_path / "language.safetensors")
+    model, processor = source.model(tiny.CONFIG, 0), source.processor(tmp_path)
     assert all(
         torch.equal(value, state[n]) for n, value in model.state_dict().items() if not n.startswith("resampler.")
     )
     assert not torch.equal(model.resampler.query, state["resampler.query"])
-    assert (processor.config, config) == (tiny.CONFIG, tiny.CONFIG)
+    assert processor.config == tiny.CONFIG
     with pytest.raises(ConfigError, match="both a vision and a language file"):
-        build_model(replace(source, language=None), 0, tmp_path)
+        replace(source, language=None).model(tiny.CONFIG, 0)
 
 
 def test_plain_torch_is_one_process_and_torchrun_needs_its_variables(job: Job, monkeypatch) -> None:
     with pytest.raises(ConfigError, match="one process"):
-        launch("local", replace(job, world_size=2))
+        launch("local", changed(job, world_size=2))
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ConfigError, match="torchrun"):
         launch("torchrun", job)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import CONFIG, make_job
+from tiny import CONFIG, changed, make_job
 
 from cookhouse.stages.pretrain import Pretrain
 from model.training.job import Job, read_result
@@ -23,7 +22,7 @@ from pipelines.core.events import read_events
 
 @pytest.fixture
 def gang_job(job: Job) -> Job:
-    return replace(job, world_size=2, zero_stage=1, checkpoint_every=3)
+    return changed(job, world_size=2, zero_stage=1, checkpoint_every=3)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def spawned(samples, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str
 
 @pytest.mark.timeout(400)
 def test_two_spawned_processes_train_what_one_process_trains(spawned, job: Job) -> None:
-    one, (two, second) = launch("local", replace(job, checkpoint_every=3)), spawned
+    one, (two, second) = launch("local", changed(job, checkpoint_every=3)), spawned
     for name in ("samples", "tokens", "supervised", "skipped_samples", "total_steps"):
         assert one[name] == two[name], name
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-3)
@@ -70,7 +69,7 @@ def test_ray_train_restarts_a_lost_worker_from_the_checkpoint(
         run_job(job, rank)
 
     gang_job.scratch.mkdir()
-    run_on_ray(gang_job, max_failures=1, run=dies_once)
+    run_on_ray(gang_job, run=dies_once)
     assert died.exists()
     totals = read_result(gang_job)
     notes = [event["text"] for event in read_events(gang_job.events) if event["kind"] == "note"]
@@ -84,13 +83,13 @@ def test_ray_train_restarts_a_lost_worker_from_the_checkpoint(
 @pytest.mark.timeout(600)
 def test_a_workers_own_error_reaches_the_driver_as_it_is(ray_session, gang_job: Job) -> None:
     with pytest.raises(CookhouseError, match="document-003"):
-        launch("ray", replace(gang_job, on_error="fail"), max_failures=0)
+        launch("ray", changed(gang_job, on_error="fail", max_failures=0))
 
 
 @pytest.mark.timeout(600)
 def test_a_rank_reserves_the_cpus_of_its_threads(ray_session, job: Job, tmp_path: Path) -> None:
     """One rank on a Ray of two CPUs, sized for it: two threads, although its process began with OMP_NUM_THREADS=1."""
-    config = Pretrain(model=CONFIG, phases=job.phases, world_size=1).sized(Room(2, 2))
+    config = Pretrain(model=CONFIG, phases=job.config.phases, world_size=1).sized(Room(2, 2))
     told = tmp_path / "told.json"
 
     def run(job: Job, rank: int) -> None:
@@ -107,5 +106,5 @@ def test_a_rank_reserves_the_cpus_of_its_threads(ray_session, job: Job, tmp_path
         told.write_text(json.dumps([torch.get_num_threads(), reserved, os.environ["OMP_NUM_THREADS"]]))
 
     job.scratch.mkdir()
-    run_on_ray(replace(job, threads=config.threads), rank=config.rank, run=run)
+    run_on_ray(changed(job, threads=config.threads, cpus_per_worker=config.cpus_per_worker), run=run)
     assert json.loads(told.read_text()) == [2, 2.0, "1"]

@@ -11,6 +11,7 @@ from PIL import Image
 from model.pack import IGNORE
 from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
+from model.training.config import TrainConfig
 from model.training.loader import Loader, encode_item
 from model.training.plan import Item, Plan
 from pipelines.core.errors import DataError
@@ -19,6 +20,8 @@ from pipelines.shards.index import Folder, ShardIndex
 from pipelines.shards.manifest import Row
 from pipelines.shards.sample import clip_content, sample_json, text_content, turn
 from pipelines.shards.unit import write_unit
+
+ONE = TrainConfig(phases=tiny.PHASES, world_size=1)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +59,18 @@ def test_a_broken_sample_is_left_out_and_named(samples, processor) -> None:
     broken = next(ref for ref in samples["cards"] if ref.key == "document-003")
     whole = [ref for ref in samples["cards"] if ref.key != "document-003"][:2]
     plan = Plan(((Item(whole[0]), Item(broken), Item(whole[1])),), 1, 0, 1.0)
-    loaded = Loader(plan, processor).load_step(0)[0]
+    loaded = Loader(plan, processor, ONE).load_step(0)[0]
     assert loaded.samples == 2
     assert [key for key, _ in loaded.problems] == ["document-003"]
     assert loaded.supervised == loaded.pack.supervised > 0
     with pytest.raises(DataError, match="document-003"):
-        Loader(plan, processor, on_error="fail").load_step(0)
+        Loader(plan, processor, ONE.model_copy(update={"on_error": "fail"})).load_step(0)
 
 
 def test_a_pack_of_which_nothing_is_left_still_reaches_every_parameter(samples, processor) -> None:
     broken = next(ref for ref in samples["cards"] if ref.key == "document-003")
     missing = replace(samples["cards"][0], shard="/nowhere.tar")
-    loaded = Loader(Plan(((Item(broken), Item(missing)),), 1, 0, 1.0), processor).load_step(0)[0]
+    loaded = Loader(Plan(((Item(broken), Item(missing)),), 1, 0, 1.0), processor, ONE).load_step(0)[0]
     assert (loaded.samples, loaded.tokens, loaded.supervised, len(loaded.problems)) == (0, 0, 0, 2)
     assert bool((loaded.pack.labels == IGNORE).all())
 
@@ -81,11 +84,12 @@ def test_a_pack_of_which_nothing_is_left_still_reaches_every_parameter(samples, 
 def test_ranks_together_load_what_one_rank_loads(samples, processor) -> None:
     packs = tuple((Item(ref),) for ref in samples["prose"][:8])
     plan = Plan(packs, 4, 0, 1.0)
-    alone = [loaded.number for step in Loader(plan, processor).steps() for loaded in step]
+    two = ONE.model_copy(update={"world_size": 2})
+    alone = [loaded.number for step in Loader(plan, processor, ONE).steps() for loaded in step]
     two = [
-        [loaded.number for step in Loader(plan, processor, rank=rank, world_size=2).steps() for loaded in step]
-        for rank in range(2)
+        [loaded.number for step in Loader(plan, processor, two, rank).steps() for loaded in step] for rank in range(2)
     ]
     assert alone == sorted(two[0] + two[1]) == list(range(8))
-    later = [loaded.number for step in Loader(plan, processor, prefetch=True).steps(1) for loaded in step]
+    ahead = Loader(plan, processor, ONE.model_copy(update={"prefetch": True}))
+    later = [loaded.number for step in ahead.steps(1) for loaded in step]
     assert later == [4, 5, 6, 7]

@@ -16,8 +16,8 @@ from cookhouse.stages import STAGES, training
 from cookhouse.stages.pretrain import Pretrain, pretrain
 from cookhouse.stages.sft import FineTune, fine_tune
 from model.checkpoint import load_model
-from model.training import checkpoints
 from model.training.phases import Schedule
+from model.training.saver import Saver
 from pipelines.core import storage
 from pipelines.core.errors import DataError
 from pipelines.core.events import read_events
@@ -93,29 +93,29 @@ def test_a_resume_from_a_bucket_fetches_the_newest_checkpoint_only(
     lost: bool, shards, s3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three checkpoints were carried up before the machine died; with a file of the newest lost, the one before is taken."""
-    arrived, real = threading.Event(), (checkpoints.write_manifest, Attempt.commit_unit)
+    arrived, real = threading.Event(), (Saver.write_manifest, Attempt.commit_unit)
 
     def commit_unit(self: Attempt, unit: str, receipt: dict[str, Any]) -> None:
         real[1](self, unit, receipt)
         arrived.set()
 
-    def write_manifest(folder: Path, progress: checkpoints.Progress, *job: Any) -> None:
+    def write_manifest(self: Saver, folder: Path, cursor: Any, *job: Any) -> None:
         arrived.clear()
-        real[0](folder, progress, *job)
+        real[0](self, folder, cursor, *job)
         assert arrived.wait(60), "it is not carried up"
-        if progress.total_steps == 6:
+        if cursor.total_steps == 6:
             raise Died
 
     monkeypatch.setattr(training, "CHECKPOINT_LOOK_S", 0.01)
     monkeypatch.setattr(Attempt, "commit_unit", commit_unit)
-    monkeypatch.setattr(checkpoints, "write_manifest", write_manifest)
+    monkeypatch.setattr(Saver, "write_manifest", write_manifest)
     store = Store("s3://kitchen/root")
     folder = store.folder("pretrain", "pretrain", "0" * 64)
     config = Pretrain(model=tiny.CONFIG, phases=tiny.PHASES, checkpoint_every=2, **PLAIN)
     first = store.begin(folder)
     with pytest.raises(Died):
         pretrain(config, Inputs({"shards": shards}), first)
-    monkeypatch.setattr(checkpoints, "write_manifest", real[0])
+    monkeypatch.setattr(Saver, "write_manifest", real[0])
     units = sorted(first.units())
     assert units == [f"checkpoint-step-00000{number}" for number in (2, 4, 6)]
     if lost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from model.config import ModelConfig
 from model.minicpmv import MiniCPMV
 from model.pack import Encoded, Pack, pack
 from model.resampler import init_resampler
+from model.training.config import TrainConfig
 from model.training.job import Job, ModelSource
-from model.training.phases import Optimizer, Phase, Schedule
+from model.training.phases import Phase, Schedule
 
 CONFIG = ModelConfig(
     language={
@@ -93,20 +95,13 @@ PHASES = (
 def make_job(samples: dict[str, tuple], folder: Path, **changes: Any) -> Job:
     """Two phases in one plain process that logs every step, in ``folder``."""
     (folder / "attempt").mkdir()
-    settings: dict[str, Any] = {
-        "model": ModelSource(config=CONFIG),
-        "samples": samples,
-        "phases": PHASES,
-        "optimizer": Optimizer(),
-        "seed": 3,
-        "world_size": 1,
-        "folder": folder / "attempt",
-        "scratch": folder / "scratch",
-        "zero_stage": None,
-        "precision": "fp32",
-        "fingerprint": "test",
-        "events": folder / "events.jsonl",
-        "log_every": 1,
-        "checkpoint_every": 2,
-    }
-    return Job(**(settings | changes))
+    config = TrainConfig(phases=PHASES, seed=3, world_size=1, zero_stage=None, log_every=1, checkpoint_every=2)
+    source, places = ModelSource(config=CONFIG), {"folder": folder / "attempt", "scratch": folder / "scratch"}
+    job = Job(config, source, samples, **places, fingerprint="test", events=folder / "events.jsonl")
+    return changed(job, **changes)
+
+
+def changed(job: Job, **changes: Any) -> Job:
+    """The job with other places, or with another configuration by the names of its fields."""
+    own = {name: changes.pop(name) for name in [*changes] if name in TrainConfig.model_fields}
+    return replace(job, config=job.config.model_copy(update=own), **changes)

@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from model.pack import Pack
-from model.training.engine import TorchEngine
+from model.training.config import TrainConfig
+from model.training.engine import Alone, TorchEngine
 from model.training.loader import Loaded
-from model.training.loop import LoopSettings, Loss, train
+from model.training.loop import Loss, train
 from model.training.phases import Optimizer, Part, Phase, Schedule
 from model.training.plan import Plan
+from model.training.saver import Saver
 from pipelines.workflow.stage import Attempt
 from toy.towers.stage import Backbone
 
@@ -45,13 +47,22 @@ def learn(
     """Train ``part`` of the model in this process, with a cosine schedule down to 2 % of the rate; goes on from the
     newest checkpoint of an earlier attempt."""
     torch.set_num_threads(1)
-    engine = TorchEngine(model, OPTIMIZER, precision=config.precision)
     schedule = Schedule(kind="cosine", lr=config.lr, final_lr=0.02 * config.lr)
     phase = Phase(name=part, trains=(part,), steps=config.steps, schedule=schedule, weights={"drawn": 1.0})
     roots = tuple(elder / CHECKPOINTS for elder in out.elders if isinstance(elder, Path))
-    settings = LoopSettings(out.dir / CHECKPOINTS, roots=roots, log_every=50, checkpoint_every=500)
-    plan = Plan((), 1, 0, 1.0)
-    train(engine, (phase,), (plan,), lambda _: Drawn(draw, config.steps), settings, out.events, loss)
+    settings = TrainConfig(
+        phases=(phase,), optimizer=OPTIMIZER, precision=config.precision, log_every=50, checkpoint_every=500
+    )
+    engine, _, _ = train(
+        Alone(),
+        settings,
+        (Plan((), 1, 0, 1.0),),
+        lambda phase, _: TorchEngine(model, phase.trains, OPTIMIZER, precision=config.precision),
+        lambda _: Drawn(draw, config.steps),
+        Saver(out.dir / CHECKPOINTS, roots=roots),
+        out.events,
+        loss,
+    )
     shutil.rmtree(out.dir / CHECKPOINTS)
     model.eval()
     return engine
