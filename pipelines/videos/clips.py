@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.sandbox import FATAL, Sandbox, SandboxError, kept_sandbox
+from pipelines.core.sandbox import FATAL, RETRY_FACTOR, Sandbox, SandboxError, kept_sandbox
 from pipelines.media.video import DecodeSpec, Frames
 from pipelines.shards.manifest import Row
 from pipelines.shards.plan import SourceItem, Unit
@@ -93,7 +93,7 @@ def _clips(sandbox: Sandbox, path: str, spec: DecodeSpec) -> Iterator[Frames]:
     except SandboxError as error:
         if error.category not in FATAL:
             raise
-    with Sandbox(TARGET, sandbox.deadline_s * sandbox.retry_factor, sandbox.memory_bytes) as patient:
+    with Sandbox(TARGET, sandbox.deadline_s * RETRY_FACTOR, sandbox.memory_bytes) as patient:
         for number, clip in enumerate(patient.stream(path, spec)):
             if number >= done:
                 yield clip

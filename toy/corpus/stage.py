@@ -17,6 +17,7 @@ from pipelines.core.identity import Identity, StageConfig
 from pipelines.workflow.stage import Attempt, Inputs, stage
 from toy.corpus.files import Row, write_lines
 
+FOLDERS = ("documents", "videos", "images", "text", "questions")
 Part = Literal["cards", "pages", "clips", "pictures", "texts"]
 
 
@@ -47,7 +48,7 @@ def corpus_fonts(config: SampleCorpus) -> dict[str, str]:
     needs="data",
 )
 def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> dict[str, Any]:
-    """Write the parts one by one: seconds of work, so an interrupted one is done again."""
+    """Write the parts one by one; each is a unit, so an interrupted run keeps the finished ones."""
     from toy.corpus.cards import write_cards
     from toy.corpus.clips import write_clips
     from toy.corpus.pages import write_pages
@@ -62,9 +63,17 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
         "texts": write_texts,
     }
     rows: list[Row] = []
-    for number, part in enumerate(config.parts):
+    finished = out.units()
+    out.events.progress(0, len(config.parts), "parts")
+    for number, part in enumerate(config.parts, 1):
+        if part in finished:
+            written = finished[part]["rows"]
+        else:
+            before = _files(out.dir)
+            written = writers[part](out.dir, config.seed)
+            out.commit_unit(part, {"files": sorted(_files(out.dir) - before), "rows": written})
+        rows += written
         out.events.progress(number, len(config.parts), "parts")
-        rows += writers[part](out.dir, config.seed)
     rows.sort(key=lambda row: row["file"])
     write_lines(out.dir / "corpus.jsonl", rows)
     return {
@@ -73,3 +82,9 @@ def build_sample_corpus(config: SampleCorpus, inputs: Inputs, out: Attempt) -> d
         "splits": dict(sorted(Counter(row["split"] for row in rows).items())),
         "main_metric": ["files", len(rows)],
     }
+
+
+def _files(folder: Path) -> set[str]:
+    """Logical names of the files written so far, without those of the workflow."""
+    found = (path for name in FOLDERS for path in (folder / name).rglob("*"))
+    return {path.relative_to(folder).as_posix() for path in found if path.is_file()}
