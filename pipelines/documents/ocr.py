@@ -6,7 +6,6 @@ is written beside a copy of each file in the user's cache; the characters stand 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.storage import sha256_of
 
 PACKAGED = {"detection": "PP-OCRv6_det_small.onnx", "recognition": "PP-OCRv6_rec_small.onnx"}
 NAMES = {"detection": "PP-OCRv6_small_det", "recognition": "PP-OCRv6_small_rec"}
@@ -65,8 +65,7 @@ def _model_file(folder: str) -> Path:
 
 @cache
 def _sha256(path: Path, size: int, time_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def file_digest(path: Path) -> str:
