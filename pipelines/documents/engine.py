@@ -83,7 +83,6 @@ class Document(Protocol):
 
     def text(self, index: int) -> str:
         """Words of the text layer in the order of the file, joined by blanks; nothing is rendered."""
-        ...
 
     def close(self) -> None: ...
 

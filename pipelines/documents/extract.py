@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
 from pipelines.documents.engine import Document, PageContent, PageFailure, Render, load_engine
@@ -15,7 +15,6 @@ CHILD = "pipelines.documents.extract:answer"
 """Target of the one sandbox that a worker keeps for everything it asks of documents."""
 
 GIVE_UP_AFTER = 3  # pages of one file that killed the child, in a row
-Task = Literal["count", "texts", "pages"]
 
 
 @contextmanager
@@ -85,10 +84,10 @@ def pages_of(
             yield PageFailure(index, "render", f"a page of {width:.4g} x {height:.4g} points has no pixels")
 
 
-TASKS: dict[Task, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
+TASKS: dict[str, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
 
 
-def answer(task: Task, *args: Any) -> Any:
+def answer(task: str, *args: Any) -> Any:
     return TASKS[task](*args)
 
 

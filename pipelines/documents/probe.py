@@ -132,13 +132,11 @@ def find_matches(signatures: Mapping[str, Signature], least: float) -> dict[str,
     for name in sorted(signatures):
         own = signatures[name]
         probe = MinHash(num_perm=PERMUTATIONS, seed=SEED, scheme=SCHEME, hashvalues=own)
-        found = []
         for other in sorted(index.query(probe)):
             similarity = float(np.mean(own == signatures[other]))
             if similarity >= least:
-                found.append(Match(other, round(similarity, 3)))
-        if found:
-            best = found[0]
-            matches[name] = Match(matches[best.first].first if best.first in matches else best.first, best.similarity)
+                first = matches[other].first if other in matches else other
+                matches[name] = Match(first, round(similarity, 3))
+                break
         index.insert(name, probe)
     return matches
