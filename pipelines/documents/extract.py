@@ -102,8 +102,8 @@ def read_file(
     page, killed = first, 0
     while page < last:
         try:
-            for answer in box.stream("pages", engine, path, page, last, render):
-                yield answer
+            for content in box.stream("pages", engine, path, page, last, render):
+                yield content
                 page, killed = page + 1, 0
             if page < last:
                 raise SandboxError("parse", f"the engine stopped before page {page}")

@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from pipelines.core.executor import Executor
 from rl.prompts import Chunk
 from rl.records import Group, Judgement, LearnReport, PolicyVersion, Rollout
 from rl.rewards.verify import Case
-
-if TYPE_CHECKING:
-    from pipelines.core.executor import Executor
-    from rl.settings import ReinforceConfig
+from rl.settings import ReinforceConfig
 
 
 @dataclass(frozen=True)
