@@ -4,10 +4,9 @@
     learn batch k -> version k+1    |
     publish version k+1, prove it on every worker at its next chunk
 
-What flows is the group (``rl.flow``): its rollouts come in whatever order workers finish, the last one closes it, then it
-is judged and rewarded while others are still sampled. With ``overlap`` 0, and at every checkpoint, the next batch waits
-for the new version. Because that rhythm depends on step numbers only, never on timing, a run resumed from a checkpoint
-continues with exactly the numbers of an unbroken one.
+What flows is the group (``rl.flow``), judged and rewarded while others are still sampled. With ``overlap`` 0, and at every
+checkpoint, the next batch waits for the new version. That rhythm depends on step numbers only, never on timing, so a run
+resumed from a checkpoint continues with exactly the numbers of an unbroken one.
 """
 
 from __future__ import annotations

@@ -84,12 +84,8 @@ class RolloutEngine:
         tree = tree_pack([request.prompt for request in requests], groups).to(self.policy.device)
         supervised = self.policy(tree)
         logprobs, _ = token_logprobs(supervised.logits, supervised.targets, temperature=1.0)
-        scores, start = [], 0
-        for request, (branch,) in zip(requests, groups, strict=True):
-            stop = start + len(branch.token_ids)
-            scores.append(logprobs[stop - len(request.target_ids) : stop].tolist())
-            start = stop
-        return scores
+        spans = logprobs.split([len(branch.token_ids) for (branch,) in groups])
+        return [span[len(one.prefix_ids) :].tolist() for one, span in zip(requests, spans, strict=True)]
 
     def load(self, weights: Weights) -> PolicyVersion:
         """Copy weights in. Returns the step with the fingerprint of the engine's own memory afterwards."""

@@ -5,9 +5,6 @@ prompt and itself, and positions restart behind the prompt, so the numbers are t
     row:        p0 p1 p2 | a0 a1 | b0 b1 b2          a, b: two completions of prompt p
     positions:   0  1  2 |  3  4 |  3  4  5          b1 sees p0 p1 p2, b0 b1
     predicts:   p2 -> a0, p2 -> b0, a0 -> a1, ...    the last token of a completion predicts nothing
-
-Below, how the learner's share of a batch is cut into forward passes. The denominator of the loss is the token count of the
-whole batch, taken *before* the cut; none of what follows can move the gradient.
 """
 
 from __future__ import annotations
@@ -157,9 +154,10 @@ def split_minibatches(groups: Sequence[Group], count: int) -> list[list[Group]]:
 
 
 def plan_packs(costs: Sequence[int], budget: int, ranks: int) -> list[list[tuple[int, ...]]]:
-    """Row indices of every pack of every rank. A pack of r rows costs r x its widest row (rows are padded to it) and
-    stays within ``budget``, unless one row alone is wider. Every rank gets equally many packs: a short rank is filled
-    up with empty ones, because all ranks must run the same number of backward passes.
+    """How a batch is cut into forward passes: row indices of every pack of every rank. (The denominator of the loss is taken
+    *before* the cut, so none of this can move the gradient.) A pack of r rows costs r x its widest row (rows are padded to
+    it) and stays within ``budget``, unless one row alone is wider. Every rank gets equally many packs: a short rank is
+    filled up with empty ones, because all ranks must run the same number of backward passes.
 
     >>> plan_packs([10, 90, 20, 80], budget=180, ranks=1)
     [[(1, 3), (2, 0)]]

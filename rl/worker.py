@@ -69,8 +69,6 @@ class RolloutWorker:
 
     def _encode(self, prompt: Prompt) -> Encoded:
         question = prompt.question
-        images = {}
-        if question.ref is not None:
-            parts = decode_parts({name: data for name, data in read_sample(question.ref).items() if name != "json"})
-            images = dict(parts)
+        parts = read_sample(question.ref) if question.ref is not None else {}
+        images = decode_parts({name: data for name, data in parts.items() if name != "json"})
         return self.processor.encode(list(question.messages), images, question.mode, generation=True)

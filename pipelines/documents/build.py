@@ -20,13 +20,12 @@ from pipelines.corruption.operators import LEVELS
 from pipelines.corruption.view import ONLINE, TextRegion
 from pipelines.documents.config import DocumentShards
 from pipelines.documents.engine import PageContent, PageFailure, Render
-from pipelines.documents.extract import CHILD
+from pipelines.documents.extract import CHILD, read_file
 from pipelines.documents.filters import judge_text
 from pipelines.documents.ink import has_ink
 from pipelines.documents.ocr_reader import TARGET as OCR_TARGET
 from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
 from pipelines.documents.plan import PageUnit, Span, Verdict
-from pipelines.documents.reader import read_file
 from pipelines.documents.regions import find_regions, visible_words
 from pipelines.documents.routing import route_page
 from pipelines.documents.sample import CleanPage, make_view
@@ -148,7 +147,8 @@ class _SpanJob:
         else:
             words = visible_words(content.image, content.boxes, content.texts)
             wanted = settings.target != "parser"
-            regions = find_regions(content.image, words, settings.region_tokens, by_line, settings.layout, wanted)
+            grouped = find_regions(content.image, words, settings.region_tokens, by_line, settings.layout, wanted)
+            regions = [one.region for one in grouped]
             size, found = sum(region.tokens for region in regions), len(content.texts)
         if not regions:
             told = f"no readable text ({route.route}, {found} words or lines found)"

@@ -217,11 +217,8 @@ def column_order(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _parted(block: Block) -> list[Block]:
-    starts = [i for i, line in enumerate(block.lines) if i and starts_caption(line.text)]
-    if not starts:
-        return [block]
-    parts = [block.lines[first:last] for first, last in pairwise([0, *starts, len(block.lines)])]
-    return [block_of(lines) for lines in parts]
+    parts = _neighbours(block.lines, lambda _, line: not starts_caption(line.text))
+    return [block] if len(parts) == 1 else [block_of(lines) for lines in parts]
 
 
 def _bands(blocks: list[Block], least: float, rtl: bool) -> list[Block] | None:

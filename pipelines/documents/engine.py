@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.sandbox import SandboxError
 
-ENGINES = {
-    "pymupdf": "pipelines.documents.engine_pymupdf",
-    "pypdfium2": "pipelines.documents.engine_pdfium",
-}
+ENGINES = {"pymupdf": "pipelines.documents.engine_pymupdf", "pypdfium2": "pipelines.documents.engine_pdfium"}
 MAX_WORDS = 20_000  # of one page; a page with more is a trap, not a text
 GRID = 32  # cells a side on which the share of pictures is counted
 
@@ -83,7 +80,6 @@ class Document(Protocol):
 
     def text(self, index: int) -> str:
         """Words of the text layer in the order of the file, joined by blanks; nothing is rendered."""
-        ...
 
     def close(self) -> None: ...
 

@@ -1,19 +1,20 @@
-"""What runs in the sandbox: open one file, count its pages, or render a range of them one by one."""
+"""A file in the sandbox: open it, count its pages, or render a range of them one by one; and (``read_file``) what asks for
+the pages and gives every one an answer, whatever the file does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pipelines.core.sandbox import SandboxError
+from pipelines.core.sandbox import FATAL, Sandbox, SandboxError
 from pipelines.documents.engine import Document, PageContent, PageFailure, Render, load_engine
 
 CHILD = "pipelines.documents.extract:answer"
 """Target of the one sandbox that a worker keeps for everything it asks of documents."""
 
-Task = Literal["count", "texts", "pages"]
+GIVE_UP_AFTER = 3  # pages of one file that killed the child, in a row
 
 
 @contextmanager
@@ -83,8 +84,43 @@ def pages_of(
             yield PageFailure(index, "render", f"a page of {width:.4g} x {height:.4g} points has no pixels")
 
 
-TASKS: dict[Task, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
+TASKS: dict[str, Callable[..., Any]] = {"count": count_pages, "texts": read_texts, "pages": read_pages}
 
 
-def answer(task: Task, *args: Any) -> Any:
+def answer(task: str, *args: Any) -> Any:
     return TASKS[task](*args)
+
+
+def read_file(
+    box: Sandbox, engine: str, path: str, first: int, last: int, render: Render
+) -> Iterator[PageContent | PageFailure]:
+    """One answer for each page from ``first`` to ``last`` - 1, in order.
+
+    A page that hangs, crashes or runs out of memory is tried once more, alone, with a longer deadline. After
+    ``GIVE_UP_AFTER`` such pages in a row the rest of the range is written off with the same category.
+    """
+    page, killed = first, 0
+    while page < last:
+        try:
+            for content in box.stream("pages", engine, path, page, last, render):
+                yield content
+                page, killed = page + 1, 0
+            if page < last:
+                raise SandboxError("parse", f"the engine stopped before page {page}")
+            return
+        except SandboxError as error:
+            failure = error
+        if failure.category not in FATAL:
+            yield from (PageFailure(index, failure.category, failure.message) for index in range(page, last))
+            return
+        try:
+            yield box.alone("pages", engine, path, page, page + 1, render)
+            killed = 0
+        except SandboxError as error:
+            yield PageFailure(page, error.category, error.message)
+            killed, failure = killed + 1, error
+        page += 1
+        if killed >= GIVE_UP_AFTER:
+            message = f"given up after {killed} such pages in a row: {failure.message}"
+            yield from (PageFailure(index, failure.category, message) for index in range(page, last))
+            return

@@ -141,14 +141,8 @@ def has_ink(image: NDArray[np.uint8]) -> bool:
     return False
 
 
-def ink_rows(image: NDArray[np.uint8], box: Box) -> NDArray[np.int64]:
-    """Pixels per row of the box that differ clearly from its paper (the median of its border)."""
-    x0, y0, x1, y1 = box
-    crop = image[y0:y1, x0:x1]
-    return _count(crop, paper_of(crop))
-
-
-def _count(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.int64]:
+def ink_rows(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.int64]:
+    """Pixels per row of the crop that differ clearly from its paper (the median of its border)."""
     far = _far(crop, paper)
     if crop.shape[2] == 1:
         return np.count_nonzero(far, axis=1)
@@ -174,7 +168,7 @@ def least_ink(image: NDArray[np.uint8], box: Box) -> int:
     paper = paper_of(crop)
     inked = _inked(crop, paper)
     row = int(inked.argmin())
-    return int(_count(crop, paper).argmin()) if inked[row] else row
+    return int(ink_rows(crop, paper).argmin()) if inked[row] else row
 
 
 def _inked(crop: NDArray[np.uint8], paper: list[int]) -> NDArray[np.bool_]:

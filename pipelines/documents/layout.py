@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -231,17 +231,13 @@ def _left(piece: Word | Segment) -> float:
 
 def _right_to_left(words: Sequence[Word]) -> list[Word]:
     """Logical order: from right to left, with runs of left-to-right words turned back."""
-    result: list[Word] = []
-    run: list[Word] = []
-    for word in sorted(words, key=lambda word: -word.box[2]):
+
+    def turned(word: Word) -> bool:
         kinds = {unicodedata.bidirectional(character) for character in word.text}
-        if "L" in kinds and not kinds & {"R", "AL"}:
-            run.append(word)
-            continue
-        result += reversed(run)
-        run = []
-        result.append(word)
-    return result + run[::-1]
+        return "L" in kinds and not kinds & {"R", "AL"}
+
+    runs = groupby(sorted(words, key=lambda word: -word.box[2]), turned)
+    return [word for back, run in runs for word in (reversed(list(run)) if back else run)]
 
 
 def make_blocks(lines: Sequence[Line], order_blocks: OrderBlocks | None = None) -> list[Block]:

@@ -6,19 +6,17 @@ is written beside a copy of each file in the user's cache; the characters stand 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import shutil
 import tempfile
-import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.storage import put, sha256_of
 
 PACKAGED = {"detection": "PP-OCRv6_det_small.onnx", "recognition": "PP-OCRv6_rec_small.onnx"}
 NAMES = {"detection": "PP-OCRv6_small_det", "recognition": "PP-OCRv6_small_rec"}
@@ -65,8 +63,7 @@ def _model_file(folder: str) -> Path:
 
 @cache
 def _sha256(path: Path, size: int, time_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def file_digest(path: Path) -> str:
@@ -136,22 +133,12 @@ def cache_folder() -> Path:
 
 def _laid_out(base: Path, part: str, model: Path) -> Path:
     folder = base / f"{NAMES[part]}-{file_digest(model)[:12]}-v{LAYOUT_VERSION}"
-    if (folder / "inference.yml").is_file() and (folder / "inference.onnx").is_file():
-        return folder
-    import yaml
+    if not ((folder / "inference.yml").is_file() and (folder / "inference.onnx").is_file()):
+        import yaml
 
-    building = base / f".{uuid.uuid4().hex[:12]}"
-    building.mkdir(parents=True)
-    try:
-        shutil.copyfile(model, building / "inference.onnx")
         text = yaml.safe_dump(_inference(part, model), allow_unicode=True, sort_keys=False)
-        (building / "inference.yml").write_text(text, encoding="utf-8")
-        building.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        put(folder / "inference.onnx", model.read_bytes())  # another process writes the same
+        put(folder / "inference.yml", text.encode())
     return folder
 
 

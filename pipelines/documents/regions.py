@@ -84,18 +84,6 @@ def find_regions(
     by_line: bool,
     layout: Layout = "columns",
     shrink: bool = True,
-) -> list[TextRegion]:
-    """All regions of a page in reading order; see ``group_regions``."""
-    return [grouped.region for grouped in group_regions(image, words, token_range, by_line, layout, shrink)]
-
-
-def group_regions(
-    image: NDArray[np.uint8],
-    words: Sequence[Word],
-    token_range: tuple[int, int],
-    by_line: bool,
-    layout: Layout = "columns",
-    shrink: bool = True,
 ) -> list[Grouped]:
     """Regions with their lines, in reading order. ``by_line``: one region a row (cards). Otherwise paragraphs between
     ``token_range`` tokens; if a page has only shorter texts, those. ``layout``: see ``DocumentShards``. ``shrink``

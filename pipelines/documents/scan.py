@@ -20,7 +20,7 @@ from pipelines.documents.engine import PageContent, Render
 from pipelines.documents.layout import Box, Line, Word
 from pipelines.documents.ocr import describe_models, find_models, model_folders
 from pipelines.documents.ocr_reader import OcrLines, OcrSetup, Task
-from pipelines.documents.regions import Grouped, clean_text, group_regions, tokens, visible_words
+from pipelines.documents.regions import Grouped, clean_text, find_regions, tokens, visible_words
 from pipelines.documents.routing import is_broken
 
 TURNS = 3  # draws of candidates, as long as none of a page was read well
@@ -85,7 +85,7 @@ class _Reading:
 
     def _grouped(self, words: Sequence[Word]) -> list[Grouped]:
         settings = self.settings
-        return group_regions(self.content.image, words, settings.region_tokens, self.by_line, settings.layout)
+        return find_regions(self.content.image, words, settings.region_tokens, self.by_line, settings.layout)
 
     def _regions(self, words: Sequence[Word]) -> list[TextRegion]:
         return [grouped.region for grouped in self._grouped(words)]

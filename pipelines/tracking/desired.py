@@ -153,8 +153,8 @@ def desired(run: RunFiles, ids: Ids) -> dict[str, Wanted]:
     if sweep:
         identity = {"cookhouse.sweep": sweep["id"], "cookhouse.level": "sweep"}
         about = {"cookhouse.recipe": run.started["recipe"], **describe.code_tags(run.code)}
-        about_it = (f"sweep {sweep['id']}", identity, about, run.started["t"], run.folder, "sweep")
-        wanted["sweep"] = Wanted(*about_it, status=status, ended=ended)
+        name, begun = f"sweep {sweep['id']}", run.started["t"]
+        wanted["sweep"] = Wanted(name, identity, about, begun, run.folder, "sweep", status=status, ended=ended)
     wanted["run"] = _run(run, ids)
     steps = {f"step {name}": _step(name, step, run) for name, step in run.steps.items() if step.folder is not None}
     return wanted | steps

@@ -15,7 +15,7 @@ from pipelines.core.trail import Trail
 from pipelines.tracking.desired import Input, RunFiles, StepFiles, fold
 from pipelines.workflow import lease, process
 from pipelines.workflow.files import read_json
-from pipelines.workflow.runs import RunRecord, find_run
+from pipelines.workflow.runs import find_run
 from pipelines.workflow.store import Record, Store, read_record
 
 IDLE_S = 180.0
@@ -33,14 +33,12 @@ def driver_gone(home: Path, run_id: str) -> bool:
     if record is None:
         return True
     alive = process.is_alive(record.data["driver"])
-    return not alive if alive is not None else not _heard(record)
-
-
-def _heard(record: RunRecord) -> bool:
+    if alive is not None:
+        return not alive
     if record.events_file.exists() and time.time() - record.events_file.stat().st_mtime < ABSENT_S:
-        return True
+        return False
     held = (lease.holder(storage.place(row["folder"])) for row in record.data["steps"])
-    return any(item is not None and item["run_id"] == record.run_id for item in held)
+    return not any(item is not None and item["run_id"] == run_id for item in held)
 
 
 class RunReader:

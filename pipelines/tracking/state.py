@@ -6,7 +6,6 @@ which may carry a password), so the same results can be shown in two servers. Lo
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -46,14 +45,14 @@ def only_mirror(folder: Path, warn: Callable[[str], None] = print) -> Iterator[b
     process, so a killed mirror blocks nobody. A file system without locks is said and does not matter much: what two mirrors
     say is the same."""
     descriptor = os.open(folder / ".mirror.lock", os.O_CREAT | os.O_RDWR, 0o644)
+    mine = True
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            mine = False
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                yield False
-                return
             warn(f"the file system of {folder} has no locks ({error.strerror}); a second mirror would not be noticed")
-        yield True
+        yield mine
     finally:
         os.close(descriptor)

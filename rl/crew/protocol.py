@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from pipelines.core.executor import Executor
 from rl.prompts import Chunk
 from rl.records import Group, Judgement, LearnReport, PolicyVersion, Rollout
 from rl.rewards.verify import Case
-
-if TYPE_CHECKING:
-    from pipelines.core.executor import Executor
-    from rl.settings import ReinforceConfig
+from rl.settings import ReinforceConfig
 
 
 @dataclass(frozen=True)
@@ -40,27 +38,22 @@ class Crew(Protocol):
     @property
     def replaced(self) -> int:
         """Rollout workers that had to be replaced so far."""
-        ...
 
     def start(self, step: int, checkpoint: Path | None) -> None:
         """Put the learner at the beginning of a seed, or where a checkpoint of it left off."""
-        ...
 
     def publish(self) -> Published: ...
 
     def submit(self, chunks: Sequence[Chunk], published: Published) -> None:
         """Have the chunks rolled, with exactly these weights."""
-        ...
 
     def collect(self) -> tuple[Rolled, Any]:
         """Wait for one of the submitted chunks, whichever is done first, and the handle of its prompts' tensors."""
-        ...
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]: ...
 
     def learn(self, groups: Sequence[Group]) -> Callable[[], LearnReport]:
         """Begin an update; what comes back waits for it."""
-        ...
 
     def save(self, directory: Path) -> None: ...
 

@@ -121,8 +121,8 @@ class RayCrew:
         ]
         self._get(joins, "the learners to start")
 
-    def _all(self, method: str, *arguments: Any, what: str) -> list[Any]:
-        return self._get([seat.call.remote(method, *arguments) for seat in self.learners], what)
+    def _all(self, method: str, *arguments: Any, what: str) -> None:
+        self._get([seat.call.remote(method, *arguments) for seat in self.learners], what)
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """A dead reward actor is replaced once and asked again: judging has no state."""

@@ -25,8 +25,7 @@ class RewardService:
         died_at = -1
         while len(done) < len(cases):
             try:
-                for judgement in self.box.stream(cases[len(done) :]):
-                    done.append(judgement)
+                done.extend(self.box.stream(cases[len(done) :]))  # what came before an error stays
             except SandboxError as error:
                 if isinstance(error, SandboxCrash) and died_at != len(done):
                     died_at = len(done)

@@ -1,15 +1,30 @@
-"""All verifiable terms of one rollout: what the child process of ``rl.rewards.service`` runs. Imports no torch, so that
-the child starts in a fraction of a second."""
+"""All verifiable terms of one rollout: what the child process of ``rl.rewards.service`` runs, under a deadline, so that a
+verifier may be slow or wrong without harm to the run. Imports no torch: the child starts in a fraction of a second.
+
+The built-in verifiers are evaluation's own ``judge``: what is rewarded is what is measured. Users add one by its dotted
+name (``package.module:function``).
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from model.answers import parse_answer
+from model.evaluation.metrics import compare_text, judge
 from rl.records import Finish, Judgement, Mode
-from rl.rewards.rules import resolve, similarity
+
+Verifier = Callable[[str, str], bool]
+"""(expected, answered): is it what the question expects?"""
+
+VERIFIERS: dict[str, Verifier] = {
+    # Equal after normalisation of blanks and Unicode; letter case counts.
+    "exact": lambda expected, answered: judge(answered, expected, "exact") == "correct",
+    # The whole answer is one number of the same value: ``07`` is ``7``, ``7 words`` is not a number.
+    "number": lambda expected, answered: judge(answered, expected, "number") == "correct",
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,24 @@ class Case:
     window: int = 10
     limit: int = 6
     partial: float = 0.0
+
+
+def resolve(name: str) -> Verifier:
+    """A built-in name, or ``package.module:function``. Raises ValueError with the known names."""
+    if name in VERIFIERS:
+        return VERIFIERS[name]
+    module, _, function = name.partition(":")
+    if not function:
+        raise ValueError(
+            f"unknown verifier {name!r}; known: {', '.join(sorted(VERIFIERS))}, or 'package.module:function'"
+        )
+    return getattr(importlib.import_module(module), function)
+
+
+def similarity(expected: str, answered: str) -> float:
+    """1 - edits / length of the expected text, at least 0: how much of a line was read."""
+    reading = compare_text(answered, expected)
+    return max(0.0, 1.0 - reading.edits / reading.length)
 
 
 def verify(case: Case) -> Judgement:

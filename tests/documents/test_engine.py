@@ -14,7 +14,7 @@ from hostile import pdf
 from pipelines.core.sandbox import SandboxError
 from pipelines.documents.engine import Document, PageContent, PageFailure, Render
 from pipelines.documents.extract import pages_of
-from pipelines.documents.ink import ink_rows
+from pipelines.documents.ink import ink_rows, paper_of
 from pipelines.documents.regions import find_regions, visible_words
 from pipelines.documents.routing import route_page
 
@@ -52,7 +52,7 @@ def test_a_hyphen_at_the_end_of_a_line_stays_in_the_label(make_pdf: MakePdf, rea
 
     content = read(make_pdf("hyphens.pdf", [draw]))
     words = visible_words(content.image, content.boxes, content.texts)
-    (region,) = find_regions(content.image, words, (4, 100), by_line=False)
+    (region,) = [one.region for one in find_regions(content.image, words, (4, 100), by_line=False)]
     assert region.text.endswith("as in inter- national, the other one soft, as in inter- rupted")
 
 
@@ -106,9 +106,8 @@ def test_a_region_covers_its_ink_and_leaves_the_neighbours(make_pdf: MakePdf, re
             page.insert_text((40, 60 + 23 * row), "gipfel Thought", fontsize=22)
 
     content = read(make_pdf("tight.pdf", [draw]), natural=True)
-    regions = find_regions(
-        content.image, visible_words(content.image, content.boxes, content.texts), (8, 200), by_line=True
-    )
+    words = visible_words(content.image, content.boxes, content.texts)
+    regions = [one.region for one in find_regions(content.image, words, (8, 200), by_line=True)]
     assert [region.text for region in regions] == ["gipfel Thought"] * 4
     for above, below in pairwise(regions):
         assert above.bbox[3] <= below.bbox[1] + 1
@@ -196,7 +195,7 @@ def test_the_reason_does_not_depend_on_the_file_before(make_pdf: MakePdf, tmp_pa
 def test_ink_rows_count_what_differs_from_the_paper() -> None:
     image = np.full((10, 10, 3), 200, np.uint8)
     image[3:5, 2:6] = 40
-    np.testing.assert_array_equal(ink_rows(image, (0, 0, 10, 10)), [0, 0, 0, 4, 4, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(ink_rows(image, paper_of(image)), [0, 0, 0, 4, 4, 0, 0, 0, 0, 0])
 
 
 def test_a_page_without_pixels_is_no_page(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.seeds import split_of
 from pipelines.documents.config import Filters
 from pipelines.documents.filters import judge_text, language_of
-from pipelines.documents.similar import PERMUTATIONS, find_matches, sign
+from pipelines.documents.probe import PERMUTATIONS, find_matches, sign
 from pipelines.shards.manifest import Row, read_manifest
 
 MakePdf = Callable[..., Path]

@@ -102,7 +102,7 @@ def inked(words: list[Word], size: tuple[int, int] = (400, 600)) -> np.ndarray:
 def test_long_paragraphs_are_split_and_short_ones_joined() -> None:
     long = [f"word{i} and more words follow here in line {i}" for i in range(12)]
     words = paragraph(["Short head"], 40, 20) + paragraph(long, 40, 40)
-    regions = find_regions(inked(words), words, (8, 60), by_line=False)
+    regions = [one.region for one in find_regions(inked(words), words, (8, 60), by_line=False)]
     assert all(8 <= region.tokens <= 75 for region in regions)
     assert "Short head word0" in regions[0].text
     assert " ".join(region.text for region in regions) == " ".join(word.text for word in words)
@@ -110,7 +110,7 @@ def test_long_paragraphs_are_split_and_short_ones_joined() -> None:
 
 def test_a_page_with_only_short_texts_keeps_them() -> None:
     words = paragraph(["tiny"], 40, 40)
-    assert [region.text for region in find_regions(inked(words), words, (8, 200), by_line=False)] == ["tiny"]
+    assert [one.region.text for one in find_regions(inked(words), words, (8, 200), by_line=False)] == ["tiny"]
 
 
 def test_clean_text_keeps_what_ink_shows() -> None:

@@ -225,7 +225,8 @@ PLAIN_CANNOT = [
 def regions_of(path: Path, read: Read, layout: Layout) -> list[TextRegion]:
     content = read(path)
     words = visible_words(content.image, content.boxes, content.texts)
-    return find_regions(content.image, words, (LEAST, 200), by_line=False, layout=layout)
+    found = find_regions(content.image, words, (LEAST, 200), by_line=False, layout=layout)
+    return [one.region for one in found]
 
 
 def faults(sheet: Typeset, regions: Sequence[TextRegion]) -> list[str]:

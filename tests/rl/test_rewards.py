@@ -10,9 +10,8 @@ import pytest
 from model.answers import parse_answer
 from rl.records import Judgement
 from rl.rewards.compose import compose
-from rl.rewards.rules import resolve
 from rl.rewards.service import RewardService
-from rl.rewards.verify import Case, repetition, verify
+from rl.rewards.verify import Case, repetition, resolve, verify
 from rl.settings import RewardSettings
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +18,7 @@ from pipelines.core.seeds import generator
 from pipelines.images.fonts import faces
 from pipelines.images.words import draw_word, split_of
 from toy.corpus.files import Row, row, write_lines
-from toy.corpus.typeset import HEIGHT, WIDTH, Sheet, open_pdf, save_pdf, text_width
-
-if TYPE_CHECKING:
-    from pymupdf import Document
+from toy.corpus.typeset import HEIGHT, WIDTH, Document, Sheet, open_pdf, save_pdf, text_width
 
 ROW = 28
 ROWS = HEIGHT // ROW

@@ -9,7 +9,6 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,10 +17,7 @@ from pipelines.core.seeds import generator
 from pipelines.images.fonts import faces
 from pipelines.images.words import draw_word, sentence
 from toy.corpus.files import Row, row
-from toy.corpus.typeset import Sheet, open_pdf, pick, pixels, save_pdf, text_width
-
-if TYPE_CHECKING:
-    from pymupdf import Document
+from toy.corpus.typeset import Document, Sheet, open_pdf, pick, pixels, save_pdf, text_width
 
 WIDTH, HEIGHT, MARGIN = 420.0, 595.0, 36.0
 SCANS = {"train": 4, "test": 2}

@@ -15,6 +15,8 @@ from pipelines.images.words import draw_word
 sys.modules.setdefault("pymupdf.layout", None)  # type: ignore[arg-type]  # an add-on that loads onnxruntime
 import pymupdf  # noqa: E402
 
+Document = pymupdf.Document
+
 WIDTH, HEIGHT = 224, 112
 """Of cards (points), clips and pictures (pixels)."""
 
