@@ -190,7 +190,6 @@ def refuse_blocked(plan: Plan) -> None:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP end a session as Ctrl-C does."""
-
     numbers = (signal.SIGTERM, signal.SIGHUP)
     old = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:

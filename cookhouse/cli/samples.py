@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from cookhouse.cli import options
-from cookhouse.model_folder import never_made, newest_result
+from cookhouse.model_folder import newest_result
 from cookhouse.stages import STAGES
 from pipelines.core.errors import DataError
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.core.storage import place
 from pipelines.workflow.store import Record, Store, read_record
 
@@ -51,7 +52,7 @@ def preview(
     from cookhouse.preview.pick import SourcePages, pick
 
     _, store = options.opened(overrides, recipe=False)
-    record = _record(store, step)
+    record = read_record(place(step)) or newest_result(store, step)
     pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record, source))
     try:
         picked = pick(record.open(record.step), count, seed, tags, pages)
@@ -63,7 +64,7 @@ def preview(
             )
         cards = [make_card(sampled) for sampled in picked.samples]
     finally:
-        pages.close()
+        close_sandboxes()
     counts = ", ".join(f"{number:,} {status}" for status, number in sorted(picked.counts.items()))
     about = (f"{len(cards)} of {picked.counts['ok']:,} samples", counts, f"key {record.key[:12]}", f"seed {seed}")
     path = out or Path(f"{record.step}-preview.html")
@@ -71,16 +72,6 @@ def preview(
     path.write_text(render(f"Samples of {record.step}", about, cards, picked.left_out), encoding="utf-8")
     click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB, {len(cards)} samples); open it in a browser:")
     click.echo(f"  xdg-open {shlex.quote(str(path))}")
-
-
-def _record(store: Store, step: str) -> Record:
-    """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
-    if (found := read_record(place(step))) is not None:
-        return found
-    newest, known = newest_result(store, step)
-    if newest is None:
-        raise never_made(store, step, known)
-    return newest
 
 
 def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:
