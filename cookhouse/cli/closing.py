@@ -200,9 +200,9 @@ def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:
         if result.error is None:
             continue
         click.echo(f"\nerror in step '{name}': {result.error}", err=True)
-        trace = getattr(result.error, "log", "")
-        for label, file in (("traceback", trace), ("log", str(result.log or ""))):
-            if file and Path(file).exists() and file != str(result.log if label == "traceback" else ""):
+        trace, log = getattr(result.error, "log", ""), str(result.log or "")
+        for file, label in {trace: "traceback", log: "log"}.items():  # one file may be both: the log
+            if file and Path(file).exists():
                 click.echo(f"  {label}: {file}", err=True)
         if verbose and trace and Path(trace).exists():
             click.echo(Path(trace).read_text(encoding="utf-8", errors="replace"), err=True)

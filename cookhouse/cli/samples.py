@@ -31,20 +31,9 @@ def samples() -> None:
     "--tag", "tags", multiple=True, help="Only samples of this family, route or split (card, scan, test ...)."
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, other samples.")
-@click.option(
-    "--source",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of your source files.",
-)
 @options.verbose
 def preview(
-    step: str,
-    overrides: tuple[str, ...],
-    count: int,
-    out: Path | None,
-    tags: tuple[str, ...],
-    seed: int,
-    source: Path | None,
+    step: str, overrides: tuple[str, ...], count: int, out: Path | None, tags: tuple[str, ...], seed: int
 ) -> None:
     """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
     from cookhouse.pages.samples import render
@@ -53,7 +42,7 @@ def preview(
 
     _, store = options.opened(overrides, recipe=False)
     record = read_record(place(step)) or newest_result(store, step)
-    pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record, source))
+    pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record))
     try:
         picked = pick(record.open(record.step), count, seed, tags, pages)
         if not picked.samples:
@@ -74,13 +63,12 @@ def preview(
     click.echo(f"  xdg-open {shlex.quote(str(path))}")
 
 
-def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:
-    """Where a source file lies: in ``source``, where the step found it, or in an artifact the step was made from."""
+def _places(store: Store, record: Record) -> Callable[[str], Path | None]:
+    """Where a source file lies: where the step found it, or in an artifact the step was made from."""
 
     def place(name: str) -> Path | None:
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
+        if told and (Path(told) / name).is_file():
+            return Path(told) / name
         for artifact in inputs:
             try:
                 return artifact.path(name)
@@ -89,7 +77,6 @@ def _places(store: Store, record: Record, source: Path | None) -> Callable[[str]
         return None
 
     told = record.data["config"].get("source")
-    folders = [source] if source is not None else [Path(told)] if told else []
     keys = {key for items in record.document["inputs"].values() for _, key in items}
     found = [store.find(stage, key) for key in keys for stage in STAGES]
     inputs = [record.open(record.step) for record in found if record is not None]

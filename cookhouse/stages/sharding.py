@@ -6,6 +6,7 @@ then fails if too much was quarantined. A job is a unit, the stage's settings as
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,7 +72,10 @@ class Listing:
         row = self.corpus.get(name, {})
         if file is None:
             return SourceItem("", name, 0, "", row.get("split") or split_of(name, split_seed))
-        sha256 = file.sha256 or _hash_file(file.path)
+        sha256 = file.sha256
+        if not sha256:
+            with contextlib.suppress(OSError):  # a file that cannot be read has none
+                sha256 = sha256_of(file.path)
         places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
         beside = next((place for place in places if place is not None), None)
         return SourceItem(
@@ -114,14 +118,6 @@ def read_corpus(artifact: Artifact) -> dict[str, dict[str, str]]:
         return {}
     lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["file"]: row for row in map(json.loads, lines)}
-
-
-def _hash_file(path: Path) -> str:
-    """sha256, "" when the file cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
 
 
 def make_shards(
