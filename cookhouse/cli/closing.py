@@ -108,17 +108,13 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
         out.print(line, soft_wrap=True, highlight=False, markup=False)
     made = {name: result.seconds for name, result in results.items() if result.seconds and result.status != "hit"}
     if made:
-        out.print()
-        for line in budget(made, wall_s):
-            out.print(line)
+        out.print("", *budget(made, wall_s), sep="\n")
     else:
         out.print(f"\nall from the store, in {wall_s:.1f} s (seconds above: when they were made)")
     for planned in plan.steps:
         record = results[planned.name].record
         if record and record.stats.get("bars"):
-            out.print()
-            for line in bars(record.stats["bars"]):
-                out.print(line, soft_wrap=True, highlight=False)
+            out.print("", *bars(record.stats["bars"]), sep="\n", soft_wrap=True, highlight=False)
             artifact = record.open(planned.name)
             if "report.html" in artifact.names:
                 out.print(f"  {artifact.path('report.html')}", soft_wrap=True, highlight=False)

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 QUIET_S = 9.0
 """Off a terminal a running step says one line in this time, whether or not it has anything new to tell."""
-BAD = dict.fromkeys(("failed", "killed", "blocked"), "red")
-COLOURS = {"running": "yellow", "ok": "green", "hit": "green", **BAD}
+COLOURS = {"running": "yellow", "ok": "green", "hit": "green", "failed": "red", "killed": "red", "blocked": "red"}
 BEAT_S = 1.0
 """How often it is seen whether a line is due."""
 
@@ -45,9 +44,9 @@ class _Row:
 
     @property
     def elapsed(self) -> float:
-        return (
-            time.monotonic() - self.started if self.started is not None and self.status == "running" else self.seconds
-        )
+        if self.started is None or self.status != "running":
+            return self.seconds
+        return time.monotonic() - self.started
 
     @property
     def left(self) -> str:
@@ -102,9 +101,8 @@ class RunView:
         if kind == "step_started":
             row.status, row.started, row.said = "running", row.started or now, now
             row.pace, row.progress = Pace(), ""
-            self._say(
-                fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
-            )
+            words = "attached to its running job" if fields["reattached"] else "started"
+            self._say(fields["step"], words, fields["key"][:12])
         elif kind == "step_waiting":
             row.status, row.said = "elsewhere", now
             self._say(fields["step"], f"waits: {fields['why']}", loud=True)

@@ -101,10 +101,5 @@ def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = S
         if max(size) <= side:
             return Picture(caption, data, size, boxes, group)
         picture = opened.convert("RGB")
-    factor = side / max(size)
-    picture = picture.resize(
-        (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))), Image.Resampling.LANCZOS
-    )
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
-    return Picture(caption, buffer.getvalue(), size, boxes, group)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return Picture(caption, encode_jpeg(picture, QUALITY, full_colour=False), size, boxes, group)

@@ -191,19 +191,14 @@ def model_folders(config: Evaluate, inputs: Inputs, scratch: Path) -> dict[str, 
         return {Path(str(config.model)).name: str(folder)}
     folders = {}
     for artifact in inputs["models"]:
-        found = sorted(
-            {m[0] for name in artifact.names if (m := re.match(r"(seed-\d+/)?model(?=/)", name))}, key=_number
-        )
+        names = {m[0] for name in artifact.names if (m := re.match(r"(seed-\d+/)?model(?=/)", name))}
+        found = sorted(names, key=lambda name: int(re.sub(r"\D", "", name) or 0))
         if not found:
             raise ConfigError(f"step '{artifact.step}' made no model", do="give pretrain, sft or rl steps as models")
         for name in found:
             own = artifact.step if name == "model" else f"{artifact.step}-{name.partition('/')[0]}"
             folders[own] = str(artifact.path(name))
     return folders
-
-
-def _number(name: str) -> int:
-    return int("".join(filter(str.isdigit, name)) or 0)
 
 
 def _main_metric(metrics: Mapping[str, float]) -> list[Any]:

@@ -21,7 +21,7 @@ from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
-from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile, stage
+from pipelines.workflow.stage import Attempt, Inputs, SourceFile, stage
 
 shard_stage = functools.partial(stage, deterministic="bytes", needs="data")
 """``@stage`` of one that writes shards: the same bytes every time."""
@@ -41,7 +41,7 @@ Job = TypeVar("Job", bound=UnitJob)
 
 @dataclass(frozen=True)
 class Listing:
-    """Files by relative name, and what ``corpus.jsonl`` says of them (empty for a user's folder)."""
+    """Files by relative name, and their rows of ``corpus.jsonl`` (family, declared split; none for a user's folder)."""
 
     files: Mapping[str, SourceFile]
     corpus: Mapping[str, Mapping[str, str]]
@@ -109,15 +109,11 @@ def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
     sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
     files = {name: SourceFile(artifact.address(name), name, sizes[name], told.get(name, "")) for name in names}
-    return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
-
-
-def read_corpus(artifact: Artifact) -> dict[str, dict[str, str]]:
-    """File name -> its row of ``corpus.jsonl`` (family and declared split); empty if the artifact has none."""
-    if "corpus.jsonl" not in artifact.names:
-        return {}
-    lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["file"]: row for row in map(json.loads, lines)}
+    corpus: dict[str, dict[str, str]] = {}
+    if "corpus.jsonl" in artifact.names:
+        lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
+        corpus = {row["file"]: row for row in map(json.loads, lines)}
+    return Listing(files, corpus, f"{folder or 'the files'} of step {artifact.step}")
 
 
 def make_shards(
