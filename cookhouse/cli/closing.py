@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cookhouse.cli.view import console
-from cookhouse.project import Project
 from pipelines.core.secrets import redact
 from pipelines.tracking.describe import main_metric
 from pipelines.workflow.artifact import Artifact
@@ -23,7 +22,7 @@ from pipelines.workflow.store import Record
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cookhouse.session import Asked
+    from cookhouse.session import Session
 
 BAR = 30
 """Characters of a full bar of the time budget."""
@@ -31,21 +30,16 @@ SHOWN_CHANGES = 5
 
 
 def print_end(
-    asked: Asked,
-    project: Project,
-    plan: Plan,
-    combinations: Sequence[Combination],
-    results: Mapping[str, StepResult],
-    wall_s: float,
-    verbose: bool,
+    session: Session, combinations: Sequence[Combination], results: Mapping[str, StepResult], wall_s: float
 ) -> None:
     """Summary, failures, and the commands to type next, with the arguments of this one."""
+    asked = session.asked
     if asked.sweep:
-        print_combinations(plan, combinations, results, wall_s)
+        print_combinations(session.plan, combinations, results, wall_s)
     else:
-        print_summary(plan, results, wall_s)
+        print_summary(session.plan, results, wall_s)
     print_changes(results)
-    print_failures(results, verbose)
+    print_failures(results, session.manner.verbose)
     typed = asked.chosen.typed(asked.combinations[0])
     where = [text for text in asked.combinations[0] if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]
@@ -57,7 +51,7 @@ def print_end(
         again = ["run", *typed] if here else ["resume", *where]
         again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else again
         commands.append((again, "go on from what was committed"))
-    elif project.settings.tracking.enabled:
+    elif session.project.settings.tracking.enabled:
         commands.append((["ui", *where], f"compare {'combinations' if asked.sweep else 'runs'} in MLflow"))
     commands.append((["status", *where], "how the steps stand (--html draws it, --run ID takes another run)"))
     if not failed and not asked.sweep and here:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cookhouse.preview.cards import Sampled, load
@@ -52,10 +53,7 @@ def pick(
     chosen: list[Row] = []
     while len(chosen) < count and any(queues):
         chosen += [queue.pop(0) for queue in queues if queue][: count - len(chosen)]
-    samples = tuple(
-        load(row, inspect.take(folder, row), lambda scale, row=row: source(row, scale))  # type: ignore[misc]
-        for row in chosen
-    )
+    samples = tuple(load(row, inspect.take(folder, row), partial(source, row)) for row in chosen)
     return Picked(samples, dict(Counter(row.status for row in rows)), _left_out(rows))
 
 
