@@ -101,10 +101,10 @@ def missing_names(told: Iterable[str], names: Sequence[str], limit: int | None) 
     return [] if limit is not None and len(names) >= limit else sorted(set(told) - set(names))
 
 
-def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
-    """What a stage reads: the files under the user's ``source`` if set, else those under ``folder`` of the corpus."""
-    if "source" in inputs.sources:
-        return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
+def list_inputs(inputs: Inputs, folder: str = "", field: str = "source") -> Listing:
+    """What a stage reads: the files under the path in ``field`` if set, else those under ``folder`` of the corpus."""
+    if field in inputs.sources:
+        return Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
     artifact = inputs.one("sources")
     sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
