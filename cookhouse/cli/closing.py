@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cookhouse.cli.view import console
+from cookhouse.cli.view import console, table_of
 from pipelines.core.secrets import redact
 from pipelines.tracking.describe import main_metric
 from pipelines.workflow.artifact import Artifact
@@ -20,8 +20,6 @@ from pipelines.workflow.session import Combination
 from pipelines.workflow.store import Record
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from cookhouse.session import Session
 
 BAR = 30
@@ -57,16 +55,6 @@ def print_end(
     if not failed and not asked.sweep and here:
         commands.append((["plan", *typed], "add steps.<name>.<field>=<value> to see what it would make anew"))
     print_next(commands)
-
-
-def table_of(*names: str, right: Collection[str] = (), wrap: Collection[str] = ()) -> Table:
-    """An empty table of these columns, without lines."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=name not in wrap)
-    return table
 
 
 def print_combinations(

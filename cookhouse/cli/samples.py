@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -70,10 +71,8 @@ def _places(store: Store, record: Record) -> Callable[[str], Path | None]:
         if told and (Path(told) / name).is_file():
             return Path(told) / name
         for artifact in inputs:
-            try:
+            with suppress(DataError):
                 return artifact.path(name)
-            except DataError:
-                continue
         return None
 
     told = record.data["config"].get("source")

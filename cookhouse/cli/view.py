@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -156,8 +156,6 @@ class RunView:
         click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", file=self._stream)
 
     def _table(self) -> Table:
-        from cookhouse.cli.closing import table_of
-
         names = ("step", "state", "seconds", "progress", "left", "last numbers")
         table = table_of(*names, right=("seconds",), wrap=("last numbers",))
         for name, row in self.rows.items():
@@ -175,6 +173,16 @@ def alive(what: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
         lambda: click.echo(f"{what}  {time.monotonic() - started:.0f} s  {told()}".rstrip(), err=True), QUIET_S
     ):
         yield
+
+
+def table_of(*names: str, right: Collection[str] = (), wrap: Collection[str] = ()) -> Table:
+    """An empty table of these columns, without lines."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=name not in wrap)
+    return table
 
 
 def console(stderr: bool = True) -> Console:
