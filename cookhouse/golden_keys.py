@@ -11,6 +11,7 @@ import json
 import sys
 
 from cookhouse.project import load_project
+from pipelines.core.canonical import dotted
 from pipelines.core.identity import sources_of
 from pipelines.core.storage import INSTALLED
 from pipelines.workflow.compose import PACKAGED, choices_of
@@ -46,14 +47,10 @@ def main() -> int:
         FILE.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
         sys.stdout.write(f"wrote {FILE}\n")
         return 0
-    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    changed = [
-        f"{recipe}.{step}"
-        for recipe, steps in now.items()
-        for step, key in steps.items()
-        if kept.get(recipe, {}).get(step) != key
-    ]
-    gone = [f"{recipe}.{step}" for recipe, steps in kept.items() for step in steps if step not in now.get(recipe, {})]
+    keys = dotted(now)
+    kept = dotted(json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {})
+    changed = [name for name, key in keys.items() if kept.get(name) != key]
+    gone = [name for name in kept if name not in keys]
     verdict = f"{len(changed)} keys changed, {len(gone)} gone: {', '.join(changed + gone)}"
     sys.stdout.write(f"{verdict if changed or gone else 'all keys as committed'}\n")
     return 3 if changed or gone else 0

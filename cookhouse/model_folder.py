@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 from cookhouse.cli.failures import say
@@ -33,23 +33,20 @@ def find_model(name: str, overrides: tuple[str, ...] = ()) -> Path:
     return _of_step(name, overrides)
 
 
-def newest_result(store: Store, step: str) -> tuple[Record | None, list[str]]:
-    """The newest committed result of a step by its name, whichever run or machine made it, and the names of all steps that
-    have one."""
+def newest_result(store: Store, step: str, planned: Iterable[str] = ()) -> Record:
+    """The newest committed result of a step by its name, whichever run or machine made it. Raises ConfigError when there is
+    none; ``planned`` are names that may be meant too."""
     every = [record for stage in store.stages() for record in store.records(stage)]
     named = [record for record in every if record.step == step]
-    newest = max(named, key=lambda record: float(record.data["created"]), default=None)
-    return newest, sorted({record.step for record in every})
-
-
-def never_made(store: Store, step: str, known: Collection[str]) -> ConfigError:
-    """The error for a name that is neither the folder of a result nor a step that has one."""
-    return ConfigError(
-        f"'{step}' is neither a folder nor a step that was made",
-        where=str(store.root),
-        why=f"made so far: {', '.join(sorted(known)) or 'nothing'}",
-        do=did_you_mean(step, known) or "storage.root=... looks elsewhere",
-    )
+    if not named:
+        known = sorted({*planned, *(record.step for record in every)})
+        raise ConfigError(
+            f"'{step}' is neither a folder nor a step that was made",
+            where=str(store.root),
+            why=f"made so far: {', '.join(known) or 'nothing'}",
+            do=did_you_mean(step, known) or "storage.root=... looks elsewhere",
+        )
+    return max(named, key=lambda record: float(record.data["created"]))
 
 
 def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
@@ -64,9 +61,7 @@ def _of_step(name: str, overrides: tuple[str, ...]) -> Path:
                 do="cookhouse status shows how it stands",
             )
     else:
-        record, known = newest_result(store, name)
-        if record is None:
-            raise never_made(store, name, {*known, *steps})
+        record = newest_result(store, name, steps)
         say(f"{name}: no step of the newest run here; its newest result is {record.folder}")
     artifact = record.open(name)
     if not any(file.startswith("model/") for file in artifact.names):

@@ -43,14 +43,11 @@ class Cluster(Record):
     shared_root: bool = False
 
     @property
-    def cpus(self) -> int:
-        return self.num_cpus if self.num_cpus is not None else max(2, given_cpus())
-
-    @property
     def room(self) -> Room:
+        cpus = max(2, given_cpus()) if self.num_cpus is None else self.num_cpus
         gpus = given_gpus() if self.num_gpus is None else self.num_gpus
         memory = given_memory() if self.memory is None else self.memory
-        return Room(self.cpus, self.node_cpus or self.cpus, gpus, memory)
+        return Room(cpus, self.node_cpus or cpus, gpus, memory)
 
 
 class Storage(Record):

@@ -50,13 +50,9 @@ class Asked:
     varied: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
 
-    def differs(self, index: int) -> tuple[str, ...]:
-        """The overrides of one combination that others do not share."""
-        return tuple(text for text in self.combinations[index] if text.partition("=")[0] in self.varied)
-
 
 @dataclass(frozen=True)
-class _Session:
+class Session:
     """A plan that is about to be carried out."""
 
     asked: Asked
@@ -67,19 +63,21 @@ class _Session:
 
     def write_down(self, union: Union) -> list[Combination]:
         asked, found = self.asked, []
-        for index, (overrides, nodes) in enumerate(zip(asked.combinations, union.nodes, strict=True)):
+        for overrides, nodes in zip(asked.combinations, union.nodes, strict=True):
+            shown = [redact(text) for text in overrides]
             run = create_run(
                 self.store.home,
                 part(self.plan, nodes),
                 recipe=self.project.recipe,
-                overrides=[redact(text) for text in overrides],
+                overrides=shown,
                 backend=self.manner.backend or self.project.settings.cluster.backend,
                 limit=asked.chosen.limit,
                 selection=asked.chosen.kept,
                 sweep=asked.sweep,
                 folder=asked.folder,
             )
-            found.append(Combination(run, nodes, tuple(redact(text) for text in asked.differs(index))))
+            differs = tuple(text for text in shown if text.partition("=")[0] in asked.varied)
+            found.append(Combination(run, nodes, differs))
         return found
 
     def carry_out(self, combinations: Sequence[Combination]) -> dict[str, StepResult]:
@@ -163,10 +161,10 @@ def carry_out(asked: Asked, manner: Manner, *, dry_run: bool = False) -> int:
             steps = sum(len(nodes) for nodes in union.nodes)
             click.echo(f"{len(union.nodes)} combinations, {steps} steps, {len(union.steps)} different ones")
             return 0
-        session = _Session(asked, manner, project, store, plan)
+        session = Session(asked, manner, project, store, plan)
         combinations = session.write_down(union)
         results = session.carry_out(combinations)
-    print_end(asked, project, plan, combinations, results, time.monotonic() - started, manner.verbose)
+    print_end(session, combinations, results, time.monotonic() - started)
     return exit_code(results)
 
 
@@ -190,7 +188,6 @@ def refuse_blocked(plan: Plan) -> None:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP end a session as Ctrl-C does."""
-
     numbers = (signal.SIGTERM, signal.SIGHUP)
     old = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+
 from pipelines.core import storage
 from pipelines.core.secrets import secret_values
 from pipelines.workflow import process
@@ -26,19 +28,14 @@ def main(path: str, address: str | None = None) -> int:
     attempt = spec.open()
     log = attempt.dir / "logs" / "job.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    _say(f"the log of this step is {log}")
+    click.echo(f"the log of this step is {log}")
     _write_output_to(log)
     write_json(attempt.place / "worker.json", process.identity())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that a stage can close what it holds
     outcome = execute(spec, lambda: executor_here(address))
     if outcome.status != "ok":
-        _say(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
+        click.echo(f"{outcome.failure} failure: {outcome.what} {outcome.why}")
     return 0 if outcome.status == "ok" else 1
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _write_output_to(log: Path) -> None:

@@ -39,7 +39,6 @@ DECODE_S, DECODE_BYTES = 120.0, 4 << 30
 @click.option("--seed", default=0, show_default=True, help="Of --sample.")
 @click.option("--max-new-tokens", default=2048, show_default=True, type=click.IntRange(min=1))
 @click.option("--fps", default=3.0, show_default=True, help="Frames taken from a second of video.")
-@click.option("--package", type=click.IntRange(min=1), help="Frames that share visual tokens; default: the most.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Default: bfloat16 on a GPU, else float32.")
 @options.verbose
 def chat(
@@ -52,7 +51,6 @@ def chat(
     seed: int,
     max_new_tokens: int,
     fps: float,
-    package: int | None,
     dtype: str | None,
 ) -> None:
     """Ask QUESTION about the pictures and videos; without QUESTION, talk line by line until Ctrl-D.
@@ -73,13 +71,12 @@ def chat(
     wanted = dtype or ("bfloat16" if device == "cuda" else "float32")
     network, processor = load_model(find_model(name, overrides), getattr(torch, wanted))
     network.to(device)
-    frames = package or processor.config.max_package_frames
     sampling = (LONG if think else SHORT) if sample else Sampling()
-    talk = Talk(network, processor, "long" if think else "short", sampling, seed, max_new_tokens, frames)
+    talk = Talk(network, processor, "long" if think else "short", sampling, seed, max_new_tokens)
     pictures = {f"i{index}": _picture(path) for index, path in enumerate(images)}
     parts: list[dict[str, Any]] = [{"type": "image", "part": part} for part in pictures]
     for index, path in enumerate(videos):
-        part, taken = _video(path, f"v{index}", fps, processor, frames)
+        part, taken = _video(path, f"v{index}", fps, processor)
         parts.append(part)
         pictures |= taken
     messages: list[dict[str, Any]] = []
@@ -119,13 +116,13 @@ class Talk:
     sampling: Sampling
     seed: int
     max_new_tokens: int
-    package: int
 
     def answer(self, messages: list[dict[str, Any]], pictures: dict[str, Image]) -> str:
         """What the model says, printed as it comes, and what it cost to stderr."""
         from model.decode import generate
 
-        prompt = self.processor.encode(messages, pictures, self.mode, generation=True, package=self.package)
+        package = self.processor.config.max_package_frames
+        prompt = self.processor.encode(messages, pictures, self.mode, generation=True, package=package)
         room = self.network.config.language.max_position_embeddings - len(prompt)
         if room < 1:
             raise DataError(
@@ -201,9 +198,7 @@ def _picture(path: Path) -> Image:
         raise DataError("a picture cannot be read", where=str(path), why=str(error)) from error
 
 
-def _video(
-    path: Path, name: str, fps: float, processor: Processor, package: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _video(path: Path, name: str, fps: float, processor: Processor) -> tuple[dict[str, Any], dict[str, Any]]:
     """The part of a video and its frames by name, decoded in the sandbox."""
     import io
 
@@ -211,7 +206,7 @@ def _video(
 
     from pipelines.media.video import DecodeSpec
 
-    config = processor.config
+    config, package = processor.config, processor.config.max_package_frames
     spec = DecodeSpec(fps, config.max_packages * package, config.slicing.scale_resolution**2)
     try:
         with Sandbox("pipelines.media.video:read_frames", DECODE_S, DECODE_BYTES) as sandbox:

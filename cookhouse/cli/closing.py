@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cookhouse.cli.view import console
-from cookhouse.project import Project
+from cookhouse.cli.view import console, table_of
 from pipelines.core.secrets import redact
 from pipelines.tracking.describe import main_metric
 from pipelines.workflow.artifact import Artifact
@@ -21,9 +20,7 @@ from pipelines.workflow.session import Combination
 from pipelines.workflow.store import Record
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from cookhouse.session import Asked
+    from cookhouse.session import Session
 
 BAR = 30
 """Characters of a full bar of the time budget."""
@@ -31,21 +28,16 @@ SHOWN_CHANGES = 5
 
 
 def print_end(
-    asked: Asked,
-    project: Project,
-    plan: Plan,
-    combinations: Sequence[Combination],
-    results: Mapping[str, StepResult],
-    wall_s: float,
-    verbose: bool,
+    session: Session, combinations: Sequence[Combination], results: Mapping[str, StepResult], wall_s: float
 ) -> None:
     """Summary, failures, and the commands to type next, with the arguments of this one."""
+    asked = session.asked
     if asked.sweep:
-        print_combinations(plan, combinations, results, wall_s)
+        print_combinations(session.plan, combinations, results, wall_s)
     else:
-        print_summary(plan, results, wall_s)
+        print_summary(session.plan, results, wall_s)
     print_changes(results)
-    print_failures(results, verbose)
+    print_failures(results, session.manner.verbose)
     typed = asked.chosen.typed(asked.combinations[0])
     where = [text for text in asked.combinations[0] if text.startswith(("storage", "tracking.uri"))]
     failed = [name for name, result in results.items() if result.status == "failed"]
@@ -57,22 +49,12 @@ def print_end(
         again = ["run", *typed] if here else ["resume", *where]
         again = ["sweep", "--resume", asked.sweep, *where] if asked.sweep else again
         commands.append((again, "go on from what was committed"))
-    elif project.settings.tracking.enabled:
+    elif session.project.settings.tracking.enabled:
         commands.append((["ui", *where], f"compare {'combinations' if asked.sweep else 'runs'} in MLflow"))
     commands.append((["status", *where], "how the steps stand (--html draws it, --run ID takes another run)"))
     if not failed and not asked.sweep and here:
         commands.append((["plan", *typed], "add steps.<name>.<field>=<value> to see what it would make anew"))
     print_next(commands)
-
-
-def table_of(*names: str, right: Collection[str] = (), wrap: Collection[str] = ()) -> Table:
-    """An empty table of these columns, without lines."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=name not in wrap)
-    return table
 
 
 def print_combinations(
@@ -108,17 +90,13 @@ def print_summary(plan: Plan, results: Mapping[str, StepResult], wall_s: float) 
         out.print(line, soft_wrap=True, highlight=False, markup=False)
     made = {name: result.seconds for name, result in results.items() if result.seconds and result.status != "hit"}
     if made:
-        out.print()
-        for line in budget(made, wall_s):
-            out.print(line)
+        out.print("", *budget(made, wall_s), sep="\n")
     else:
         out.print(f"\nall from the store, in {wall_s:.1f} s (seconds above: when they were made)")
     for planned in plan.steps:
         record = results[planned.name].record
         if record and record.stats.get("bars"):
-            out.print()
-            for line in bars(record.stats["bars"]):
-                out.print(line, soft_wrap=True, highlight=False)
+            out.print("", *bars(record.stats["bars"]), sep="\n", soft_wrap=True, highlight=False)
             artifact = record.open(planned.name)
             if "report.html" in artifact.names:
                 out.print(f"  {artifact.path('report.html')}", soft_wrap=True, highlight=False)
@@ -200,9 +178,9 @@ def print_failures(results: Mapping[str, StepResult], verbose: bool) -> None:
         if result.error is None:
             continue
         click.echo(f"\nerror in step '{name}': {result.error}", err=True)
-        trace = getattr(result.error, "log", "")
-        for label, file in (("traceback", trace), ("log", str(result.log or ""))):
-            if file and Path(file).exists() and file != str(result.log if label == "traceback" else ""):
+        trace, log = getattr(result.error, "log", ""), str(result.log or "")
+        for file, label in {trace: "traceback", log: "log"}.items():  # one file may be both: the log
+            if file and Path(file).exists():
                 click.echo(f"  {label}: {file}", err=True)
         if verbose and trace and Path(trace).exists():
             click.echo(Path(trace).read_text(encoding="utf-8", errors="replace"), err=True)

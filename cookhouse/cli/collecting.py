@@ -64,8 +64,6 @@ def gc(overrides: tuple[str, ...], dry_run: bool, yes: bool, keep_runs: int, old
     if as_json:
         click.echo(json.dumps({"root": str(store.root), "waste": rows}))
         return
-    end = f"{size(amount)} freed in" if yes else f"{size(amount)} in {len(rows)} places of"
-    click.echo(f"{end if rows else 'nothing to delete in'} {store.root}" + ("" if yes or not rows else LISTED))
-
-
-LISTED = "; nothing was deleted, --yes does"
+    listed = f"{size(amount)} in {len(rows)} places of {store.root}; nothing was deleted, --yes does"
+    done = f"{size(amount)} freed in {store.root}" if yes else listed
+    click.echo(done if rows else f"nothing to delete in {store.root}")

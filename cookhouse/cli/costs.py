@@ -14,6 +14,7 @@ from cookhouse.cli.words import duration, size
 from cookhouse.project import Project
 from pipelines.core.errors import ConfigError
 from pipelines.core.storage import INSTALLED, Place
+from pipelines.workflow import files
 from pipelines.workflow.estimate import Estimate, estimate, total
 from pipelines.workflow.plan import Plan, PlannedStep
 from pipelines.workflow.store import Store
@@ -97,9 +98,7 @@ def conclusion(made: Plan, estimates: Mapping[str, Estimate], root: Place) -> li
 
 def free_bytes(root: Place) -> int | None:
     """Free bytes of the disk a local root lies on or would lie on; None for a remote one."""
-    from pipelines.workflow.files import free_bytes
-
-    return free_bytes(root) if isinstance(root, Path) else None
+    return files.free_bytes(root) if isinstance(root, Path) else None
 
 
 def refuse_full_disk(plan: Plan, store: Store) -> None:

@@ -18,24 +18,20 @@ from cookhouse.model_folder import find_model
     "--dtype", type=click.Choice(["bfloat16", "float16", "float32"]), default="bfloat16", show_default=True,
     help="Numbers of the weights.",
 )  # fmt: skip
-@click.option("--shard-gib", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
-              help="Largest file of weights.")  # fmt: skip
 @click.option("--check", type=click.Path(path_type=Path, dir_okay=False), metavar="INDEX",
               help="Compare names with a released model.safetensors.index.json.")  # fmt: skip
 @options.verbose
-def export(
-    model: str, target: Path, overrides: tuple[str, ...], dtype: str, shard_gib: float, check: Path | None
-) -> int:
+def export(model: str, target: Path, overrides: tuple[str, ...], dtype: str, check: Path | None) -> int:
     """Write DIR (a folder with config.json, or an artifact) or what STEP of the newest run made to the folder TARGET.
 
     The folder is read back and every name, shape and size is checked before the command says it is done.
     """
     import torch
 
-    from model.export import GIB, export_model, problems
+    from model.export import export_model, problems
 
     source = find_model(model, overrides)
-    files = export_model(source, target, getattr(torch, dtype), int(shard_gib * GIB))
+    files = export_model(source, target, getattr(torch, dtype))
     wrong = problems(target, check)
     for problem in wrong[:20]:
         click.echo(problem, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -59,16 +60,13 @@ def keep_traceback() -> Path | str:
     from pipelines.core.secrets import redact
 
     text = redact(traceback.format_exc())
-    for folder in (STATE["root"] / "logs" if STATE["root"] else None, Path("artifacts/logs")):
-        if folder is None:
-            continue
-        try:
+    for root in filter(None, (STATE["root"], Path("artifacts"))):
+        with contextlib.suppress(OSError):
+            folder = root / "logs"
             folder.mkdir(parents=True, exist_ok=True)
             file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
             file.write_text(text, encoding="utf-8")
             return file
-        except OSError:
-            continue
     return "(no log could be written; -v prints the traceback)"
 
 

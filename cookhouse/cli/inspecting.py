@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -136,12 +136,8 @@ def _watch(store: Store, run: RunRecord) -> None:
                 states[row.step] = row.state
                 click.echo(_line(row, found))
 
-    with ExitStack() as stack:
-        live = (
-            stack.enter_context(Live(console=console(stderr=False), auto_refresh=False))
-            if sys.stdout.isatty()
-            else None
-        )
+    live = Live(console=console(stderr=False), auto_refresh=False) if sys.stdout.isatty() else None
+    with live or nullcontext():
         going = True
         while going:
             going = run.going  # before the look, so that the last one sees the end

@@ -6,8 +6,8 @@ Hydra overrides (``recipe=tiny steps.documents.views_per_page=2 source.documents
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 
@@ -45,10 +45,7 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        return getattr(importlib.import_module(f"cookhouse.cli.{module}"), attribute)  # type: ignore[no-any-return]
+        return pkgutil.resolve_name(f"cookhouse.cli.{COMMANDS[name][0]}") if name in COMMANDS else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -35,13 +35,7 @@ SHADES = {
 @click.option("--graph", type=click.Choice(["mermaid"]), help="Print the plan as a graph.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 3 when there is work to do, 0 when there is none.")
 @options.verbose
-def plan(
-    words: tuple[str, ...],
-    chosen: Selection,
-    as_json: bool,
-    graph: str | None,
-    detailed_exitcode: bool,
-) -> int:
+def plan(words: tuple[str, ...], chosen: Selection, as_json: bool, graph: str | None, detailed_exitcode: bool) -> int:
     """Show what would run, why and at what cost; nothing is started.
 
     STEPs are the targets: those and what they need (as --until). HIT reuses a result, RUN makes it, ADOPT goes on from
@@ -66,9 +60,8 @@ def plan(
 
 def print_plan(project: Project, made: Plan, store: Store) -> None:
     """Every step with reasons and cost, what is left out, and the sum."""
-    estimates = estimate(made)
-    lines = [*render(made, estimates), *left_out(project), *conclusion(made, estimates, store.root)]
-    click.echo("\n".join(lines))
+    costs = estimate(made)
+    click.echo("\n".join([*render(made, costs), *left_out(project), *conclusion(made, costs, store.root)]))
 
 
 def render(made: Plan, estimates: Mapping[str, Estimate]) -> list[str]:
@@ -95,8 +88,8 @@ def mermaid(made: Plan) -> list[str]:
     lines = ["flowchart LR"]
     for step in made.steps:
         lines.append(f'  {step.name}["{step.name}<br/>{step.decision} {step.key[:12]}"]:::{step.decision}')
+    shown = {item.name for item in made.steps}
     for step in made.steps:
-        shown = {item.name for item in made.steps}
         lines += [f"  {parent} --> {step.name}" for parent in step.keyed.step.parents if parent in shown]
     used = dict.fromkeys(str(step.decision) for step in made.steps)
     return lines + [f"  classDef {name} {SHADES[name]},color:#1b1b1b" for name in used]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from cookhouse.cli import options
-from cookhouse.model_folder import never_made, newest_result
+from cookhouse.model_folder import newest_result
 from cookhouse.stages import STAGES
 from pipelines.core.errors import DataError
+from pipelines.core.sandbox import close_sandboxes
 from pipelines.core.storage import place
 from pipelines.workflow.store import Record, Store, read_record
 
@@ -30,20 +32,9 @@ def samples() -> None:
     "--tag", "tags", multiple=True, help="Only samples of this family, route or split (card, scan, test ...)."
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, other samples.")
-@click.option(
-    "--source",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of your source files.",
-)
 @options.verbose
 def preview(
-    step: str,
-    overrides: tuple[str, ...],
-    count: int,
-    out: Path | None,
-    tags: tuple[str, ...],
-    seed: int,
-    source: Path | None,
+    step: str, overrides: tuple[str, ...], count: int, out: Path | None, tags: tuple[str, ...], seed: int
 ) -> None:
     """Write one HTML page with some samples of STEP (a step's name, or the folder of an artifact)."""
     from cookhouse.pages.samples import render
@@ -51,8 +42,8 @@ def preview(
     from cookhouse.preview.pick import SourcePages, pick
 
     _, store = options.opened(overrides, recipe=False)
-    record = _record(store, step)
-    pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record, source))
+    record = read_record(place(step)) or newest_result(store, step)
+    pages = SourcePages(str(record.document["config"].get("engine", "pymupdf")), _places(store, record))
     try:
         picked = pick(record.open(record.step), count, seed, tags, pages)
         if not picked.samples:
@@ -63,7 +54,7 @@ def preview(
             )
         cards = [make_card(sampled) for sampled in picked.samples]
     finally:
-        pages.close()
+        close_sandboxes()
     counts = ", ".join(f"{number:,} {status}" for status, number in sorted(picked.counts.items()))
     about = (f"{len(cards)} of {picked.counts['ok']:,} samples", counts, f"key {record.key[:12]}", f"seed {seed}")
     path = out or Path(f"{record.step}-preview.html")
@@ -73,32 +64,18 @@ def preview(
     click.echo(f"  xdg-open {shlex.quote(str(path))}")
 
 
-def _record(store: Store, step: str) -> Record:
-    """The committed result in a folder, or the newest one of a step. Raises ConfigError when there is none."""
-    if (found := read_record(place(step))) is not None:
-        return found
-    newest, known = newest_result(store, step)
-    if newest is None:
-        raise never_made(store, step, known)
-    return newest
-
-
-def _places(store: Store, record: Record, source: Path | None) -> Callable[[str], Path | None]:
-    """Where a source file lies: in ``source``, where the step found it, or in an artifact the step was made from."""
+def _places(store: Store, record: Record) -> Callable[[str], Path | None]:
+    """Where a source file lies: where the step found it, or in an artifact the step was made from."""
 
     def place(name: str) -> Path | None:
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
+        if told and (Path(told) / name).is_file():
+            return Path(told) / name
         for artifact in inputs:
-            try:
+            with suppress(DataError):
                 return artifact.path(name)
-            except DataError:
-                continue
         return None
 
     told = record.data["config"].get("source")
-    folders = [source] if source is not None else [Path(told)] if told else []
     keys = {key for items in record.document["inputs"].values() for _, key in items}
     found = [store.find(stage, key) for key in keys for stage in STAGES]
     inputs = [record.open(record.step) for record in found if record is not None]

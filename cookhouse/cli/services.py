@@ -66,9 +66,8 @@ def up(overrides: tuple[str, ...]) -> None:
 @options.verbose
 def down(overrides: tuple[str, ...]) -> None:
     """End the local Ray that up or run started; other Rays on this machine are not touched."""
-    click.echo(
-        "ended" if local_ray(*options.opened(overrides, recipe=False)).stop() else "there is no local Ray of this store"
-    )
+    ended = local_ray(*options.opened(overrides, recipe=False)).stop()
+    click.echo("ended" if ended else "there is no local Ray of this store")
 
 
 @click.command()

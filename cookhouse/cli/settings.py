@@ -93,7 +93,11 @@ def schema(stages: tuple[str, ...]) -> None:
     for name in stages or STAGES:
         if name not in STAGES:
             raise no_such("there is no stage", name, STAGES, listed="the stages are")
-        found[name] = schema_of(STAGES[name])
+        definition = load_stage(STAGES[name])
+        made = definition.config.model_json_schema()
+        for field, about in made.get("properties", {}).items():
+            about["x-cookhouse"] = field_kind(definition.config, field)
+        found[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
     click.echo(json.dumps(found[stages[0]] if len(stages) == 1 else found, indent=1, ensure_ascii=False))
 
 
@@ -126,15 +130,6 @@ def values_of(project: Project) -> dict[str, Any]:
         for step in project.steps
     }
     return values
-
-
-def schema_of(dotted: str) -> dict[str, Any]:
-    """JSON Schema of a stage's configuration, with what each field is to the key."""
-    definition = load_stage(dotted)
-    made = definition.config.model_json_schema()
-    for name, about in made.get("properties", {}).items():
-        about["x-cookhouse"] = field_kind(definition.config, name)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
 def place_of(project: Project, name: str) -> str:

@@ -30,7 +30,6 @@ def shards() -> None:
 @FOLDERS
 def verify(folders: tuple[str, ...]) -> None:
     """Prove every shard against its manifest, byte for byte. Exit code 1 if anything is wrong."""
-
     found = 0
     for folder in folders:
         opened = _open(folder)
@@ -52,7 +51,6 @@ def verify(folders: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a folder instead of a table.")
 def stats(folders: tuple[str, ...], as_json: bool) -> None:
     """Totals by status, split, kind and tag, and why rows were left out."""
-
     for folder in folders:
         totals = look.stats(_open(folder))
         if as_json:
@@ -77,7 +75,6 @@ def stats(folders: tuple[str, ...], as_json: bool) -> None:
 @click.option("--extract", type=click.Path(path_type=Path), help="Write the parts of sample KEY into this folder.")
 def inspect(folder: str, key: str | None, status: tuple[str, ...], limit: int, extract: Path | None) -> None:
     """List rows, or take one sample apart by the start of its KEY."""
-
     opened = _open(folder)
     if key is None:
         found = [row for row in look.rows(opened) if not status or row.status in status]
@@ -98,7 +95,6 @@ def inspect(folder: str, key: str | None, status: tuple[str, ...], limit: int, e
 @FOLDERS
 def list_shards(folders: tuple[str, ...]) -> None:
     """List shards with their samples by split, bytes and sha256."""
-
     for folder in folders:
         for shard in look.shards(_open(folder)):
             splits = " ".join(f"{split} {count}" for split, count in shard.splits.items())
@@ -114,7 +110,6 @@ def list_shards(folders: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a sample: its row and its text.")
 def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, tag: str | None, as_json: bool) -> None:
     """Show samples drawn by a seed, from all FOLDERS together."""
-
     refs = ShardIndex.from_artifacts(map(_open, folders)).select(split=split, tag=tag, unlabelled=True)
     for ref in look.draw(refs, count, seed):
         text = str(read_json(ref)["messages"][-1]["content"])
@@ -129,7 +124,6 @@ def sample(folders: tuple[str, ...], count: int, seed: int, split: str | None, t
 
 def _open(text: str) -> ShardFolder:
     """The committed artifact in a folder, or the folder itself; ``s3://...`` is read where it lies."""
-
     folder = place(text)
     record = read_record(folder)
     if record is not None:

@@ -37,9 +37,7 @@ def cancel(words: tuple[str, ...], run_id: str | None, timeout: float) -> int:
         stopped = _stop_orphans(project, store, run, steps)
         click.echo("\n".join(f"stopped {name}" for name in stopped) or f"run {run.run_id} has ended; nothing to stop")
         return 0
-    if not steps:
-        run.ask_to_stop()
-    for step in steps:
+    for step in steps or (None,):
         run.ask_to_stop(step)
     deadline = time.monotonic() + timeout
     while _at_work(store, run, steps):
@@ -53,9 +51,8 @@ def cancel(words: tuple[str, ...], run_id: str | None, timeout: float) -> int:
 
 def _at_work(store: Store, run: RunRecord, steps: tuple[str, ...]) -> bool:
     """Whether the run, or any of ``steps``, still goes on."""
-    if not run.going:
-        return False
-    return not steps or any(run_status(store, run)[step].state in ("running", "starting") for step in steps)
+    busy = ("running", "starting")
+    return run.going and (not steps or any(run_status(store, run)[step].state in busy for step in steps))
 
 
 def _stop_orphans(project: Project, store: Store, run: RunRecord, steps: tuple[str, ...]) -> list[str]:

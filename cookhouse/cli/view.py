@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 QUIET_S = 9.0
 """Off a terminal a running step says one line in this time, whether or not it has anything new to tell."""
-BAD = dict.fromkeys(("failed", "killed", "blocked"), "red")
-COLOURS = {"running": "yellow", "ok": "green", "hit": "green", **BAD}
+COLOURS = {"running": "yellow", "ok": "green", "hit": "green", "failed": "red", "killed": "red", "blocked": "red"}
 BEAT_S = 1.0
 """How often it is seen whether a line is due."""
 
@@ -45,9 +44,9 @@ class _Row:
 
     @property
     def elapsed(self) -> float:
-        return (
-            time.monotonic() - self.started if self.started is not None and self.status == "running" else self.seconds
-        )
+        if self.started is None or self.status != "running":
+            return self.seconds
+        return time.monotonic() - self.started
 
     @property
     def left(self) -> str:
@@ -102,9 +101,8 @@ class RunView:
         if kind == "step_started":
             row.status, row.started, row.said = "running", row.started or now, now
             row.pace, row.progress = Pace(), ""
-            self._say(
-                fields["step"], "attached to its running job" if fields["reattached"] else "started", fields["key"][:12]
-            )
+            words = "attached to its running job" if fields["reattached"] else "started"
+            self._say(fields["step"], words, fields["key"][:12])
         elif kind == "step_waiting":
             row.status, row.said = "elsewhere", now
             self._say(fields["step"], f"waits: {fields['why']}", loud=True)
@@ -158,8 +156,6 @@ class RunView:
         click.echo(f"{time.strftime('%H:%M:%S')}  {step:<{width}}  {text}", file=self._stream)
 
     def _table(self) -> Table:
-        from cookhouse.cli.closing import table_of
-
         names = ("step", "state", "seconds", "progress", "left", "last numbers")
         table = table_of(*names, right=("seconds",), wrap=("last numbers",))
         for name, row in self.rows.items():
@@ -177,6 +173,16 @@ def alive(what: str, told: Callable[[], str] = lambda: "") -> Iterator[None]:
         lambda: click.echo(f"{what}  {time.monotonic() - started:.0f} s  {told()}".rstrip(), err=True), QUIET_S
     ):
         yield
+
+
+def table_of(*names: str, right: Collection[str] = (), wrap: Collection[str] = ()) -> Table:
+    """An empty table of these columns, without lines."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=name not in wrap)
+    return table
 
 
 def console(stderr: bool = True) -> Console:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from os.path import relpath
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -116,11 +117,9 @@ def layers(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
     for depth in range(max(column.values(), default=-1) + 1):
         names = [name for name in column if column[name] == depth]
         height = {
-            name: sum(place[parent][1] for parent in inputs[name] if parent in place)
-            / max(1, sum(parent in place for parent in inputs[name]))
-            for name in names
+            name: fmean([place[parent][1] for parent in inputs[name] if parent in place] or [0]) for name in names
         }
-        for row, name in enumerate(sorted(names, key=lambda name: (height[name], list(inputs).index(name)))):
+        for row, name in enumerate(sorted(names, key=lambda name: height[name])):
             place[name] = (depth, row)
     return place
 

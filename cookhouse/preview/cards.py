@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +80,7 @@ class Card:
 
 def make_card(sampled: Sampled) -> Card:
     """The card of a sample's kind."""
-    module, _, name = CARDS.get(sampled.row.kind, FALLBACK).partition(":")
-    return getattr(importlib.import_module(module), name)(sampled)  # type: ignore[no-any-return]
+    return pkgutil.resolve_name(CARDS.get(sampled.row.kind, FALLBACK))(sampled)  # type: ignore[no-any-return]
 
 
 def load(row: Row, parts: Mapping[str, bytes], source_page: Callable[[float], bytes | None]) -> Sampled:
@@ -101,10 +100,5 @@ def shrunk(data: bytes, caption: str, boxes: tuple[Box, ...] = (), side: int = S
         if max(size) <= side:
             return Picture(caption, data, size, boxes, group)
         picture = opened.convert("RGB")
-    factor = side / max(size)
-    picture = picture.resize(
-        (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))), Image.Resampling.LANCZOS
-    )
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY)
-    return Picture(caption, buffer.getvalue(), size, boxes, group)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return Picture(caption, encode_jpeg(picture, QUALITY, full_colour=False), size, boxes, group)

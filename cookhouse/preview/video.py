@@ -15,23 +15,16 @@ MOST_PACKAGES = 16
 
 def video_card(sampled: Sampled) -> Card:
     """Every frame of the first ``MOST_PACKAGES`` packages, in order; a box around each package."""
-    pictures = []
-    packages = shown = 0
-    for message in sampled.sample["messages"]:
-        for part in content_of(message):
-            if part["type"] != "video":
-                continue
-            frames = iter(part["parts"])
-            for group in group_ticks(part["ticks"], PACKING):
-                packages += 1
-                names = [next(frames) for _ in group]
-                if packages > MOST_PACKAGES:
-                    continue
-                shown = packages
-                title = f"package {packages}"
-                for name, tick in zip(names, group, strict=True):
-                    caption = f"{tick / TICKS_PER_SECOND:.1f} s (tick {tick})"
-                    pictures.append(shrunk(sampled.parts[name], caption, side=FRAME_SIDE, group=title))
-    more = (f"the first {shown} packages are shown",) if shown < packages else ()
-    facts = (*facts_of(sampled), f"{packages} packages of up to {PACKING} frames", *more)
-    return Card(sampled.row.source, facts, tuple(pictures), lines_of(sampled), strip=True)
+    parts = [part for message in sampled.sample["messages"] for part in content_of(message)]
+    packages: list[list[tuple[str, int]]] = []
+    for part in (part for part in parts if part["type"] == "video"):
+        frames = iter(part["parts"])
+        packages += [[(next(frames), tick) for tick in group] for group in group_ticks(part["ticks"], PACKING)]
+    pictures = tuple(
+        shrunk(sampled.parts[name], f"{tick / TICKS_PER_SECOND:.1f} s (tick {tick})", side=FRAME_SIDE, group=title)
+        for title, package in ((f"package {number}", one) for number, one in enumerate(packages[:MOST_PACKAGES], 1))
+        for name, tick in package
+    )
+    more = (f"the first {MOST_PACKAGES} packages are shown",) if len(packages) > MOST_PACKAGES else ()
+    facts = (*facts_of(sampled), f"{len(packages)} packages of up to {PACKING} frames", *more)
+    return Card(sampled.row.source, facts, pictures, lines_of(sampled), strip=True)

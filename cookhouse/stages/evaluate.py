@@ -7,14 +7,14 @@ from.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
+from pydantic_core import to_json
 
 from model.evaluation.bars import Bar, hold
 from pipelines.core.errors import ConfigError, DataError
@@ -125,7 +125,7 @@ def evaluate_models(config: Evaluate, inputs: Inputs, out: Attempt) -> dict[str,
     samples = {task.name: list(dict.fromkeys(one.ref for one in found)) for task, found in asked}
     title = f"{sum(map(len, samples.values()))} test samples, models {', '.join(models)}"
     report = {"schema": 2, "title": title, "bars": held, "figures": figures, "notes": NOTES}
-    (out.dir / "report.json").write_text(json.dumps(_finite(report), indent=2, ensure_ascii=False), encoding="utf-8")
+    (out.dir / "report.json").write_bytes(to_json(report, indent=2, inf_nan_mode="null"))  # not measured: null
     shown = [ref for refs in samples.values() for ref in refs[: config.gallery]]
     page = render(report, rows, {(ref.dataset, ref.key): _picture(ref) for ref in shown})
     (out.dir / "report.html").write_text(page, encoding="utf-8")
@@ -191,19 +191,14 @@ def model_folders(config: Evaluate, inputs: Inputs, scratch: Path) -> dict[str, 
         return {Path(str(config.model)).name: str(folder)}
     folders = {}
     for artifact in inputs["models"]:
-        found = sorted(
-            {m[0] for name in artifact.names if (m := re.match(r"(seed-\d+/)?model(?=/)", name))}, key=_number
-        )
+        names = {m[0] for name in artifact.names if (m := re.match(r"(seed-\d+/)?model(?=/)", name))}
+        found = sorted(names, key=lambda name: int(re.sub(r"\D", "", name) or 0))
         if not found:
             raise ConfigError(f"step '{artifact.step}' made no model", do="give pretrain, sft or rl steps as models")
         for name in found:
             own = artifact.step if name == "model" else f"{artifact.step}-{name.partition('/')[0]}"
             folders[own] = str(artifact.path(name))
     return folders
-
-
-def _number(name: str) -> int:
-    return int("".join(filter(str.isdigit, name)) or 0)
 
 
 def _main_metric(metrics: Mapping[str, float]) -> list[Any]:
@@ -217,12 +212,3 @@ def _picture(ref: Any) -> bytes:
 
     parts = read_sample(ref)
     return parts[next(name for name in sorted(parts) if name.endswith(("jpg", "png")))]
-
-
-def _finite(value: Any) -> Any:
-    """Plain JSON: a figure that was not measured (NaN) is null."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,6 +6,7 @@ then fails if too much was quarantined. A job is a unit, the stage's settings as
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from pipelines.core.storage import sha256_of
 from pipelines.shards.plan import SourceItem
 from pipelines.shards.settings import ShardSettings
 from pipelines.shards.unit import check_share, merge_counts
-from pipelines.workflow.stage import Artifact, Attempt, Inputs, SourceFile, stage
+from pipelines.workflow.stage import Attempt, Inputs, SourceFile, stage
 
 shard_stage = functools.partial(stage, deterministic="bytes", needs="data")
 """``@stage`` of one that writes shards: the same bytes every time."""
@@ -40,7 +41,7 @@ Job = TypeVar("Job", bound=UnitJob)
 
 @dataclass(frozen=True)
 class Listing:
-    """Files by relative name, and what ``corpus.jsonl`` says of them (empty for a user's folder)."""
+    """Files by relative name, and their rows of ``corpus.jsonl`` (family, declared split; none for a user's folder)."""
 
     files: Mapping[str, SourceFile]
     corpus: Mapping[str, Mapping[str, str]]
@@ -71,7 +72,10 @@ class Listing:
         row = self.corpus.get(name, {})
         if file is None:
             return SourceItem("", name, 0, "", row.get("split") or split_of(name, split_seed))
-        sha256 = file.sha256 or _hash_file(file.path)
+        sha256 = file.sha256
+        if not sha256:
+            with contextlib.suppress(OSError):  # a file that cannot be read has none
+                sha256 = sha256_of(file.path)
         places = (self.files.get(str(PurePosixPath(name).with_suffix(suffix))) for suffix in sidecars)
         beside = next((place for place in places if place is not None), None)
         return SourceItem(
@@ -97,31 +101,19 @@ def missing_names(told: Iterable[str], names: Sequence[str], limit: int | None) 
     return [] if limit is not None and len(names) >= limit else sorted(set(told) - set(names))
 
 
-def list_inputs(inputs: Inputs, folder: str = "") -> Listing:
-    """What a stage reads: the files under the user's ``source`` if set, else those under ``folder`` of the corpus."""
-    if "source" in inputs.sources:
-        return Listing({file.name: file for file in inputs.sources["source"]}, {}, "the path of source")
+def list_inputs(inputs: Inputs, folder: str = "", field: str = "source") -> Listing:
+    """What a stage reads: the files under the path in ``field`` if set, else those under ``folder`` of the corpus."""
+    if field in inputs.sources:
+        return Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
     artifact = inputs.one("sources")
     sizes, told = artifact.sizes, artifact.sha256
     names = [name for name in artifact.names if name.startswith(f"{folder}/" if folder else "")]
     files = {name: SourceFile(artifact.address(name), name, sizes[name], told.get(name, "")) for name in names}
-    return Listing(files, read_corpus(artifact), f"{folder or 'the files'} of step {artifact.step}")
-
-
-def read_corpus(artifact: Artifact) -> dict[str, dict[str, str]]:
-    """File name -> its row of ``corpus.jsonl`` (family and declared split); empty if the artifact has none."""
-    if "corpus.jsonl" not in artifact.names:
-        return {}
-    lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    return {row["file"]: row for row in map(json.loads, lines)}
-
-
-def _hash_file(path: Path) -> str:
-    """sha256, "" when the file cannot be read."""
-    try:
-        return sha256_of(path)
-    except OSError:
-        return ""
+    corpus: dict[str, dict[str, str]] = {}
+    if "corpus.jsonl" in artifact.names:
+        lines = artifact.path("corpus.jsonl").read_text(encoding="utf-8").splitlines()
+        corpus = {row["file"]: row for row in map(json.loads, lines)}
+    return Listing(files, corpus, f"{folder or 'the files'} of step {artifact.step}")
 
 
 def make_shards(

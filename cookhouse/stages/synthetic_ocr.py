@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from cookhouse.stages.sharding import Listing, make_shards, shard_stage
+from cookhouse.stages.sharding import list_inputs, make_shards, shard_stage
 from pipelines.core.errors import ConfigError
 from pipelines.images.settings import SyntheticOcr
 from pipelines.shards.plan import SourceItem, plan_units
@@ -54,7 +54,4 @@ def build_synthetic_ocr(config: SyntheticOcr, inputs: Inputs, out: Attempt) -> d
 
 
 def _items(inputs: Inputs, field: str, suffixes: tuple[str, ...], split_seed: int) -> list[SourceItem]:
-    if field not in inputs.sources:
-        return []
-    listing = Listing({file.name: file for file in inputs.sources[field]}, {}, f"the path of {field}")
-    return listing.items(suffixes, split_seed)
+    return list_inputs(inputs, field=field).items(suffixes, split_seed) if field in inputs.sources else []

@@ -13,7 +13,6 @@ from pipelines.workflow.stage import Attempt, Inputs, stage
 if TYPE_CHECKING:
     from pipelines.shards.index import SampleRef
 
-
 TELL_EVERY = 500  # samples between two lines of progress
 
 

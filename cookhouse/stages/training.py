@@ -1,25 +1,81 @@
-"""What `pretrain` and `sft` share: the way from shards to a `model/` folder."""
+"""Stages `pretrain` and `sft`, and the way from shards to a `model/` folder that they share."""
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.config import ModelConfig
 from model.training.config import TrainConfig
 from pipelines.core.canonical import digest
 from pipelines.core.errors import CookhouseError, DataError
-from pipelines.core.identity import identity_of
+from pipelines.core.identity import ExternalFile, Identity, identity_of
 from pipelines.core.meanwhile import meanwhile
-from pipelines.workflow.stage import Attempt, Inputs
+from pipelines.workflow.stage import Attempt, Inputs, stage
 
 if TYPE_CHECKING:
     from model.training.job import ModelSource
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT_LOOK_S = 2.0
+
+train_stage = functools.partial(
+    stage, engines=("torch", "deepspeed", "transformers"), deterministic="numbers", limit=False, needs="train"
+)
+"""``@stage`` of one that trains a gang on shards."""
+
+
+class Pretrain(TrainConfig):
+    """Shards -> `model/`. ``vision`` and ``language`` are safetensors of pretrained towers (both, or neither: all from
+    scratch); ``tokenizer`` is the `tokenizer.json` of the language model, or comes from an input of that name (a step
+    of stage ``tokenizer``), or is the byte tokenizer if neither is given. An input ``start`` holds ``start.safetensors``:
+    some parameters under released names, which take the places of fresh ones."""
+
+    model: Identity[ModelConfig]
+    vision: Identity[ExternalFile | None] = None
+    language: Identity[ExternalFile | None] = None
+    tokenizer: Identity[ExternalFile | None] = None
+
+
+@train_stage(
+    "pretrain",
+    code_version=1,
+    inputs=("shards",),
+    optional_inputs=("tokenizer", "start"),
+    replaces={"tokenizer": "tokenizer"},
+)
+def pretrain(config: Pretrain, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """Three phases of unfreezing in one gang (resampler; + vision tower; all), paper section 3.1, from pretrained towers
+    and a fresh resampler."""
+    from model.training.job import ModelSource
+
+    learned, start = inputs.optional("tokenizer"), inputs.optional("start")
+    tokenizer = config.tokenizer.locate() if config.tokenizer else learned and learned.path("tokenizer.json")
+    source = ModelSource(
+        config=config.model,
+        tokenizer=tokenizer.parent if tokenizer else None,
+        vision=config.vision.locate() if config.vision else None,
+        language=config.language.locate() if config.language else None,
+        start=start.path("start.safetensors") if start else None,
+    )
+    return run_phases(config, source, inputs, out)
+
+
+class FineTune(TrainConfig):
+    """`model/` of an earlier step + shards -> `model/`."""
+
+
+@train_stage("sft", code_version=1, inputs=("model", "shards"))
+def fine_tune(config: FineTune, inputs: Inputs, out: Attempt) -> dict[str, Any]:
+    """General fine-tuning, then long thinking with 3D video packages, in one gang (paper section 4), from the weights,
+    configuration and tokenizer of ``model``."""
+    from model.training.job import ModelSource
+
+    return run_phases(config, ModelSource(folder=inputs.one("model").path("model")), inputs, out)
 
 
 def run_phases(config: TrainConfig, model: ModelSource, inputs: Inputs, out: Attempt) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import CONFIG, changed, make_job
 
-from cookhouse.stages.pretrain import Pretrain
+from cookhouse.stages.training import Pretrain
 from model.training.job import Job, read_result
 from model.training.launch import launch
 from model.training.launch_ray import run_on_ray

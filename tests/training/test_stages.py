@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from cookhouse.stages import STAGES, training
-from cookhouse.stages.pretrain import Pretrain, pretrain
-from cookhouse.stages.sft import FineTune, fine_tune
+from cookhouse.stages.training import FineTune, Pretrain, fine_tune, pretrain
 from model.checkpoint import load_model
 from model.training.phases import Schedule
 from model.training.saver import Saver

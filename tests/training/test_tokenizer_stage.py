@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from cookhouse.stages.pretrain import Pretrain, pretrain
 from cookhouse.stages.tokenizer import TrainTokenizer, texts_of, train_tokenizer
+from cookhouse.stages.training import Pretrain, pretrain
 from model.checkpoint import load_model
 from pipelines.core.errors import DataError
 from pipelines.shards.read import read_json
