@@ -90,9 +90,10 @@ def run_job(job: Job, rank: int) -> None:
 
     with without("scipy", "sklearn", "pandas"):
         from model.checkpoint import save_weights
+    from model.training.cost import Geometry
     from model.training.loader import Loader
     from model.training.loop import train
-    from model.training.plan import Geometry, plan_phase
+    from model.training.plan import plan_phase
     from model.training.saver import Saver
     from pipelines.core.events import EventWriter
 

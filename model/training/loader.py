@@ -19,7 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from model.pack import Encoded, Pack, pack
 from model.processor import Processor
 from model.training.config import TrainConfig
-from model.training.plan import Item, Plan
+from model.training.order import Item
+from model.training.plan import Plan
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator
 from pipelines.corruption.view import ONLINE, redraw

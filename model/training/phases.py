@@ -59,7 +59,7 @@ class Phase(Record):
     through it (0.5: half of it, other samples next time). ``stratify``: samples of a stratum, every window of which has
     the exact mix (about the samples of one optimizer step; 0: only the running total is exact). ``changes`` move the
     weights on the way, in order, and need ``stratify``. ``tokens_per_pack``: budget of one pack in *work tokens*
-    (sequence tokens plus ``patch_cost`` x patches, see ``plan.Geometry``). ``packs_per_step``: packs of one optimizer
+    (sequence tokens plus ``patch_cost`` x patches, see ``cost.Geometry``). ``packs_per_step``: packs of one optimizer
     step over all ranks. ``modes``: samples of other modes are left out, ``without``: and those with one of these tags
     (a family of documents, a question kind). ``package``: None keeps videos 2D (frame by
     frame, no ticks, as in pretraining); ``(1, 6)`` draws the package size of every video sample from 1..6 and switches

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from model.training.cost import Geometry
+from model.training.order import Item
 from model.training.phases import MixChange, Phase, Schedule
-from model.training.plan import Geometry, Item, plan_phase
+from model.training.plan import plan_phase
 from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError, DataError
 from pipelines.corruption.view import ONLINE
