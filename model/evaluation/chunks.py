@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
 
 from model.evaluation.select import chunked
 from model.evaluation.task import Asked, Task
+from model.training.phases import Precision
 from pipelines.shards.index import SampleRef
-
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)

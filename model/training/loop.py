@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -42,7 +42,6 @@ class Source(Protocol):
 
     def steps(self, first: int) -> Iterator[list[Loaded]]:
         """This rank's packs of each optimizer step from ``first`` on."""
-        ...
 
 
 @dataclass
@@ -83,12 +82,12 @@ def train(
     engine = build(config.phases[cursor.phase], None)
     if folder is not None:
         saver.load(engine, folder)
-        tell.resumed(cursor, str(folder))
+        place = f"phase {config.phases[cursor.phase].name}, step {cursor.step} of {config.phases[cursor.phase].steps}"
+        tell.note(f"resumed at {place}", checkpoint=str(folder))
     for number in range(cursor.phase, len(config.phases)):
         phase, plan = config.phases[number], plans[number]
         if number != cursor.phase:
-            engine = build(phase, engine)
-        cursor = cursor.entering(number)
+            engine, cursor = build(phase, engine), replace(cursor, phase=number, step=0, updates=0)
         tell.phase(phase, plan)
         cursor = _run_phase(engine, config, plan, source_of(plan), cursor, meter, saver, tell, loss or token_loss)
     return engine, cursor, meter
@@ -125,11 +124,12 @@ def _run_phase(
         for loaded in packs:
             value = engine.backward(partial(loss, total=total), loaded.pack)["loss"]
             meter.count(loaded, value * total)
-            tell.problems(loaded)
+            for key, message in loaded.problems[:3]:
+                tell.note(f"sample {key} left out: {message}", level="warning")
         result = engine.step()
         cursor = cursor.after(result.updated)
         if not result.updated:
-            tell.skipped(cursor)
+            tell.note(f"step {cursor.total_steps}: gradient not finite, skipped", level="warning")
         numbers = [loaded.number for loaded in packs]
         guard.watch(result.updated, f"phase {phase.name!r}, step {cursor.step}, packs {numbers}")
         tell.progress(cursor)
@@ -153,27 +153,16 @@ class _Teller:
     config: TrainConfig
     events: EventWriter | None
 
-    def _note(self, text: str, **fields: str) -> None:
+    def note(self, text: str, **fields: str) -> None:
         if self.events is not None:
             self.events.emit("note", text=text, **fields)
 
-    def resumed(self, cursor: Cursor, checkpoint: str) -> None:
-        phase = self.config.phases[cursor.phase]
-        self._note(f"resumed at phase {phase.name}, step {cursor.step} of {phase.steps}", checkpoint=checkpoint)
-
     def phase(self, phase: Phase, plan: Plan) -> None:
-        self._note(f"phase {phase.name}: {phase.steps} steps, trains {', '.join(phase.trains)}", phase=phase.name)
+        self.note(f"phase {phase.name}: {phase.steps} steps, trains {', '.join(phase.trains)}", phase=phase.name)
         passes = ", ".join(f"{name} {times:.2f}x" for name, times in sorted(plan.passes.items()))
-        self._note(f"phase {phase.name} walks through {passes}")
+        self.note(f"phase {phase.name} walks through {passes}")
         if plan.empty:
-            self._note(f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
-
-    def problems(self, loaded: Loaded) -> None:
-        for key, message in loaded.problems[:3]:
-            self._note(f"sample {key} left out: {message}", level="warning")
-
-    def skipped(self, cursor: Cursor) -> None:
-        self._note(f"step {cursor.total_steps}: gradient not finite, skipped", level="warning")
+            self.note(f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
 
     def progress(self, cursor: Cursor) -> None:
         """Counts the steps of all phases, so that what is left is that of the whole."""

@@ -40,7 +40,6 @@ def eligible(
         return (not modes or bool(modes & set(phase.modes))) and not set(phase.without).intersection(ref.tags)
 
     eligible: dict[str, list[SampleRef]] = {}
-    parts = [phase.weights or phase.repetitions, *(change.weights for change in phase.changes)]
     for name in phase.datasets:
         if name not in refs_by_dataset:
             raise ConfigError(
@@ -49,7 +48,7 @@ def eligible(
                 do="correct the name in `weights`, or add the step to `inputs.shards`",
             )
         refuse_test_rows(refs_by_dataset, [name])
-        if any(weights.get(name, 0) > 0 for weights in parts):
+        if any(weights.get(name, 0) > 0 for weights in phase.mixes.values()):
             eligible[name] = [ref for ref in refs_by_dataset[name] if fits(ref)]
     empty = tuple(name for name, refs in eligible.items() if not refs)
     if len(empty) == len(eligible):
