@@ -127,8 +127,13 @@ def parameter_groups(
     ]
 
 
-def adamw(groups: list[dict[str, Any]], settings: Optimizer) -> torch.optim.AdamW:
-    """The one optimizer of the house. Fused: one pass over each buffer, on the CPU too. ``lr`` is set per step."""
+def learning(
+    model: nn.Module, trains: Sequence[Part], settings: Optimizer, lr_scale: Mapping[Part, float] | None
+) -> torch.optim.AdamW:
+    """The model in training mode, ``trains`` alone unfrozen, and their fresh optimizer. Fused: one pass over each buffer,
+    on the CPU too. ``lr`` is set per step."""
+    freeze(model.train(), trains)
+    groups = parameter_groups(model, settings, lr_scale)
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
@@ -178,9 +183,8 @@ class TorchEngine(Alone):
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.precision, self.clip = torch.device(device), precision, optimizer.clip or math.inf
-        self.module = model.to(self.device).train()
-        freeze(self.module, trains)
-        self.optimizer = adamw(parameter_groups(self.module, optimizer, lr_scale), optimizer)
+        self.module = model.to(self.device)
+        self.optimizer = learning(self.module, trains, optimizer, lr_scale)
 
     def set_lr(self, lr: float) -> None:
         set_rate(self.optimizer, lr)

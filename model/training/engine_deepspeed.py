@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from model.training.engine import ADAMW, LossFn, StepResult, T, adamw, freeze, on_host, parameter_groups, set_rate
+from model.training.engine import ADAMW, LossFn, StepResult, T, learning, on_host, set_rate
 from model.training.lean import without
 from model.training.phases import Optimizer, Part, Precision
 from pipelines.core.errors import InfraError
@@ -102,14 +102,12 @@ class DeepSpeedEngine(Gang):
         super().__init__()
         self.module = model.to(self.device)
         self.settings, self.precision, self.zero_stage = optimizer, precision, zero_stage
-        freeze(model, trains)
-        model.train()
         unused = () if zero_stage == 3 else ("deepspeed.runtime.zero.muon.muon_optimizer",)  # stage 3 needs it
         with warnings.catch_warnings(), without(*unused):
             warnings.simplefilter("ignore")
             self._engine, _, _, _ = _deepspeed().initialize(
                 model=model,
-                optimizer=adamw(parameter_groups(model, optimizer, lr_scale), optimizer),
+                optimizer=learning(model, trains, optimizer, lr_scale),
                 config=self._config(),
                 dist_init_required=False,
             )

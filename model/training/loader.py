@@ -48,8 +48,7 @@ class Loaded:
 class Loader:
     """Packs of one phase for one rank.
 
-    ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs.
-    """
+    ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs."""
 
     def __init__(self, plan: Plan, processor: Processor, config: TrainConfig, rank: int = 0) -> None:
         self.plan, self.processor, self.config, self.rank = plan, processor, config, rank

@@ -28,8 +28,7 @@ class Schedule(Record):
     """Learning rate over the optimizer steps of one phase; see ``schedule.learning_rate``.
 
     ``warmup`` and ``decay`` below 1 are fractions of the phase, from 1 on they are steps. ``lr`` is the peak (stable)
-    rate, ``final_lr`` the rate at the end (and, as in transformers, the rate a linear warm-up starts from).
-    """
+    rate, ``final_lr`` the rate at the end (and, as in transformers, the rate a linear warm-up starts from)."""
 
     kind: Literal["wsd", "cosine", "constant", "warmup_linear"] = "wsd"
     lr: float = Field(gt=0)
@@ -66,8 +65,7 @@ class Phase(Record):
     (a family of documents, a question kind). ``package``: None keeps videos 2D (frame by frame, no ticks, as in
     pretraining); ``(1, 6)`` draws the package size of every video sample from 1..6 and switches the temporal embedding
     on. ``stride``: every k-th frame is kept, k drawn from the range (frame rate augmentation).
-    ``lr_scale`` multiplies the rate of a part.
-    """
+    ``lr_scale`` multiplies the rate of a part."""
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     trains: tuple[Part, ...] = Field(min_length=1)

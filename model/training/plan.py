@@ -55,8 +55,7 @@ def plan_phase(
 
     Raises:
         ConfigError: ``packs_per_step`` is not a multiple of ``world_size``; a weight names an unknown dataset.
-        DataError: a test sample, or no sample that fits a pack.
-    """
+        DataError: a test sample, or no sample that fits a pack."""
     if phase.packs_per_step % world_size:
         raise ConfigError(
             f"phase {phase.name!r}: packs_per_step {phase.packs_per_step} does not divide over {world_size} ranks",
