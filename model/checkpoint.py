@@ -126,13 +126,13 @@ def init_from_parts(
 
     Files or folders; names as in our checkpoints or as SigLIP2 and Qwen3 publish them (``model/starting.py``).
 
-    Raises ConfigError for one tower without the other.
-    """
+    Raises ConfigError for one tower without the other."""
     if (vision is None) != (language is None):
         raise ConfigError(
             "a model starts from both a vision and a language file, or from neither",
             do="set `vision` and `language`, or leave both out to train from scratch",
         )
+    state: dict[str, Tensor] = {}
     if vision is None or language is None:
         torch.manual_seed(seed)
         model = MiniCPMV(config)
@@ -140,12 +140,10 @@ def init_from_parts(
     else:
         model = empty_model(config)
         model.resampler.to_empty(device="cpu")
-    init_resampler(model.resampler, torch.Generator().manual_seed(seed))
-    state: dict[str, Tensor] = dict(model.state_dict())
-    if vision is not None and language is not None:
-        state = {name: tensor for name, tensor in state.items() if name.startswith("resampler.")}
         state |= {f"vpm.{name}": tensor for name, tensor in tower_state(vision, config.vision).items()}
         state |= {f"llm.{name}": tensor for name, tensor in language_state(language, config.language).items()}
+    init_resampler(model.resampler, torch.Generator().manual_seed(seed))
+    state = {name: tensor for name, tensor in model.state_dict().items() if not tensor.is_meta} | state
     if start is not None:
         state |= read_file(Path(start))
     assign(model, state, torch.float32, ", ".join(str(file) for file in (vision, language, start) if file))
@@ -155,7 +153,6 @@ def init_from_parts(
 def preprocessor(config: ModelConfig) -> dict[str, Any]:
     """``preprocessor_config.json`` in the released layout."""
     names = ("unk", "im_start", "im_end", "slice_start", "slice_end", "im_id_start", "im_id_end")
-    tokens = (VISUAL[0], *VISUAL[1:7])
     return {
         "image_processor_type": "MiniCPMVImageProcessor",
         "processor_class": "MiniCPMVProcessor",
@@ -165,7 +162,7 @@ def preprocessor(config: ModelConfig) -> dict[str, Any]:
         "image_feature_size": config.query_num,
         "use_image_id": config.use_image_id,
         "slice_mode": config.slicing.max_slice_nums > 1,
-        **dict(zip(names, tokens, strict=True)),
+        **dict(zip(names, VISUAL)),
         "norm_mean": [0.5, 0.5, 0.5],
         "norm_std": [0.5, 0.5, 0.5],
         "version": 2.6,

@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
 
 from model.evaluation.select import chunked
 from model.evaluation.task import Asked, Task
+from model.training.phases import Precision
 from pipelines.shards.index import SampleRef
-
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,21 @@ def with_rows(
 ) -> tuple[list[Pictures], list[Chunk]]:
     """What makes the visual rows of all pictures, each picture once for all models of one tower, and the chunks that read
     them. ``towers``: folder -> name of its tower and resampler; ``output``: path with ``{tower}`` and ``{number}``."""
-    shown: dict[str, dict[tuple[str, ...], SampleRef]] = {}
-    weights_of: dict[str, Weights] = {}
-    for chunk in chunks:
-        tower = towers[chunk.weights.folder]
-        weights_of.setdefault(tower, chunk.weights)
-        for asked in chunk.asked:
-            shown.setdefault(tower, {}).setdefault(_picture(asked.shown), asked.shown)
+    names = [[(towers[chunk.weights.folder], *_picture(one.shown)) for one in chunk.asked] for chunk in chunks]
+    first: dict[tuple[str, ...], tuple[SampleRef, Weights]] = {}
+    for chunk, asked in zip(chunks, names, strict=True):
+        for name, one in zip(asked, chunk.asked, strict=True):
+            first.setdefault(name, (one.shown, chunk.weights))
     made: list[Pictures] = []
     file_of: dict[tuple[str, ...], str] = {}
-    for tower, first in shown.items():
-        for number, part in enumerate(chunked(list(first.items()), size)):
+    for tower in dict.fromkeys(name[0] for name in first):
+        shown = [name for name in first if name[0] == tower]
+        for number, part in enumerate(chunked(shown, size)):
             file = output.format(tower=tower, number=number)
-            made.append(Pictures(tuple(ref for _, ref in part), weights_of[tower], file))
-            file_of |= {(tower, *picture): file for picture, _ in part}
-    return made, [
-        replace(
-            chunk,
-            rows=tuple(sorted({file_of[towers[chunk.weights.folder], *_picture(one.shown)] for one in chunk.asked})),
-        )
-        for chunk in chunks
-    ]
+            made.append(Pictures(tuple(first[name][0] for name in part), first[shown[0]][1], file))
+            file_of |= dict.fromkeys(part, file)
+    rows = [tuple(sorted({file_of[name] for name in asked})) for asked in names]
+    return made, [replace(chunk, rows=files) for chunk, files in zip(chunks, rows, strict=True)]
 
 
 def _picture(ref: SampleRef) -> tuple[str, ...]:

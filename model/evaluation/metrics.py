@@ -69,10 +69,8 @@ def judge(answer: str | None, truth: str, verifier: str) -> Verdict:
     Raises ValueError for a verifier it does not know."""
     if verifier not in ("exact", "number"):
         raise ValueError(f"unknown verifier {verifier!r}: exact or number")
-    if answer is None or not normalise(answer):
+    said, due = normalise(answer or ""), normalise(truth)
+    if not said or (verifier == "number" and not _NUMBER.fullmatch(said)):
         return "format"
-    if verifier == "exact":
-        return "correct" if normalise(answer) == normalise(truth) else "wrong"
-    if not _NUMBER.fullmatch(normalise(answer)):
-        return "format"
-    return "correct" if float(normalise(answer)) == float(normalise(truth)) else "wrong"
+    equal = said == due if verifier == "exact" else float(said) == float(due)
+    return "correct" if equal else "wrong"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from model.checkpoint import load_model
@@ -29,6 +28,7 @@ from model.processor import Processor
 from model.training.phases import PREFIX
 from model.weights import read_weights
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.core.storage import put
 from pipelines.shards.index import SampleRef
 from pipelines.shards.read import decode_parts, pictures_shown, read_sample
 
@@ -91,11 +91,7 @@ def run_pictures(chunk: Pictures) -> int:
     )
     computed = (rows.cpu() for rows in model.visual_rows(encoded))
     rows = dict(zip(map(_pixels, pictures), computed, strict=True))
-    target = Path(chunk.output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    save_file(rows, draft)
-    os.replace(draft, target)
+    put(Path(chunk.output), save(rows))
     return len(rows)
 
 

@@ -80,13 +80,12 @@ class QuestionTask:
         seeds = sorted(name for name in by_model if re.fullmatch(rf"{re.escape(self.after)}(-seed-\d+)?", name))
         if self.before not in by_model or not self.after or not seeds:
             return {}
-        shared = sorted(set.intersection(*(set(by_model[name]) for name in (self.before, *seeds))))
+        compared = [by_model[name] for name in (self.before, *seeds)]
+        shared = sorted(set.intersection(*map(set, compared)))
         if not shared:
             return {}
-        scores = {
-            name: [by_model[name][sample].scores["correct"] for sample in shared] for name in (self.before, *seeds)
-        }
-        gain = paired_gain(scores[self.before], [scores[name] for name in seeds], self.draws, self.seed)
+        before, *after = ([answers[sample].scores["correct"] for sample in shared] for answers in compared)
+        gain = paired_gain(before, after, self.draws, self.seed)
         same = "one seed, which has no interval" if len(seeds) == 1 else f"all {len(seeds)} seeds gained the same"
         why = "" if gain.lower == gain.lower else same + (", which has no interval" if len(seeds) > 1 else "")
         by_seed = dict(zip(seeds, gain.by_seed, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from model.evaluation.task import Asked, Said, mean
 from pipelines.shards.index import SampleRef
 from pipelines.shards.read import read_json
 
+_NUMBERED = re.compile(r"^[^\S\n]*(\d+)[^\S\n]*: (.+)$", re.MULTILINE)
 LEVELS = ("low", "moderate", "high")
 SHOWN = {"cer_wrong": "cer_wrong_picture", "difference": "cer_difference"}
 """Figures that MLflow shows under another name."""
@@ -123,24 +125,12 @@ def by_line(tokens: Sequence[tuple[str, float, bool]]) -> dict[int, tuple[float,
     """Gather the target tokens (text, nats, hit) of ``"1: red\\n2: fox"`` by line number: nats, characters of right
     tokens and characters of the text after the number. A token's nats are shared among its characters evenly, the number
     and line end are free."""
-    found: dict[int, list[float]] = {}
-    line, column_text = 0, ""
-    for text, loss, hit in tokens:
-        for char in text:
-            if char == "\n":
-                line, column_text = 0, ""
-                continue
-            if line == 0:
-                head, mark, _ = (column_text + char).partition(": ")
-                column_text += char
-                if mark and head.strip().isdigit():
-                    line = int(head)
-                continue
-            cell = found.setdefault(line, [0.0, 0, 0])
-            cell[0] += loss / len(text)
-            cell[1] += int(hit)
-            cell[2] += 1
-    return {number: (cell[0], int(cell[1]), int(cell[2])) for number, cell in found.items()}
+    chars = [(loss / len(text), hit) for text, loss, hit in tokens for _ in text]
+    found = {}
+    for line in _NUMBERED.finditer("".join(text for text, _, _ in tokens)):
+        nats, hits = zip(*chars[slice(*line.span(2))], strict=True)
+        found[int(line[1])] = (sum(nats), sum(hits), len(hits))
+    return found
 
 
 def _rate(rows: Sequence[Row], capped: bool = False) -> float:

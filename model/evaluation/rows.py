@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.storage import put
+
 
 @dataclass(frozen=True)
 class Row:
@@ -43,16 +45,9 @@ class Row:
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Row]) -> int:
-    """JSONL under a temporary name, then moved into place; returns the number of rows."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    """JSONL, whole or not at all; returns the number of rows."""
     lines = [json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows]
-    with draft.open("w", encoding="utf-8") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, target)
+    put(Path(path), "".join(lines).encode(), durable=True)
     return len(lines)
 
 

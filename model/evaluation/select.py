@@ -43,19 +43,13 @@ def derangement(groups: Sequence[Hashable], sizes: Sequence[int]) -> list[int]:
     when one group holds more than half of the samples: no such assignment exists.
 
     ``derangement("abc", [1, 1, 1]) == [1, 2, 0]``."""
-    if len(groups) != len(sizes):
-        raise ValueError(f"{len(groups)} groups and {len(sizes)} sizes")
     shift = max(Counter(groups).values(), default=0)
     if 2 * shift > len(groups):
         raise ValueError(f"{shift} of {len(groups)} samples show one page: a wrong picture cannot be found for each")
-    first_size: dict[Hashable, int] = {}
-    for group, size in zip(groups, sizes, strict=True):
-        first_size.setdefault(group, size)
+    first_size = dict(zip(groups[::-1], sizes[::-1], strict=True))
     order = sorted(range(len(groups)), key=lambda i: (first_size[groups[i]], repr(groups[i]), i))
-    partner = [0] * len(groups)
-    for place, index in enumerate(order):
-        partner[index] = order[(place + shift) % len(order)]
-    return partner
+    partner = dict(zip(order, order[shift:] + order[:shift], strict=True))
+    return [partner[index] for index in range(len(groups))]
 
 
 def chunked(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:

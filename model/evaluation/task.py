@@ -44,21 +44,17 @@ class Task(Protocol):
 
     def select(self, refs: Sequence[SampleRef]) -> list[Asked]:
         """What is asked, of test samples. Raises DataError for a sample of another split."""
-        ...
 
     def prompt(self, sample: Mapping[str, Any]) -> tuple[Sequence[Any], Mode]:
         """(messages before the answer, mode) of a sample's JSON."""
-        ...
 
     def score(self, model: str, asked: Asked, sample: Mapping[str, Any], said: Said) -> list[Row]: ...
 
     def aggregate(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Figures, nested; what was not measured is NaN or left out."""
-        ...
 
     def metrics(self, figures: Mapping[str, Any]) -> dict[str, float]:
         """The figures that MLflow shows, by name."""
-        ...
 
 
 def mean(values: Iterable[float]) -> float:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from model.training.phases import Optimizer, Phase
+from model.training.phases import Optimizer, Phase, Precision
 from pipelines.core.cpus import FOLLOWS, Room
 from pipelines.core.errors import did_you_mean
 from pipelines.core.executor import Demand, Resources
@@ -29,7 +29,7 @@ class TrainConfig(StageConfig):
     prefetch: Runtime[bool] = False
     # optimizer and engine
     optimizer: Identity[Optimizer] = Optimizer()
-    precision: Identity[Literal["fp32", "bf16"]] = "fp32"
+    precision: Identity[Precision] = "fp32"
     zero_stage: Identity[Literal[0, 1, 2, 3] | None] = 1
     # the gang
     world_size: Identity[int] = Field(default=2, ge=1)
@@ -70,9 +70,7 @@ class TrainConfig(StageConfig):
         """Weights name shard inputs, and packs divide over the ranks."""
         shards = inputs.get("shards", ())
         for number, phase in enumerate(self.phases):
-            places = [("weights",), ("repetitions",), *(("changes", n, "weights") for n in range(len(phase.changes)))]
-            mixes = [phase.weights, phase.repetitions, *(change.weights for change in phase.changes)]
-            for place, mix in zip(places, mixes, strict=True):
+            for place, mix in phase.mixes.items():
                 for name in mix:
                     if name not in shards:
                         known = did_you_mean(name, shards) or f"its shard inputs are {', '.join(shards)}"

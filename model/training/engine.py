@@ -10,23 +10,22 @@ A step whose gradient is not finite changes nothing on any rank and says so (``u
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from model.training.phases import PREFIX, Optimizer, Part
+from model.training.phases import PREFIX, Optimizer, Part, Precision
 from pipelines.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from model.minicpmv import Supervised
     from model.pack import Pack
 
-Precision = Literal["fp32", "bf16"]
 ADAMW = Optimizer()
 LossFn = Callable[["Supervised"], Tensor]
 T = TypeVar("T")
@@ -49,11 +48,9 @@ class Group(Protocol):
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Elementwise sum over the ranks."""
-        ...
 
     def broadcast(self, value: T) -> T:
         """What rank 0 gave."""
-        ...
 
     def barrier(self) -> None: ...
 
@@ -65,55 +62,50 @@ class Engine(Group, Protocol):
     @property
     def module(self) -> nn.Module:
         """The network; with ZeRO-3 its parameters are partitioned."""
-        ...
 
     def set_lr(self, lr: float) -> None: ...
 
     def backward(self, loss_fn: LossFn, pack: Pack) -> dict[str, float]:
         """Forward ``pack``, add the gradient of ``loss_fn(supervised)`` (a scalar). Returns ``{"loss": its value}``."""
-        ...
 
     def step(self) -> StepResult:
         """Clip, update, clear the gradients."""
-        ...
 
     def forward(self, pack: Pack) -> Supervised:
         """Forward without gradient (reference or old-policy log-probabilities)."""
-        ...
 
     def save(self, directory: Path) -> None:
         """Write this rank's files of weights, optimizer and step into ``directory`` (the same on every rank)."""
-        ...
 
     def load(self, directory: Path) -> None:
         """Read what ``save`` wrote, with the same trainable parts and world size."""
-        ...
 
     def export_weights(self, *, each_machine: bool = False) -> dict[str, Tensor]:
         """The full state in float32 on the CPU, gathered on rank 0 (or on the first rank of each machine); an empty dict on
         the other ranks."""
-        ...
 
     def close(self) -> None:
         """Let go of the network and the optimizer."""
-        ...
 
 
-def freeze(model: nn.Module, parts: Iterable[Part]) -> None:
+def freeze(model: nn.Module, parts: Sequence[Part]) -> None:
     """``requires_grad`` for the parameters of ``parts`` and for no other.
 
     Raises ConfigError for a part the model does not have, or a parameter that belongs to no part."""
-    prefixes = {PREFIX[part]: part for part in parts}
     found = set()
     for name, parameter in model.named_parameters():
-        if not name.startswith(tuple(PREFIX.values())):
-            raise ConfigError(f"parameter {name!r} belongs to no part", why=f"parts are named by prefix: {PREFIX}")
-        prefix = name.split(".", 1)[0] + "."
-        parameter.requires_grad_(prefix in prefixes)
-        found.add(prefix)
-    missing = [part for prefix, part in prefixes.items() if prefix not in found]
-    if missing:
+        part = _part_of(name)
+        parameter.requires_grad_(part in parts)
+        found.add(part)
+    if missing := [part for part in parts if part not in found]:
         raise ConfigError(f"the model has no parameters of part {', '.join(missing)}", do="correct `trains`")
+
+
+def _part_of(name: str) -> Part:
+    for part, prefix in PREFIX.items():
+        if name.startswith(prefix):
+            return part
+    raise ConfigError(f"parameter {name!r} belongs to no part", why=f"parts are named by prefix: {PREFIX}")
 
 
 def parameter_groups(
@@ -126,17 +118,22 @@ def parameter_groups(
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            part = next(part for part, prefix in PREFIX.items() if name.startswith(prefix))
+            scale = (lr_scale or {}).get(_part_of(name), 1.0)
             shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the true shape beside the parameter
-            groups.setdefault(((lr_scale or {}).get(part, 1.0), len(shape) > 1), []).append(parameter)
+            groups.setdefault((scale, len(shape) > 1), []).append(parameter)
     return [
         {"params": groups[scale, decayed], "weight_decay": settings.weight_decay if decayed else 0.0, "scale": scale}
         for scale, decayed in sorted(groups)
     ]
 
 
-def adamw(groups: list[dict[str, Any]], settings: Optimizer) -> torch.optim.AdamW:
-    """The one optimizer of the house. Fused: one pass over each buffer, on the CPU too. ``lr`` is set per step."""
+def learning(
+    model: nn.Module, trains: Sequence[Part], settings: Optimizer, lr_scale: Mapping[Part, float] | None
+) -> torch.optim.AdamW:
+    """The model in training mode, ``trains`` alone unfrozen, and their fresh optimizer. Fused: one pass over each buffer,
+    on the CPU too. ``lr`` is set per step."""
+    freeze(model.train(), trains)
+    groups = parameter_groups(model, settings, lr_scale)
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=True)
 
 
@@ -149,6 +146,11 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """bf16 runs matrix products in bfloat16 over float32 master weights; norms, softmax and losses stay float32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """A copy in float32 on the CPU."""
+    return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
 class Alone:
@@ -181,21 +183,15 @@ class TorchEngine(Alone):
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.precision, self.clip = torch.device(device), precision, optimizer.clip or math.inf
-        self.model = model.to(self.device)
-        freeze(self.model, trains)
-        self.optimizer = adamw(parameter_groups(self.model, optimizer, lr_scale), optimizer)
-        self.model.train()
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model
+        self.module = model.to(self.device)
+        self.optimizer = learning(self.module, trains, optimizer, lr_scale)
 
     def set_lr(self, lr: float) -> None:
         set_rate(self.optimizer, lr)
 
     def backward(self, loss_fn: LossFn, pack: Pack) -> dict[str, float]:
         with autocast(self.device, self.precision):
-            supervised = self.model(pack.to(self.device))
+            supervised = self.module(pack.to(self.device))
         loss = loss_fn(supervised)
         loss.backward()
         return {"loss": float(loss.detach())}
@@ -212,21 +208,19 @@ class TorchEngine(Alone):
     @torch.no_grad()
     def forward(self, pack: Pack) -> Supervised:
         with autocast(self.device, self.precision):
-            return self.model(pack.to(self.device))
+            return self.module(pack.to(self.device))
 
     def save(self, directory: Path) -> None:
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
         torch.save(state, directory / "torch.pt")
 
     def load(self, directory: Path) -> None:
         state = torch.load(directory / "torch.pt", map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
+        self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def export_weights(self, *, each_machine: bool = False) -> dict[str, Tensor]:
-        return {
-            name: value.detach().to("cpu", torch.float32).clone() for name, value in self.model.state_dict().items()
-        }
+        return {name: on_host(value) for name, value in self.module.state_dict().items()}
 
     def close(self) -> None:
-        del self.model, self.optimizer
+        del self.module, self.optimizer

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from model.training.engine import ADAMW, LossFn, Precision, StepResult, T, adamw, freeze, parameter_groups, set_rate
+from model.training.engine import ADAMW, LossFn, StepResult, T, learning, on_host, set_rate
 from model.training.lean import without
-from model.training.phases import Optimizer, Part
+from model.training.phases import Optimizer, Part, Precision
 from pipelines.core.errors import InfraError
 
 if TYPE_CHECKING:
@@ -102,14 +102,12 @@ class DeepSpeedEngine(Gang):
         super().__init__()
         self.module = model.to(self.device)
         self.settings, self.precision, self.zero_stage = optimizer, precision, zero_stage
-        freeze(model, trains)
-        model.train()
         unused = () if zero_stage == 3 else ("deepspeed.runtime.zero.muon.muon_optimizer",)  # stage 3 needs it
         with warnings.catch_warnings(), without(*unused):
             warnings.simplefilter("ignore")
             self._engine, _, _, _ = _deepspeed().initialize(
                 model=model,
-                optimizer=adamw(parameter_groups(model, optimizer, lr_scale), optimizer),
+                optimizer=learning(model, trains, optimizer, lr_scale),
                 config=self._config(),
                 dist_init_required=False,
             )
@@ -175,17 +173,13 @@ class DeepSpeedEngine(Gang):
 
     def export_weights(self, *, each_machine: bool = False) -> dict[str, Tensor]:
         keep = self.first_of_machine if each_machine else self.rank == 0
-        state = {name: value.detach() for name, value in self.module.state_dict().items()} if keep else {}
-        gathered = {}
-        if self.zero_stage == 3:
+        state = {name: on_host(value) for name, value in self.module.state_dict().items()} if keep else {}
+        if self.zero_stage == 3:  # what stands there are empty parts
             for name, parameter in self.module.named_parameters(remove_duplicate=False):
-                with _deepspeed().zero.GatheredParameters(
-                    [parameter]
-                ):  # one at a time: never the full model on a device
+                with _deepspeed().zero.GatheredParameters([parameter]):  # one at a time: never all on a device
                     if keep:
-                        gathered[name] = parameter.detach().to("cpu", torch.float32).clone()
-        whole = {name: value.to("cpu", torch.float32).clone() for name, value in state.items() if name not in gathered}
-        return {**whole, **gathered}
+                        state[name] = on_host(parameter)
+        return state
 
     def close(self) -> None:
         self._engine.destroy()

@@ -90,15 +90,17 @@ def run_job(job: Job, rank: int) -> None:
 
     with without("scipy", "sklearn", "pandas"):
         from model.checkpoint import save_weights
+    from model.training.cost import Geometry
+    from model.training.engine import Alone
     from model.training.loader import Loader
     from model.training.loop import train
-    from model.training.plan import Geometry, plan_phase
+    from model.training.plan import plan_phase
     from model.training.saver import Saver
     from pipelines.core.events import EventWriter
 
     events = EventWriter(job.events) if rank == 0 and job.events else None
     processor = job.model.processor(job.scratch / f"rank-{rank}")
-    group = _group(config)
+    group = Alone() if config.zero_stage is None else _gang()
     geometry = Geometry.of(processor.config, config.bytes_per_token)
     plans = [
         plan_phase(job.samples, phase, index=n, seed=config.seed, geometry=geometry, world_size=config.world_size)
@@ -134,11 +136,7 @@ def read_result(job: Job) -> dict[str, Any]:
     return json.loads(job.result.read_text(encoding="utf-8"))
 
 
-def _group(config: TrainConfig) -> Group:
-    if config.zero_stage is None:
-        from model.training.engine import Alone
-
-        return Alone()
+def _gang() -> Group:
     from model.training.engine_deepspeed import Gang
 
     return Gang()
@@ -159,26 +157,15 @@ def _build(job: Job, model_config: ModelConfig, phase: Phase, before: Engine | N
         before.barrier()
         before.close()
         model = load_weights(model_config, file)
-    return _engine(job.config, model, phase)
-
-
-def _engine(config: TrainConfig, model: MiniCPMV, phase: Phase) -> Engine:
+    config, scale = job.config, phase.lr_scale
+    learns = model, phase.trains, config.optimizer
     if config.zero_stage is None:
         import torch
 
         from model.training.engine import TorchEngine
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return TorchEngine(
-            model, phase.trains, config.optimizer, lr_scale=phase.lr_scale, precision=config.precision, device=device
-        )
+        return TorchEngine(*learns, lr_scale=scale, precision=config.precision, device=device)
     from model.training.engine_deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(
-        model,
-        phase.trains,
-        config.optimizer,
-        lr_scale=phase.lr_scale,
-        precision=config.precision,
-        zero_stage=config.zero_stage,
-    )
+    return DeepSpeedEngine(*learns, lr_scale=scale, precision=config.precision, zero_stage=config.zero_stage)

@@ -18,8 +18,7 @@ def launch(kind: Kind, job: Job) -> dict[str, Any]:
     """Train and return the totals (``job.read_result``). Blocks until the gang has ended.
 
     Raises ConfigError for a gang the launcher cannot make, InfraError when a worker was lost for good, and the
-    worker's own error when it raised one.
-    """
+    worker's own error when it raised one."""
     if job.config.zero_stage is None and job.config.world_size > 1:
         raise ConfigError(
             f"plain torch trains in one process, not {job.config.world_size}", do="set zero_stage, or world_size: 1"
@@ -55,13 +54,8 @@ def _run_here(job: Job) -> None:
 
 
 def _spawned(rank: int, job: Job, port: int) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(job.config.world_size),
-    )
+    numbers = {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job.config.world_size}
+    os.environ.update({name: str(number) for name, number in numbers.items()}, MASTER_ADDR="127.0.0.1")
     run_job(job, rank)
 
 

@@ -25,25 +25,21 @@ def _worker(config: dict[str, Any]) -> None:
 def run_on_ray(job: Job, run: Callable[[Job, int], None] = run_job) -> None:
     """Train ``job`` on the connected cluster. ``run`` is what every worker calls with the job and its rank.
 
-    Raises the worker's own CookhouseError, or InfraError for anything else that ended the gang.
-    """
+    Raises the worker's own CookhouseError, or InfraError for anything else that ended the gang."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "180")
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     rank = job.config.rank
-    reserved = {
-        name: count for name, count in (("CPU", rank.cpus), ("GPU", rank.gpus), ("memory", rank.memory)) if count
-    }
+    asked = {"CPU": rank.cpus, "GPU": rank.gpus, "memory": rank.memory}
+    reserved = {name: count for name, count in asked.items() if count}
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "run": run},
         torch_config=TorchConfig(timeout_s=600),
         scaling_config=ScalingConfig(
-            num_workers=job.config.world_size,
-            use_gpu=bool(rank.gpus),
-            resources_per_worker=reserved,
+            num_workers=job.config.world_size, use_gpu=bool(rank.gpus), resources_per_worker=reserved
         ),
         run_config=RunConfig(
             name="gang",
@@ -54,8 +50,7 @@ def run_on_ray(job: Job, run: Callable[[Job, int], None] = run_job) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        cause = _own_error(error)
-        if cause is not None:
+        if cause := _own_error(error):
             raise cause from error
         raise InfraError(
             "the training gang failed",

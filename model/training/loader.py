@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 
-from model.pack import Encoded, Pack, pack
+from model.pack import IGNORE, Encoded, Pack, pack
 from model.processor import Processor
 from model.training.config import TrainConfig
-from model.training.plan import Item, Plan
+from model.training.order import Item
+from model.training.plan import Plan
 from pipelines.core.errors import DataError
 from pipelines.core.seeds import generator
 from pipelines.corruption.view import ONLINE, redraw
@@ -46,8 +48,7 @@ class Loaded:
 class Loader:
     """Packs of one phase for one rank.
 
-    ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs.
-    """
+    ``steps(first)`` yields, for every optimizer step from ``first`` on, the list of this rank's loaded packs."""
 
     def __init__(self, plan: Plan, processor: Processor, config: TrainConfig, rank: int = 0) -> None:
         self.plan, self.processor, self.config, self.rank = plan, processor, config, rank
@@ -117,19 +118,16 @@ def _drawn(page: Image.Image, online: Mapping[str, Any], item: Item) -> tuple[Im
 
 def filler(processor: Processor) -> Encoded:
     """A sample nothing is learned from."""
-    messages = [{"role": "user", "content": [{"type": "text", "text": "."}]}, {"role": "assistant", "content": "."}]
-    encoded = processor.encode(messages, {}, mode="none")  # type: ignore[arg-type]
-    return replace(encoded, labels=encoded.labels.new_full(encoded.labels.shape, -100))
+    encoded = processor.encode(turn([text_content(".")], "."), {}, mode="none")
+    return replace(encoded, labels=torch.full_like(encoded.labels, IGNORE))
 
 
 def _thinned(message: dict[str, Any], stride: int) -> dict[str, Any]:
     """Every stride-th frame of its videos."""
     if isinstance(message["content"], str) or stride == 1:
         return message
-    content = [
-        {**part, "parts": part["parts"][::stride], "ticks": part["ticks"][::stride]}
-        if part["type"] == "video"
-        else part
+    parts = [
+        part | {name: part[name][::stride] for name in ("parts", "ticks") if part["type"] == "video"}
         for part in message["content"]
     ]
-    return {**message, "content": content}
+    return {**message, "content": parts}

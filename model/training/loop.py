@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -42,7 +42,6 @@ class Source(Protocol):
 
     def steps(self, first: int) -> Iterator[list[Loaded]]:
         """This rank's packs of each optimizer step from ``first`` on."""
-        ...
 
 
 @dataclass
@@ -75,22 +74,19 @@ def train(
     """Run all phases from the newest checkpoint on. Returns the engine of the last, whose weights are the result, and the
     totals. ``build`` makes the engine of a phase, from the weights that the one before left.
 
-    ``events`` is given on rank 0 only. Raises DataError when ``MAX_NONFINITE`` steps in a row had no finite gradient.
-    """
-    tell = _Teller(config, events)
-    found = saver.newest(group)
-    folder, cursor, meter = found or (None, Cursor(), Meter())
+    ``events`` is given on rank 0 only. Raises DataError when ``MAX_NONFINITE`` steps in a row had no finite gradient."""
+    folder, cursor, meter = saver.newest(group) or (None, Cursor(), Meter())
+    run = _Run(config, saver, meter, loss or token_loss, events)
     engine = build(config.phases[cursor.phase], None)
     if folder is not None:
         saver.load(engine, folder)
-        tell.resumed(cursor, str(folder))
+        place = f"phase {config.phases[cursor.phase].name}, step {cursor.step} of {config.phases[cursor.phase].steps}"
+        run.note(f"resumed at {place}", checkpoint=str(folder))
     for number in range(cursor.phase, len(config.phases)):
         phase, plan = config.phases[number], plans[number]
         if number != cursor.phase:
-            engine = build(phase, engine)
-        cursor = cursor.entering(number)
-        tell.phase(phase, plan)
-        cursor = _run_phase(engine, config, plan, source_of(plan), cursor, meter, saver, tell, loss or token_loss)
+            engine, cursor = build(phase, engine), replace(cursor, phase=number, step=0, updates=0)
+        cursor = run.phase(engine, plan, source_of(plan), cursor)
     return engine, cursor, meter
 
 
@@ -103,77 +99,63 @@ def token_loss(supervised: Supervised, total: int) -> Tensor:
     return -supervised.logprobs().sum() / max(total, 1)
 
 
-def _run_phase(
-    engine: Engine,
-    config: TrainConfig,
-    plan: Plan,
-    source: Source,
-    cursor: Cursor,
-    meter: Meter,
-    saver: Saver,
-    tell: _Teller,
-    loss: Loss,
-) -> Cursor:
-    phase, guard = config.phases[cursor.phase], Guard()
-    started = waiting = time.perf_counter()
-    tell.progress(cursor)
-    for packs in source.steps(cursor.step):
-        meter.add(wait=time.perf_counter() - waiting)
-        total = int(engine.sum([sum(loaded.supervised for loaded in packs)])[0])
-        lr = learning_rate(phase.schedule, cursor.updates, phase.steps)
-        engine.set_lr(lr)
-        for loaded in packs:
-            value = engine.backward(partial(loss, total=total), loaded.pack)["loss"]
-            meter.count(loaded, value * total)
-            tell.problems(loaded)
-        result = engine.step()
-        cursor = cursor.after(result.updated)
-        if not result.updated:
-            tell.skipped(cursor)
-        numbers = [loaded.number for loaded in packs]
-        guard.watch(result.updated, f"phase {phase.name!r}, step {cursor.step}, packs {numbers}")
-        tell.progress(cursor)
-        every = config.checkpoint_every
-        due = cursor.step == phase.steps or bool(every and cursor.step % every == 0)
-        if due or cursor.step % config.log_every == 0:  # a checkpoint holds the totals up to its step
-            now = time.perf_counter()
-            read, started = meter.read(engine, now - started), now
-            tell.metrics(cursor, read | {"train/lr": lr, "train/grad_norm": result.grad_norm, "data/fill": plan.fill})
-        if due:
-            saver.save(engine, cursor, meter)
-            started = time.perf_counter()
-        waiting = time.perf_counter()
-    return cursor
-
-
 @dataclass(frozen=True)
-class _Teller:
-    """Events of rank 0; silent on the others."""
+class _Run:
+    """What all phases share. ``events`` are those of rank 0; the others are silent."""
 
     config: TrainConfig
+    saver: Saver
+    meter: Meter
+    loss: Loss
     events: EventWriter | None
 
-    def _note(self, text: str, **fields: str) -> None:
+    def phase(self, engine: Engine, plan: Plan, source: Source, cursor: Cursor) -> Cursor:
+        """The steps of the cursor's phase from the cursor on; returns where it ends."""
+        phase, guard = self.config.phases[cursor.phase], Guard()
+        self.entering(phase, plan)
+        started = waiting = time.perf_counter()
+        self.progress(cursor)
+        for packs in source.steps(cursor.step):
+            self.meter.add(wait=time.perf_counter() - waiting)
+            total = int(engine.sum([sum(loaded.supervised for loaded in packs)])[0])
+            lr = learning_rate(phase.schedule, cursor.updates, phase.steps)
+            engine.set_lr(lr)
+            for loaded in packs:
+                value = engine.backward(partial(self.loss, total=total), loaded.pack)["loss"]
+                self.meter.count(loaded, value * total)
+                for key, message in loaded.problems[:3]:
+                    self.note(f"sample {key} left out: {message}", level="warning")
+            result = engine.step()
+            cursor = cursor.after(result.updated)
+            if not result.updated:
+                self.note(f"step {cursor.total_steps}: gradient not finite, skipped", level="warning")
+            numbers = [loaded.number for loaded in packs]
+            guard.watch(result.updated, f"phase {phase.name!r}, step {cursor.step}, packs {numbers}")
+            self.progress(cursor)
+            every = self.config.checkpoint_every
+            due = cursor.step == phase.steps or bool(every and cursor.step % every == 0)
+            if due or cursor.step % self.config.log_every == 0:  # a checkpoint holds the totals up to its step
+                now = time.perf_counter()
+                read, started = self.meter.read(engine, now - started), now
+                self.metrics(
+                    cursor, read | {"train/lr": lr, "train/grad_norm": result.grad_norm, "data/fill": plan.fill}
+                )
+            if due:
+                self.saver.save(engine, cursor, self.meter)
+                started = time.perf_counter()
+            waiting = time.perf_counter()
+        return cursor
+
+    def note(self, text: str, **fields: str) -> None:
         if self.events is not None:
             self.events.emit("note", text=text, **fields)
 
-    def resumed(self, cursor: Cursor, checkpoint: str) -> None:
-        phase = self.config.phases[cursor.phase]
-        self._note(f"resumed at phase {phase.name}, step {cursor.step} of {phase.steps}", checkpoint=checkpoint)
-
-    def phase(self, phase: Phase, plan: Plan) -> None:
-        self._note(f"phase {phase.name}: {phase.steps} steps, trains {', '.join(phase.trains)}", phase=phase.name)
+    def entering(self, phase: Phase, plan: Plan) -> None:
+        self.note(f"phase {phase.name}: {phase.steps} steps, trains {', '.join(phase.trains)}", phase=phase.name)
         passes = ", ".join(f"{name} {times:.2f}x" for name, times in sorted(plan.passes.items()))
-        self._note(f"phase {phase.name} walks through {passes}")
+        self.note(f"phase {phase.name} walks through {passes}")
         if plan.empty:
-            self._note(f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
-
-    def problems(self, loaded: Loaded) -> None:
-        for key, message in loaded.problems[:3]:
-            self._note(f"sample {key} left out: {message}", level="warning")
-
-    def skipped(self, cursor: Cursor) -> None:
-        self._note(f"step {cursor.total_steps}: gradient not finite, skipped", level="warning")
+            self.note(f"phase {phase.name}: no samples in {', '.join(plan.empty)}", level="warning")
 
     def progress(self, cursor: Cursor) -> None:
         """Counts the steps of all phases, so that what is left is that of the whole."""

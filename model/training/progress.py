@@ -36,10 +36,6 @@ class Cursor:
             skipped_steps=self.skipped_steps + (not updated),
         )
 
-    def entering(self, phase: int) -> Cursor:
-        """At the start of a phase, unless it is in it already."""
-        return self if phase == self.phase else replace(self, phase=phase, step=0, updates=0)
-
 
 @dataclass
 class Meter:

@@ -13,6 +13,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -62,9 +63,12 @@ class Saver:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name != MANIFEST
         }
-        job = {"schema": SCHEMA, "fingerprint": self.fingerprint, "world_size": world_size}
+        job = self._job(world_size)
         place = {"cursor": asdict(cursor), "meter": meter.state()}
         put(folder / MANIFEST, json.dumps({**job, **place, "files": files}, indent=1).encode(), durable=True)
+
+    def _job(self, world_size: int) -> dict[str, Any]:
+        return {"schema": SCHEMA, "fingerprint": self.fingerprint, "world_size": world_size}
 
     def newest(self, group: Group) -> Found | None:
         """The furthest whole checkpoint of this job, as rank 0 sees it, for all ranks: one that looks at a shared folder a
@@ -73,18 +77,13 @@ class Saver:
         return group.broadcast(self._look(group.world_size) if group.rank == 0 else None)
 
     def _look(self, world_size: int) -> Found | None:
-        best: Found | None = None
-        wanted = {"schema": SCHEMA, "fingerprint": self.fingerprint, "world_size": world_size}
-        for manifest in (path for root in (*self.roots, self.root) for path in root.glob(f"step-*/{MANIFEST}")):
+        found: list[Found] = []
+        for manifest in (path for root in (self.root, *self.roots[::-1]) for path in root.glob(f"step-*/{MANIFEST}")):
             held = json.loads(manifest.read_text(encoding="utf-8"))
-            if {name: held.get(name) for name in wanted} != wanted:
-                continue
-            if any(not (manifest.parent / name).is_file() for name in held["files"]):
-                continue
-            cursor = Cursor(**held["cursor"])
-            if best is None or cursor.total_steps >= best[1].total_steps:
-                best = (manifest.parent, cursor, Meter.restored(held["meter"]))
-        return best
+            ours = self._job(world_size).items() <= held.items()
+            if ours and all((manifest.parent / name).is_file() for name in held["files"]):
+                found.append((manifest.parent, Cursor(**held["cursor"]), Meter.restored(held["meter"])))
+        return max(found, key=lambda whole: whole[1].total_steps, default=None)
 
     def load(self, engine: Engine, folder: Path) -> None:
         """Put a checkpoint into an engine of the same phase. Raises DataError when a file is not as the manifest says: of

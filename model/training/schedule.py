@@ -25,8 +25,7 @@ def learning_rate(schedule: Schedule, step: int, total: int) -> float:
     """Rate of optimizer step ``step`` (0-based) of a phase of ``total`` steps. Pure; any step may be asked for.
 
     ``wsd`` (Warmup-Stable-Decay, paper section 3.1), ``cosine`` (warm-up, then half a cosine to ``final_lr``),
-    ``constant`` (warm-up, then flat), ``warmup_linear`` (warm-up, then a line to ``final_lr``).
-    """
+    ``constant`` (warm-up, then flat), ``warmup_linear`` (warm-up, then a line to ``final_lr``)."""
     if step < 0 or total <= 0:
         raise ValueError(f"step {step} of {total}: steps count from 0 and a phase has at least one")
     warmup = steps_of(schedule.warmup, total)

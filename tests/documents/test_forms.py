@@ -17,9 +17,11 @@ from pydantic import ValidationError
 from stage_runs import run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
+from model.training.cost import Geometry
 from model.training.loader import _drawn
+from model.training.order import Item
 from model.training.phases import Phase, Schedule
-from model.training.plan import Geometry, Item, plan_phase
+from model.training.plan import plan_phase
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.read import read_sample
 from pipelines.workflow.artifact import Artifact

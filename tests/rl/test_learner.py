@@ -66,7 +66,7 @@ def test_both_sides_compute_in_float32(noisy_model):
     learner, worker = Learner(noisy_model, CONFIG), RolloutWorker(noisy_model, CONFIG)
     learner.start()
     assert learner.engine.precision == "fp32"
-    for policy in (learner.engine.model, worker.engine.policy):
+    for policy in (learner.engine.module, worker.engine.policy):
         assert {parameter.dtype for parameter in policy.parameters()} == {torch.float32}
 
 
@@ -103,7 +103,7 @@ def test_gradient_does_not_depend_on_ranks(noisy_model, rolled):
             self.rank, self.world_size, self.gradient = rank, ranks, {}
 
         def step(self):
-            found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+            found = {name: p.grad.clone() for name, p in self.module.named_parameters() if p.grad is not None}
             self.gradient = found
             return super().step()
 

@@ -26,7 +26,7 @@ from model.config import ModelConfig
 from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
 from model.training.loader import encode_item
-from model.training.plan import Item
+from model.training.order import Item
 from pipelines.core.errors import ConfigError
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows

@@ -13,7 +13,8 @@ from model.processor import Processor
 from model.tokenizer import build_byte_tokenizer
 from model.training.config import TrainConfig
 from model.training.loader import Loader, encode_item
-from model.training.plan import Item, Plan
+from model.training.order import Item
+from model.training.plan import Plan
 from pipelines.core.errors import DataError
 from pipelines.media.shape import encode_clip
 from pipelines.shards.index import Folder, ShardIndex

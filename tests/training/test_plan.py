@@ -8,9 +8,13 @@ from dataclasses import replace
 import pytest
 import tiny
 
+from model.training.cost import Geometry
+from model.training.order import Item
 from model.training.phases import MixChange, Phase, Schedule
-from model.training.plan import Geometry, Item, plan_phase
+from model.training.plan import plan_phase
+from pipelines.core.canonical import digest
 from pipelines.core.errors import ConfigError, DataError
+from pipelines.corruption.view import ONLINE
 from pipelines.shards.index import SampleRef
 
 GEOMETRY = Geometry(queries=64, scale_resolution=160, view_patches=128, max_slice_nums=1, patch_cost=0.5)
@@ -201,3 +205,36 @@ def test_a_changing_mix_names_datasets_that_are_no_input() -> None:
             stratify=4,
             changes=(MixChange(at=0.5, weights={"none": 1}),),
         )
+
+
+def packs_digest(made) -> str:
+    """Of which sample stands where and how it is visited, and of the counts beside; not of where the shards lie."""
+    packs = [[(i.ref.dataset, i.ref.key, i.package, i.stride, i.draw) for i in pack] for pack in made.packs]
+    return digest([packs, made.packs_per_step, made.dropped, made.fill, made.empty, sorted(made.passes.items())])
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize(
+    ("stratify", "wanted"),
+    [(0, "3d40b6a2b0ad59dc"), (6, "926078d6dc2d0e7d")],
+)
+def test_a_job_has_the_packs_it_always_had(samples, stratify: int, wanted: str, world_size: int) -> None:
+    """A checkpoint's place in the data is two numbers: they mean the same samples only while the plan stays as it is."""
+    geometry = Geometry.of(tiny.CONFIG)
+    plans = [
+        plan_phase(samples, mixed, index=index, seed=seed, geometry=geometry, world_size=world_size)
+        for seed in (0, 3, 11)
+        for index, mixed in enumerate(phase.model_copy(update={"stratify": stratify}) for phase in tiny.PHASES)
+    ]
+    assert digest([packs_digest(made) for made in plans])[:16] == wanted
+
+
+def test_draws_changes_and_repetitions_keep_their_packs() -> None:
+    pages = {**REFS, "cards": [ref(n, tags=(ONLINE,) if n % 3 else ()) for n in range(50)]}
+    changes = (MixChange(at=0.25, ramp=0.5, weights={"text": 1}),)
+    made = [
+        plan(pages),
+        plan(pages, stratify=8, changes=changes, steps=40),
+        plan(pages, weights={}, repetitions={"cards": 0.5, "text": 3}, tokens_per_pack=260),
+    ]
+    assert digest([packs_digest(one) for one in made])[:16] == "af7ce79d3e95ac87"
