@@ -230,11 +230,8 @@ def download(file: Remote, target: Path, *, sha256: str = "") -> Path:
         _ask(file, lambda system, path: system.get_file(path, str(draft)))
         if sha256 and (actual := sha256_of(draft)) != sha256:
             why = f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}..."
-            what, do = (
-                "a file of the store is not what its manifest says",
-                "rebuild the step with --force, or restore it",
-            )
-            raise DataError(what, where=str(file), why=why, do=do)
+            what = "a file of the store is not what its manifest says"
+            raise DataError(what, where=str(file), why=why, do="rebuild the step with --force, or restore it")
         os.replace(draft, target)
     finally:
         draft.unlink(missing_ok=True)

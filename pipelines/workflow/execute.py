@@ -95,10 +95,8 @@ class Spec:
             raise InfraError("the description of this attempt cannot be read", where=str(path))
         return cls(**data)
 
-    def write(self) -> Place:
-        path = storage.place(self.attempt) / "spec.json"
-        write_json(path, vars(self))
-        return path
+    def write(self) -> None:
+        write_json(storage.place(self.attempt) / "spec.json", vars(self))
 
     def open(self) -> Attempt:
         attempt = storage.place(self.attempt)

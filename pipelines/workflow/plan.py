@@ -228,13 +228,11 @@ def descendants(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> s
 
 
 def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            rest.extend(parents[name])
+    """``names`` and every step that one of them reads; ``parents`` in topological order."""
+    found = set(names)
+    for name in reversed(list(parents)):
+        if name in found:
+            found.update(parents[name])
     return found
 
 
