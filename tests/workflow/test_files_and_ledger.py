@@ -9,10 +9,10 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from stage_runs import plain_folder
 from toy_recipe import carry_out, recipe
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.files import create_json, read_json, translate_full_disk, write_json
 from pipelines.workflow.store import Store, commit
 
@@ -128,7 +128,7 @@ def test_the_manifest_tells_content_from_attendant(planned, store) -> None:
 def test_a_folder_as_artifact(tmp_path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.txt").write_text("b")
-    artifact = Artifact.from_folder(tmp_path, "corpus")
+    artifact = plain_folder(tmp_path, "corpus")
     assert artifact.names == ("a/b.txt",)
     assert artifact.path("a").is_dir()
 
