@@ -193,9 +193,8 @@ class _Reading:
             do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
             return ConfigError(f"{who} has no field '{path}'", where=where, do=do)
         if item["type"] == "missing":
-            return ConfigError(
-                f"{who} needs a value for '{path}'", where=where, do=f"give steps.{self.name}.{path}=..."
-            )
+            do = f"give steps.{self.name}.{path}=..."
+            return ConfigError(f"{who} needs a value for '{path}'", where=where, do=do)
         what = f"steps.{self.name}.{path} = {item['input']!r} does not fit"
         return ConfigError(what, where=where, why=item["msg"])
 

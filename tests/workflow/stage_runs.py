@@ -66,8 +66,7 @@ def run_stage_inprocess(
     if committed is None:
         folder = store.folder(definition.name, label, key)
         attempt = replace(store.begin(folder, limit=limit), executor=executor or InProcess())
-        committed = run_attempt(
-            definition, probed.config, Inputs(artifacts, probed.files), attempt, step=label, key=key, document=document
-        )
+        about = {"step": label, "key": key, "document": document, "generation": 1}
+        committed = run_attempt(definition, probed.config, Inputs(artifacts, probed.files), attempt, about)
     store.cache.save()
     return committed.open(label)

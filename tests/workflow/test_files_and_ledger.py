@@ -84,7 +84,7 @@ def test_what_a_unit_hashed_is_not_read_again_and_only_where_it_lies(store: Stor
     second = store.begin(folder)
     (second.dir / "again.txt").write_text("made anew")
     (second.dir / "plain.txt").write_text("plain")
-    record = commit(second, {"step": "s", "stage": "a", "key": "0" * 64}, {}, generation=1, seconds=0.0)
+    record = commit(second, {"step": "s", "stage": "a", "key": "0" * 64, "generation": 1}, {}, seconds=0.0)
     manifest = json.loads((record.folder / record.data["manifest"]).read_text())
     assert {row["path"]: row["sha256"] for row in manifest["content"]["files"]} == {
         "whole.txt": "told of whole.txt",
