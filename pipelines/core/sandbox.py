@@ -84,12 +84,7 @@ class Sandbox:
     """
 
     def __init__(
-        self,
-        target: str,
-        deadline_s: float,
-        memory_bytes: int,
-        *,
-        recycle_items: int = RECYCLE_ITEMS,
+        self, target: str, deadline_s: float, memory_bytes: int, *, recycle_items: int = RECYCLE_ITEMS
     ) -> None:
         self.target, self.deadline_s, self.memory_bytes = target, deadline_s, memory_bytes
         self.recycle_items = recycle_items

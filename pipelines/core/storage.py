@@ -163,7 +163,8 @@ def create(file: Place, data: bytes) -> bool:
     our own bytes there means that we were first."""
     if isinstance(file, Path):
         try:
-            with _draft(file, data, durable=True) as draft:
+            with _draft(file) as draft:
+                _write(draft, data, durable=True)
                 os.link(draft, file)
         except FileExistsError:
             return False
@@ -185,7 +186,8 @@ def put(file: Place, data: bytes, *, durable: bool = False) -> None:
     if isinstance(file, Remote):
         _ask(file, lambda system, path: system.pipe_file(path, data))
         return
-    with _draft(file, data, durable=durable) as draft:
+    with _draft(file) as draft:
+        _write(draft, data, durable=durable)
         os.replace(draft, file)
     if durable:
         sync_folder(file.parent)
@@ -225,19 +227,13 @@ def download(file: Remote, target: Path, *, sha256: str = "") -> Path:
     first. Raises DataError when the bytes are others, FileNotFoundError when there are none."""
     if target.is_file():
         return target
-    draft = _beside(target)
-    try:
+    with _draft(target) as draft:
         _ask(file, lambda system, path: system.get_file(path, str(draft)))
         if sha256 and (actual := sha256_of(draft)) != sha256:
             why = f"its sha256 is {actual[:12]}..., the manifest says {sha256[:12]}..."
-            what, do = (
-                "a file of the store is not what its manifest says",
-                "rebuild the step with --force, or restore it",
-            )
-            raise DataError(what, where=str(file), why=why, do=do)
+            what = "a file of the store is not what its manifest says"
+            raise DataError(what, where=str(file), why=why, do="rebuild the step with --force, or restore it")
         os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
     return target
 
 
@@ -257,22 +253,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _beside(path: Path) -> Path:
-    """A temporary name in the same folder, which is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+def _write(draft: Path, data: bytes, *, durable: bool) -> None:
+    with draft.open("xb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _draft(path: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
-    """A closed file with these bytes under a temporary name in the same folder, for the time of the block."""
-    draft = _beside(path)
+def _draft(path: Path) -> Iterator[Path]:
+    """A temporary name in the same folder, which is made, for the time of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with draft.open("xb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
         yield draft
     finally:
         with contextlib.suppress(OSError):

@@ -1,9 +1,5 @@
 """From a recipe to committed artifacts: probe -> keys -> plan -> run.
 
-In: named steps (typed configuration, inputs, a registry of stages by dotted name). Out:
-``{root}/{stage}/{label}-{key12}/`` folders, each opened only through its ``artifact.json``, and ``{root}/runs/`` with
-what every run did.
-
 A step is a pure function of its key (``keys``), so caching, resuming, locking and comparing follow from one string.
 ``probe`` is the only part that looks at sources, ``plan`` is pure, ``store`` and ``lease`` own the files, ``runner``
 is a loop over a ``backend``; ``session`` carries a plan out for one or many combinations, ``status`` reads how they stand.

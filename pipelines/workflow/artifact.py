@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -35,17 +35,9 @@ class Artifact:
     step: str
     stage: str
     key: str
-    stats: Mapping[str, Any] = field(default_factory=dict)
-    content_digest: str = ""
-    manifest: str = ""
-
-    @classmethod
-    def from_folder(
-        cls, folder: Path, step: str, stage: str = "folder", stats: Mapping[str, Any] | None = None
-    ) -> Artifact:
-        """A plain folder taken as it lies, without manifest or key: every file under it is a logical name. For tests
-        and for looking at data that no run made."""
-        return cls(Path(folder), step, stage, key="", stats=dict(stats or {}))
+    stats: Mapping[str, Any]
+    content_digest: str
+    manifest: str
 
     @property
     def named(self) -> dict[str, str]:
@@ -64,8 +56,6 @@ class Artifact:
     @cached_property
     def places(self) -> dict[str, str]:
         """Logical name -> path relative to ``root``, sorted. Reads the manifest once."""
-        if not self.manifest:
-            return {name: name for name in sorted(storage.files(self.root))}
         return dict(sorted(self._manifest["attendant"]["places"].items()))
 
     @property
@@ -124,13 +114,10 @@ class Artifact:
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """Logical name -> sha256, as the manifest of a committed result says; empty for a plain folder. Raises DataError
-        when the manifest is gone."""
-        return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]} if self.manifest else {}
+        """Logical name -> sha256. Raises DataError when the manifest is gone."""
+        return {row["path"]: row["sha256"] for row in self._manifest["content"]["files"]}
 
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Logical name -> bytes. Raises DataError when the manifest is gone."""
-        if not self.manifest:
-            return {name: about.size for name, about in storage.files(self.root).items()}
         return {row["path"]: row["size"] for row in self._manifest["content"]["files"]}

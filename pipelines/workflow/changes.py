@@ -33,9 +33,8 @@ def changed_files(before: Artifact, after: Artifact) -> Changes:
 def broken_promise(record: Record, differ: Differ) -> Changes | None:
     """What of a record is other than in the generation before it; None when it promises no bytes, when there is none
     before it, or when all is equal. Raises DataError when files of the earlier one are gone."""
-    if record.data["deterministic"] != "bytes":
-        return None
-    before = read_record(record.folder, below=record.generation)
+    promised = record.data["deterministic"] == "bytes"
+    before = read_record(record.folder, below=record.generation) if promised else None
     if before is None or before.content_digest == record.content_digest:
         return None
     found = differ(before.open(record.step), record.open(record.step))

@@ -8,8 +8,8 @@ names them, else bytes of the sources, else samples of the inputs. A stage that 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +111,11 @@ def _load_now(planned: PlannedStep, plan: Plan, found: Mapping[str, Estimate]) -
 def _load_then(before: Record) -> Load | None:
     spec = read_json(before.folder / "attempts" / str(before.data["attempt"]) / "spec.json") or {}
     sizes = [size for rows in spec.get("sources", {}).values() for _, _, size, _ in rows]
-    inputs = [row for rows in before.data["inputs"].values() for row in rows]
-    return _load(before.document["config"], sizes, map(functools.partial(_samples_of, before), inputs))
 
+    def samples() -> Iterator[Any]:
+        for row in itertools.chain.from_iterable(before.data["inputs"].values()):  # where it lies under this root now
+            stage, folder = row["folder"].rstrip("/").split("/")[-2:]
+            record = read_record(before.folder.parent.parent / stage / folder)
+            yield record.stats.get("samples") if record is not None and record.key == row["key"] else None
 
-def _samples_of(reader: Record, row: Mapping[str, str]) -> Any:
-    """The samples of an input of an earlier result, where it lies under this root now."""
-    stage, folder = row["folder"].rstrip("/").split("/")[-2:]
-    record = read_record(reader.folder.parent.parent / stage / folder)
-    return record.stats.get("samples") if record is not None and record.key == row["key"] else None
+    return _load(before.document["config"], sizes, samples())

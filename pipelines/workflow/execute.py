@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,18 +32,10 @@ from pipelines.workflow.store import Record, commit, read_record
 
 
 def run_attempt(
-    definition: StageDef,
-    config: StageConfig,
-    inputs: Inputs,
-    attempt: Attempt,
-    *,
-    step: str,
-    key: str,
-    document: Document,
-    generation: int = 1,
+    definition: StageDef, config: StageConfig, inputs: Inputs, attempt: Attempt, about: Mapping[str, Any]
 ) -> Record:
-    """Call the stage and commit what it left. Raises what the stage raises; a full disk becomes a DataError and stats
-    that are no JSON a DataError."""
+    """Call the stage and commit what it left, ``about``: the step, its key and key document, the generation. Raises what
+    the stage raises; a full disk becomes a DataError and stats that are no JSON a DataError."""
     started = time.monotonic()
     try:
         stats = definition.function(config, inputs, attempt) or {}
@@ -51,18 +43,16 @@ def run_attempt(
             json.dumps(stats, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise DataError(f"the stats of stage {definition.name} are not plain JSON", why=str(error)) from error
-        about = {
-            "step": step,
+        record = {
+            **about,
             "stage": definition.name,
-            "key": key,
-            "document": document,
             "config": config.model_dump(mode="json"),
             "inputs": {port: [item.named for item in items] for port, items in inputs.artifacts.items()},
             "source_hash": source_hash(definition),
             "deterministic": definition.deterministic,
             "provenance": provenance(),
         }
-        return commit(attempt, about, stats, generation=generation, seconds=time.monotonic() - started)
+        return commit(attempt, record, stats, seconds=time.monotonic() - started)
     except OSError as error:
         raise translate_full_disk(error, error.filename or attempt.dir) from error
     finally:
@@ -80,7 +70,7 @@ class Spec:
     document: Document
     config: Mapping[str, Any]
     inputs: Mapping[str, list[dict[str, str]]]
-    sources: Mapping[str, list[list[Any]]]
+    sources: Mapping[str, Sequence[Sequence[Any]]]
     attempt: str
     elders: list[str]
     generation: int
@@ -95,10 +85,8 @@ class Spec:
             raise InfraError("the description of this attempt cannot be read", where=str(path))
         return cls(**data)
 
-    def write(self) -> Place:
-        path = storage.place(self.attempt) / "spec.json"
-        write_json(path, vars(self))
-        return path
+    def write(self) -> None:
+        write_json(storage.place(self.attempt) / "spec.json", vars(self))
 
     def open(self) -> Attempt:
         attempt = storage.place(self.attempt)
@@ -196,8 +184,8 @@ def _run(spec: Spec, attempt: Attempt) -> None:
         )
     artifacts = {port: tuple(_open_input(**item) for item in items) for port, items in spec.inputs.items()}
     sources = {name: tuple(SourceFile(*row) for row in rows) for name, rows in spec.sources.items()}
-    told: Any = {name: getattr(spec, name) for name in ("step", "key", "document", "generation")}
-    run_attempt(definition, config, Inputs(artifacts, sources), attempt, **told)
+    about = {name: getattr(spec, name) for name in ("step", "key", "document", "generation")}
+    run_attempt(definition, config, Inputs(artifacts, sources), attempt, about)
 
 
 def _open_input(step: str, key: str, folder: str) -> Artifact:

@@ -55,11 +55,8 @@ def key_document(
     return dict(json.loads(canonical_json(document)))
 
 
-def key_of(document: Document) -> str:
-    """64 hex digits."""
-    return digest(document)
-
-
+key_of = digest
+"""The key of a document: 64 hex digits."""
 ABSENT = object()
 
 

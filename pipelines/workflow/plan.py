@@ -202,10 +202,9 @@ def with_keys(
 def make_plan(keyed: Sequence[KeyedStep], facts: Mapping[str, Facts], selection: Selection = EVERYTHING) -> Plan:
     """Decide every step. Raises ConfigError when the selection names a step that does not exist."""
     names = [item.step.name for item in keyed]
-    known = set(names)
     for field, option in NAMING.items():
         for name in getattr(selection, field):
-            if name not in known:
+            if name not in names:
                 raise no_such("there is no step", name, names, listed="the steps are", where=f"{option} {name}")
     parents = {item.step.name: item.step.parents for item in keyed}
     forced = descendants(parents, selection.force) if selection.downstream else set(selection.force)
@@ -228,13 +227,11 @@ def descendants(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> s
 
 
 def ancestors(parents: Mapping[str, Sequence[str]], names: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            rest.extend(parents[name])
+    """``names`` and every step that one of them reads; ``parents`` in topological order."""
+    found = set(names)
+    for name in reversed(list(parents)):
+        if name in found:
+            found.update(parents[name])
     return found
 
 

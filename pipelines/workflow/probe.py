@@ -106,12 +106,7 @@ def absolute(value: str, folder: str | os.PathLike[str] = "") -> str:
 
 
 def list_source(
-    value: str,
-    cache: HashCache,
-    *,
-    limit: int | None = None,
-    where: str = "",
-    folder: str | os.PathLike[str] = "",
+    value: str, cache: HashCache, *, limit: int | None = None, where: str = "", folder: str | os.PathLike[str] = ""
 ) -> list[SourceFile]:
     """The files of a folder (recursive), a glob or a single file, local or by URL (``s3://bucket/pdfs``), in the order of
     their relative names; with ``limit`` those that ``first_of_each_kind`` keeps. Hidden files are left out; a file that

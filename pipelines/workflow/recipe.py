@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -74,14 +74,12 @@ def parse_steps(raw: Mapping[str, Any], registry: Mapping[str, str], origin: Ori
             raise no_such("this recipe has no step", name, others, listed="the steps are", where=where, why=why)
         if not STEP_NAME.fullmatch(name):
             raise ConfigError(f"'{name}' is no step name", where=origin(("steps", name)), why="use a-z, 0-9 and _")
-    read = {name: _Reading(name, origin).step(value, raw, registry) for name, value in raw.items()}
-    steps = _without_replaced(read)
+    steps = {name: _Reading(name, origin).step(value, raw, registry) for name, value in raw.items()}
     try:
-        depth = _depths(steps)
+        return tuple(_in_order(_without_replaced(steps)))
     except CycleError as error:
         circle = " -> ".join(error.args[1])
         raise ConfigError("the steps form a circle", why=circle, do="remove one of these inputs") from None
-    return tuple(sorted(steps.values(), key=lambda step: depth[step.name]))
 
 
 def _without_replaced(steps: Mapping[str, Step]) -> dict[str, Step]:
@@ -103,20 +101,18 @@ def _without_replaced(steps: Mapping[str, Step]) -> dict[str, Step]:
     return kept
 
 
-def _depths(steps: Mapping[str, Step]) -> dict[str, int]:
-    """Position of each step in a topological order that keeps the recipe's own order wherever it can."""
+def _in_order(steps: Mapping[str, Step]) -> Iterator[Step]:
+    """The steps in a topological order that keeps the recipe's own order wherever it can. Raises CycleError."""
     place = {name: index for index, name in enumerate(steps)}
     sorter = TopologicalSorter({name: step.parents for name, step in steps.items()})
     sorter.prepare()
-    order: dict[str, int] = {}
     ready: list[tuple[int, str]] = []
     while sorter.is_active():
         for name in sorter.get_ready():
             heapq.heappush(ready, (place[name], name))
         _, name = heapq.heappop(ready)
-        order[name] = len(order)
+        yield steps[name]
         sorter.done(name)
-    return order
 
 
 @dataclass(frozen=True)
@@ -197,9 +193,8 @@ class _Reading:
             do = did_you_mean(str(location[-1]), known) or f"the fields are {', '.join(known)}"
             return ConfigError(f"{who} has no field '{path}'", where=where, do=do)
         if item["type"] == "missing":
-            return ConfigError(
-                f"{who} needs a value for '{path}'", where=where, do=f"give steps.{self.name}.{path}=..."
-            )
+            do = f"give steps.{self.name}.{path}=..."
+            return ConfigError(f"{who} needs a value for '{path}'", where=where, do=do)
         what = f"steps.{self.name}.{path} = {item['input']!r} does not fit"
         return ConfigError(what, where=where, why=item["msg"])
 

@@ -94,7 +94,6 @@ class Runner:
         self.asked_to_stop, self.differ = asked_to_stop, differ
         self._make_backend = backend
         self.results: dict[str, StepResult] = {}
-        self._planned = {planned.name: planned for planned in plan.steps}
         self._active: dict[str, Watch] = {}
         self._waiting: dict[str, float] = {}
         work = {planned.name for planned in plan.work}
@@ -151,8 +150,8 @@ class Runner:
             for name, asked in list(self._waiting.items()):
                 if time.monotonic() - asked >= ASK_LEASE_S:
                     self._waiting[name] = time.monotonic()
-                    if leases.holder(self._planned[name].facts.folder) is None:
-                        self._begin(self._planned[name])
+                    if leases.holder(self.plan[name].facts.folder) is None:
+                        self._begin(self.plan[name])
             moved = [self._advance(watch) for watch in list(self._active.values())]
             if not any(moved) and (self._active or self._waiting):
                 time.sleep(POLL_S)
@@ -171,10 +170,10 @@ class Runner:
             name = self._ready.take(lambda name, room=room: admits(self._demand(name), **room))  # type: ignore[misc]
             if name is None:
                 return
-            self._begin(self._planned[name])
+            self._begin(self.plan[name])
 
     def _demand(self, name: str) -> Demand:
-        step = self._planned[name].keyed.step
+        step = self.plan[name].keyed.step
         demand = step.config.demand()
         return demand if step.definition.uses_ray else Demand(demand.whole)
 
@@ -285,7 +284,7 @@ class Runner:
     def _finish(self, result: StepResult) -> None:
         self.results[result.name] = result
         self._failed = self._failed or result.status in ("failed", "killed")
-        planned = self._planned[result.name]
+        planned = self.plan[result.name]
         if planned.works:
             self._ready.finish(result.name, ok=result.record is not None)
         self.emit(

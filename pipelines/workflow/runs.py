@@ -106,9 +106,8 @@ def newest_runs(root: Path) -> Iterator[RunRecord]:
     """All runs, the newest first; ids say it to the second, the records to the millisecond."""
     known = sorted((path.stem for path in (root / "runs").glob("*.json")), reverse=True)
     for _, names_of_second in itertools.groupby(known, key=lambda name: name[: len("20261124-101530")]):
-        found = [(name, read_json(root / "runs" / f"{name}.json")) for name in names_of_second]
-        read = [RunRecord(root, name, data) for name, data in found if data]
-        yield from sorted(read, key=lambda run: -float(run.data["started"]))
+        found = filter(None, (find_run(root, name) for name in names_of_second))
+        yield from sorted(found, key=lambda run: -float(run.data["started"]))
 
 
 def keys_of_runs(root: Path, newest: int | None) -> set[str]:

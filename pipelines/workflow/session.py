@@ -87,19 +87,10 @@ def execute(
             for node in [EVERY_STEP if wish == EVERY_STEP else item.nodes.get(wish, wish)]
         }
 
-    journal = Journal(combinations, listeners)
+    journal, run_id = Journal(combinations, listeners), combinations[0].run.run_id
     results: dict[str, StepResult] | None = {}  # nothing is said to be there when the run cannot even start
     try:
-        runner = Runner(
-            store,
-            plan,
-            backend,
-            journal,
-            run_id=combinations[0].run.run_id,
-            rules=rules,
-            asked_to_stop=wishes,
-            differ=differ,
-        )
+        runner = Runner(store, plan, backend, journal, run_id=run_id, rules=rules, asked_to_stop=wishes, differ=differ)
         results = runner.run()
         return results
     except KeyboardInterrupt:

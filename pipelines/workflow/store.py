@@ -150,11 +150,9 @@ class Store:
         return Attempt(work_folder(path), path, limit, tuple(elders))
 
 
-def commit(
-    attempt: Attempt, about: Mapping[str, Any], stats: Mapping[str, Any], *, generation: int, seconds: float
-) -> Record:
+def commit(attempt: Attempt, about: Mapping[str, Any], stats: Mapping[str, Any], *, seconds: float) -> Record:
     """Publish an attempt: write the manifest from what its units say and what else lies there, create ``artifact.json``.
-    ``about``: what the record says beyond its files and figures.
+    ``about``: what the record says beyond its files and figures, its ``generation`` above all.
 
     When another process committed the same generation first, its record is returned and this attempt is only
     a folder; no two results of one generation can exist.
@@ -175,7 +173,6 @@ def commit(
     record = {
         "schema": 1,
         **about,
-        "generation": generation,
         "attempt": attempt.place.name,
         "manifest": f"attempts/{attempt.place.name}/manifest.json",
         "content_digest": digest(manifest["content"]),
@@ -185,7 +182,7 @@ def commit(
         "seconds": round(seconds, 3),
         "created": round(time.time(), 3),
     }
-    create_json(attempt.root / commit_name(generation), record)
+    create_json(attempt.root / commit_name(about["generation"]), record)
     for name in set(storage.names(attempt.dir)) - {"logs"} if attempt.carries else ("scratch", "elders"):
         storage.delete(attempt.dir / name)
     committed = read_record(attempt.root)

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from pipelines.core import storage
@@ -216,10 +216,7 @@ def prepare(store: Store, planned: PlannedStep, parents: Mapping[str, Record]) -
             ]
             for port, names in step.inputs.items()
         },
-        sources={
-            name: [[file.uri, file.name, file.size, file.sha256] for file in files]
-            for name, files in probed.files.items()
-        },
+        sources={name: list(map(astuple, files)) for name, files in probed.files.items()},
         attempt=str(attempt.place),
         elders=[str(elder) for elder in attempt.elders],
         generation=planned.generation,

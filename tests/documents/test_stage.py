@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pymupdf
 import pytest
-from stage_runs import run_stage_inprocess
+from stage_runs import plain_folder, run_stage_inprocess
 
 from cookhouse.stages.documents import DocumentShards, build_document_shards
 from pipelines.core.errors import DataError
@@ -35,7 +35,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         if not path.name.startswith(keep):
             path.unlink()
     (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Artifact.from_folder(folder, "corpus")
+    return plain_folder(folder, "corpus")
 
 
 def rows_of(artifact: Artifact) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_runs import plain_folder
 
 from pipelines.shards.manifest import Row
 from pipelines.shards.sample import image_content, sample_json, text_content, turn
@@ -58,7 +59,7 @@ def question(index: int, mode: str, split: str = "test") -> tuple[Row, dict[str,
 
 def shards(directory: Path, step: str, samples: list[tuple[Row, dict[str, bytes]]]) -> Artifact:
     write_unit(directory / step, "part", samples)
-    return Artifact.from_folder(directory / step, step)
+    return plain_folder(directory / step, step)
 
 
 def _row(key: str, split: str, kind: str, index: int) -> Row:
@@ -105,5 +106,5 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "documents": shards(home, "documents", cards),
         "questions": shards(home, "questions", asked),
-        "models": (Artifact.from_folder(home / "sft", "sft"), Artifact.from_folder(home / "rl", "rl")),
+        "models": (plain_folder(home / "sft", "sft"), plain_folder(home / "rl", "rl")),
     }

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stage_runs import run_stage_inprocess
+from stage_runs import plain_folder, run_stage_inprocess
 
 import rl.crew.local
 from cookhouse.stages.rl import reinforce
@@ -48,13 +48,13 @@ def question_shards(folder: Path, split: str = "train") -> Artifact:
             row = Row(key, "ok", "questions", source="q", source_digest="d", split=split, kind="question")
             items.append((row, {"json": text}))
     write_unit(folder, "train-000000", items)
-    return Artifact.from_folder(folder, "questions", "questions")
+    return plain_folder(folder, "questions", "questions")
 
 
 @pytest.fixture
 def inputs(noisy_model, tmp_path):
     return {
-        "model": Artifact.from_folder(noisy_model.parent, "sft", "sft"),
+        "model": plain_folder(noisy_model.parent, "sft", "sft"),
         "questions": question_shards(tmp_path / "questions"),
     }
 
@@ -126,7 +126,7 @@ def test_a_killed_run_ends_with_the_same_bytes(inputs, tmp_path, monkeypatch, ov
 
 def test_test_questions_are_never_learned(noisy_model, tmp_path):
     inputs = {
-        "model": Artifact.from_folder(noisy_model.parent, "sft", "sft"),
+        "model": plain_folder(noisy_model.parent, "sft", "sft"),
         "questions": question_shards(tmp_path / "questions", split="test"),
     }
     with pytest.raises(DataError, match="no question"):

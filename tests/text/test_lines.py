@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from stage_runs import run_stage_inprocess
+from stage_runs import plain_folder, run_stage_inprocess
 
 from cookhouse.stages.text import TextShards, build_text_shards
 from pipelines.shards.index import ShardIndex
 from pipelines.shards.inspect import rows
 from pipelines.shards.read import read_json
-from pipelines.workflow.artifact import Artifact
 from toy.corpus.texts import write_texts
 
 
@@ -62,7 +61,7 @@ def test_lines_of_a_users_file_have_splits_of_their_own(tmp_path: Path) -> None:
 def test_the_corpus_declares_the_splits(tmp_path: Path) -> None:
     listed = write_texts(tmp_path / "corpus", 0)
     (tmp_path / "corpus" / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
-    corpus = Artifact.from_folder(tmp_path / "corpus", "corpus")
+    corpus = plain_folder(tmp_path / "corpus", "corpus")
     made = run_stage_inprocess(build_text_shards, TextShards(), {"sources": corpus}, tmp_path / "store")
     assert {(row.source, row.split) for row in rows(made)} == {(row["file"], row["split"]) for row in listed}
     assert made.stats["quarantined"] == 0

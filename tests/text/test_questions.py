@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from stage_runs import run_stage_inprocess
+from stage_runs import plain_folder, run_stage_inprocess
 
 from cookhouse.stages.questions import QuestionShards, build_question_shards
 from pipelines.core.errors import DataError
@@ -23,7 +23,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     directory = tmp_path_factory.mktemp("corpus")
     listed = write_cards(directory, 0, 60, 20)
     (directory / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
-    return Artifact.from_folder(directory, "corpus")
+    return plain_folder(directory, "corpus")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import tiny
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from stage_runs import plain_folder
 
 from cookhouse.stages import STAGES, training
 from cookhouse.stages.training import FineTune, Pretrain, fine_tune, pretrain
@@ -29,7 +30,7 @@ PLAIN = {"world_size": 1, "zero_stage": None, "precision": "fp32", "max_skipped_
 
 @pytest.fixture
 def shards(folders) -> tuple[Artifact, ...]:
-    return tuple(Artifact.from_folder(folder.root, name) for name, folder in folders.items())
+    return tuple(plain_folder(folder.root, name) for name, folder in folders.items())
 
 
 def attempt(folder: Path) -> Attempt:
@@ -54,7 +55,7 @@ def test_pretrain_then_sft_from_its_model(shards, tmp_path: Path) -> None:
             "tokenizer_config.json",
         )
     ], "checkpoints are gone, only the model is the result"
-    made = Artifact.from_folder(first.dir, "pretrain")
+    made = plain_folder(first.dir, "pretrain")
     tuned = fine_tune(FineTune(phases=tiny.PHASES[1:], **PLAIN), Inputs({"model": (made,), "shards": shards}), second)
     assert tuned["optimizer_steps"] == 6
     assert tuned["main_metric"][1] < stats["main_metric"][1], "it starts from the trained weights"
@@ -142,7 +143,7 @@ def test_pretraining_starts_from_weights_of_a_step(shards, tmp_path: Path) -> No
     def run(name: str) -> Attempt:
         save_file({name: query}, file)
         out = attempt(tmp_path / name)
-        start = Artifact.from_folder(file.parent, "reading")
+        start = plain_folder(file.parent, "reading")
         pretrain(config, Inputs({"shards": shards, "start": (start,)}, {}), out)
         return out
 

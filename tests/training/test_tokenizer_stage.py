@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from stage_runs import plain_folder
 
 from cookhouse.stages.tokenizer import TrainTokenizer, texts_of, train_tokenizer
 from cookhouse.stages.training import Pretrain, pretrain
@@ -19,13 +20,13 @@ PLAIN = {"world_size": 1, "zero_stage": None, "launcher": "local", "precision": 
 
 @pytest.fixture
 def shards(folders) -> tuple[Artifact, ...]:
-    return tuple(Artifact.from_folder(folder.root, name) for name, folder in folders.items())
+    return tuple(plain_folder(folder.root, name) for name, folder in folders.items())
 
 
 def learn(shards, folder: Path, **options) -> tuple[Artifact, dict]:
     folder.mkdir()
     stats = train_tokenizer(TrainTokenizer(**options), Inputs({"shards": shards}), Attempt(folder, folder))
-    return Artifact.from_folder(folder, folder.name), stats
+    return plain_folder(folder, folder.name), stats
 
 
 def test_the_same_shards_give_the_same_bytes(shards, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stage_runs import run_stage_inprocess
+from stage_runs import plain_folder, run_stage_inprocess
 
 from cookhouse.stages.videos import VideoShards, build_video_shards
 from pipelines.core.errors import DataError
@@ -39,7 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     config = VideoShards(fps=5, max_frames=24, view_pixels=160 * 160)
     store = tmp_path_factory.mktemp("store")
-    return run_stage_inprocess(build_video_shards, config, {"sources": Artifact.from_folder(corpus, "corpus")}, store)
+    return run_stage_inprocess(build_video_shards, config, {"sources": plain_folder(corpus, "corpus")}, store)
 
 
 def test_every_clip_is_accounted_for(made: Artifact) -> None:
@@ -92,9 +92,7 @@ def test_splits_are_those_declared_and_answers_are_targets(made: Artifact) -> No
 
 def test_a_second_run_gives_the_same_bytes(made: Artifact, corpus: Path, tmp_path: Path) -> None:
     config = VideoShards(fps=5, max_frames=24, view_pixels=160 * 160, workers=1)
-    again = run_stage_inprocess(
-        build_video_shards, config, {"sources": Artifact.from_folder(corpus, "corpus")}, tmp_path
-    )
+    again = run_stage_inprocess(build_video_shards, config, {"sources": plain_folder(corpus, "corpus")}, tmp_path)
     assert again.key == made.key
     assert again.content_digest == made.content_digest
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.core import storage
 from pipelines.core.cpus import Room
 from pipelines.core.executor import Executor, InProcess
 from pipelines.core.identity import StageConfig
@@ -20,6 +21,16 @@ from pipelines.workflow.keys import key_document, key_of
 from pipelines.workflow.probe import probe_step
 from pipelines.workflow.stage import Inputs, stage_of
 from pipelines.workflow.store import Store
+
+
+def plain_folder(folder: Path, step: str, stage: str = "folder") -> Artifact:
+    """A folder taken as it lies for a result, without a key: every file under it is a logical name."""
+    artifact = Artifact(folder, step, stage, key="", stats={}, content_digest="", manifest="")
+    found = {name: (folder / name, about.size) for name, about in sorted(storage.files(folder).items())}
+    rows = [{"path": name, "size": size, "sha256": storage.sha256_of(path)} for name, (path, size) in found.items()]
+    manifest = {"content": {"files": rows}, "attendant": {"places": {name: name for name in found}}}
+    vars(artifact)["_manifest"] = manifest  # as if it had been read
+    return artifact
 
 
 def run_stage_inprocess(
@@ -55,8 +66,7 @@ def run_stage_inprocess(
     if committed is None:
         folder = store.folder(definition.name, label, key)
         attempt = replace(store.begin(folder, limit=limit), executor=executor or InProcess())
-        committed = run_attempt(
-            definition, probed.config, Inputs(artifacts, probed.files), attempt, step=label, key=key, document=document
-        )
+        about = {"step": label, "key": key, "document": document, "generation": 1}
+        committed = run_attempt(definition, probed.config, Inputs(artifacts, probed.files), attempt, about)
     store.cache.save()
     return committed.open(label)

@@ -9,10 +9,10 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from stage_runs import plain_folder
 from toy_recipe import carry_out, recipe
 
 from pipelines.core.errors import ConfigError, DataError
-from pipelines.workflow.artifact import Artifact
 from pipelines.workflow.files import create_json, read_json, translate_full_disk, write_json
 from pipelines.workflow.store import Store, commit
 
@@ -84,7 +84,7 @@ def test_what_a_unit_hashed_is_not_read_again_and_only_where_it_lies(store: Stor
     second = store.begin(folder)
     (second.dir / "again.txt").write_text("made anew")
     (second.dir / "plain.txt").write_text("plain")
-    record = commit(second, {"step": "s", "stage": "a", "key": "0" * 64}, {}, generation=1, seconds=0.0)
+    record = commit(second, {"step": "s", "stage": "a", "key": "0" * 64, "generation": 1}, {}, seconds=0.0)
     manifest = json.loads((record.folder / record.data["manifest"]).read_text())
     assert {row["path"]: row["sha256"] for row in manifest["content"]["files"]} == {
         "whole.txt": "told of whole.txt",
@@ -128,7 +128,7 @@ def test_the_manifest_tells_content_from_attendant(planned, store) -> None:
 def test_a_folder_as_artifact(tmp_path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.txt").write_text("b")
-    artifact = Artifact.from_folder(tmp_path, "corpus")
+    artifact = plain_folder(tmp_path, "corpus")
     assert artifact.names == ("a/b.txt",)
     assert artifact.path("a").is_dir()
 

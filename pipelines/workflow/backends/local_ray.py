@@ -140,7 +140,6 @@ class LocalRay:
             return state is not None
 
     def _spawn(self) -> dict[str, Any]:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.token_file.exists():
             self.token_file.touch(0o600)
             self.token_file.write_text(secrets.token_hex(32))
