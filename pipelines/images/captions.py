@@ -145,19 +145,7 @@ def _item(
         if detail["score"] < settings.min_score:
             reason = f"score {detail['score']:g} of {settings.score} is below {settings.min_score:g}"
             return row.filtered("policy", reason)
-    return _sample(source, row, caption, settings.prompt, picture, detail)
-
-
-def _opened(picture: Picture) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(picture.jpeg))
-
-
-def _sample(
-    source: SourceItem, row: Row, caption: str, prompt: str, picture: Picture, detail: dict[str, float]
-) -> Item:
-    messages = turn([image_content(), text_content(prompt)], caption)
+    messages = turn([image_content(), text_content(settings.prompt)], caption)
     meta = {
         "source": source.name,
         "source_digest": source.sha256,
@@ -177,6 +165,12 @@ def _sample(
         tags=("none",),
     )
     return written, parts
+
+
+def _opened(picture: Picture) -> Image.Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(picture.jpeg))
 
 
 def _row(source: SourceItem, key: str = "") -> Row:

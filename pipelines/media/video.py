@@ -24,8 +24,6 @@ from pipelines.media.split import By, Splitter
 from pipelines.shards.sample import JpegEncoder, encode_jpeg
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from pipelines.core.identity import Record
 
 Store = Literal["frames", "clip"]
@@ -228,22 +226,17 @@ class _Clip:
         self.keeper.keep((encode_jpeg(picture, quality, encoder=spec.jpeg_encoder), picture.width, picture.height))
 
     def close(self, facts: dict[str, Any], end: Fraction, partial: str = "", share: float = 1.0) -> Frames:
+        from PIL import Image
+
         kept = self.keeper.kept()
         (_, width, height), _ = kept[0]
         jpegs, ticks = tuple(item[0] for item, _ in kept), tuple(tick for _, tick in kept)
         video = b""
-        if self.file.spec.store == "clip":
-            video, jpegs = (
-                encode_clip([_open(data) for data in jpegs], ticks, self.file.spec.clip_gop, self.file.spec.clip_scale),
-                (),
-            )
+        spec = self.file.spec
+        if spec.store == "clip":
+            pictures = [Image.open(io.BytesIO(data)) for data in jpegs]
+            video, jpegs = encode_clip(pictures, ticks, spec.clip_gop, spec.clip_scale), ()
         return Frames(jpegs, ticks, width, height, partial, facts, video, float(self.start), float(end), share)
-
-
-def _open(data: bytes) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(data))
 
 
 def _duration(container: Any, stream: Any) -> Fraction | None:

@@ -140,7 +140,7 @@ def write_manifest(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     listed = list(rows)
-    columns = {name: [_cell(getattr(row, name)) for row in listed] for name in SCHEMA.names}
+    columns = {name: [getattr(row, name) for row in listed] for name in SCHEMA.names}
     metadata = {
         "cookhouse.schema": str(SCHEMA_VERSION),
         "cookhouse.facts": json.dumps(dict(facts or {}), sort_keys=True),
@@ -158,10 +158,6 @@ def write_manifest(
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return rows_digest(listed)
-
-
-def _cell(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def rows_digest(rows: Sequence[Row]) -> str:

@@ -57,12 +57,13 @@ def read_range(path: str, offset: int, length: int) -> bytes:
         file = _descriptor(path, os.getpid())  # held while reading: another thread may push it out of the cache
         data = os.pread(file.number, length, offset)
     if len(data) != length:
-        raise DataError(
-            f"shard is shorter than its index says: wanted {length} bytes at {offset}, got {len(data)}",
-            where=path,
-            do="run `cookhouse shards verify`",
-        )
+        raise _astray(f"shard is shorter than its index says: wanted {length} bytes at {offset}, got {len(data)}", path)
     return data
+
+
+def _astray(what: str, where: str) -> DataError:
+    """The error for bytes that are not those the manifest promises."""
+    return DataError(what, where=where, do="run `cookhouse shards verify`")
 
 
 @contextmanager
@@ -86,11 +87,7 @@ def read_sample(ref: SampleRef) -> dict[str, bytes]:
     proven = bool(ref.sha256) and hashlib.sha256(data).hexdigest() == ref.sha256
     parts = parse_sample(data, ref.key, ref.shard, proven=proven)
     if ref.sha256 and not proven:
-        raise DataError(
-            f"the bytes of sample {ref.key!r} are not those of the manifest",
-            where=ref.shard,
-            do="run `cookhouse shards verify`",
-        )
+        raise _astray(f"the bytes of sample {ref.key!r} are not those of the manifest", ref.shard)
     return parts
 
 
@@ -105,25 +102,14 @@ def parse_sample(data: bytes, key: str, where: str, *, proven: bool = False) -> 
         try:
             header = plain or tarfile.TarInfo.frombuf(data[position : position + _BLOCK], "utf-8", "strict")
         except tarfile.HeaderError as error:
-            raise DataError(
-                f"sample {key!r}: no tar header at byte {position} of its range ({error})",
-                where=where,
-                do="run `cookhouse shards verify`",
-            ) from error
+            raise _astray(f"sample {key!r}: no tar header at byte {position} of its range ({error})", where) from error
         found, _, part = header.name.partition(".")
         if found != key:
-            raise DataError(
-                f"sample {found!r} lies where the index promises {key!r}",
-                where=where,
-                do="run `cookhouse shards verify`",
-            )
+            raise _astray(f"sample {found!r} lies where the index promises {key!r}", where)
         start = position + _BLOCK
         if not 0 <= header.size <= len(data) - start:
-            raise DataError(
-                f"sample {key!r}: part {part!r} claims {header.size} bytes, {len(data) - start} are left",
-                where=where,
-                do="run `cookhouse shards verify`",
-            )
+            left = len(data) - start
+            raise _astray(f"sample {key!r}: part {part!r} claims {header.size} bytes, {left} are left", where)
         if header.isreg() and PART.match(part):
             parts[part] = data[start : start + header.size]
         position = start + -(-header.size // _BLOCK) * _BLOCK
