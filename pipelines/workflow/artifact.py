@@ -1,9 +1,9 @@
 """A committed result as the next stage sees it: a folder, opened only through its ``artifact.json``.
 
     {root}/{stage}/{label}-{key12}/
-        artifact.json            the commit: created exclusively, names the attempt that won (0002, 0003 ... when
-        forced) lease.json               who works on the key now
-        attempts/1-3f9a1c/       one try: the stage's files, units/, logs/, scratch/, manifest.json
+        artifact.json        the commit: created exclusively, names the attempt that won (0002, 0003 ... when forced)
+        lease.json           who works on the key now
+        attempts/1-3f9a1c/   one try: the stage's files, units/, logs/, scratch/, manifest.json
 
 A *logical* name is a path inside an attempt (``shards/train-000000.tar``). The manifest says which attempt holds it,
 because a later attempt adopts the finished units of the earlier ones instead of making them again.
