@@ -87,14 +87,16 @@ def _without_replaced(steps: Mapping[str, Step]) -> dict[str, Step]:
     steps that only fed those."""
     kept, fed = {}, set()
     read = {parent for step in steps.values() for parent in step.parents}
-    any_given = any(step.given for step in steps.values())
+    given = {name: ports for name, step in steps.items() if (ports := step.given)}
     for name, step in steps.items():
-        if any_given and step.optional and not step.given and name not in read:
+        if given and step.optional and name not in given and name not in read:
             fed |= set(step.parents)
-            continue
-        inputs = {port: parents for port, parents in step.inputs.items() if port not in step.given}
-        fed |= {parent for port in step.given for parent in step.inputs.get(port, ())}
-        kept[name] = replace(step, inputs=inputs)
+        elif name in given:
+            fed |= {parent for port in given[name] for parent in step.inputs.get(port, ())}
+            inputs = {port: parents for port, parents in step.inputs.items() if port not in given[name]}
+            kept[name] = replace(step, inputs=inputs)
+        else:
+            kept[name] = step
     while idle := fed & kept.keys() - {parent for step in kept.values() for parent in step.parents}:
         for name in idle:
             fed |= set(kept.pop(name).parents)

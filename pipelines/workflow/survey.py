@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pipelines.workflow import lease
 from pipelines.workflow.keys import source_hash
@@ -24,9 +23,7 @@ def survey(store: Store, keyed: Sequence[KeyedStep]) -> dict[str, Facts]:
         stage, listing = item.step.definition.name, listings[item.step.definition.name]
         record = store.find(stage, item.key, listing)
         folder = record.folder if record else store.folder(stage, item.step.shown, item.key, listing)
-        facts = Facts(folder, record, source_hash=sources[item.step.definition.dotted], holder=lease.holder(folder))
-        if record is None:
-            units = store.pending_units(folder, generation=1)
-            facts = replace(facts, units=units, nearest=neighbours(stage))
-        found[item.step.name] = facts
+        units, nearest = (0, ()) if record else (store.pending_units(folder, generation=1), neighbours(stage))
+        hashed = sources[item.step.definition.dotted]
+        found[item.step.name] = Facts(folder, record, units, nearest, lease.holder(folder), hashed)
     return found
